@@ -1,0 +1,4 @@
+//! inboxd
+pub mod backoff;
+pub mod model;
+pub mod time;

@@ -1,0 +1,239 @@
+//! What sinks receive: one message in our envelope (CloudEvents 1.0, structured JSON), with a stable id.
+
+use data_encoding::BASE32_NOPAD;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::{AccountName, Conversation, ConversationType, Flag, Message, MessageId, cut_at};
+use crate::time::UnixMillis;
+
+/// Type of the event that announces a message.
+pub const MESSAGE_NEW: &str = "message.new";
+
+/// Largest event in bytes. CloudEvents asks every intermediary to carry 64 KiB, so no sink may refuse one for its size.
+pub const EVENT_LIMIT: usize = 64 * 1024;
+
+/// By which road a message was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Route {
+    /// A poll of its conversation.
+    Poll,
+    /// The walk through the history that `first_poll` or `since` asked for.
+    Backfill,
+}
+
+/// The circumstances in which a message was found.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Seen {
+    /// When the poll that found it was recorded.
+    pub at: UnixMillis,
+    /// By which road.
+    pub route: Route,
+    /// Found after a younger message of the same conversation had already been recorded.
+    pub late: bool,
+    /// Part of the history before inboxd followed the conversation.
+    pub backfill: bool,
+}
+
+/// Where a message was found: everything in an event that is not the message itself.
+#[derive(Clone, Copy, Debug)]
+pub struct EventContext<'a> {
+    /// Name of the provider, as in the configuration.
+    pub provider: &'a str,
+    /// The account.
+    pub account: &'a AccountName,
+    /// The conversation.
+    pub conversation: &'a Conversation,
+    /// What people call the conversation, where the provider says.
+    pub title: Option<&'a str>,
+}
+
+/// An event, rendered once: every attempt at every sink sends these bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Stable id, `[a-z0-9_]`.
+    pub id: String,
+    /// One JSON object on one line.
+    pub body: String,
+}
+
+/// The id of an event: a pure function of its type and the key of its message, equal on every retry, replay and host.
+pub fn event_id(kind: &str, context: &EventContext<'_>, message: &MessageId) -> String {
+    let mut hasher = Sha256::new();
+    let key = [kind, context.provider, context.account.as_str(), context.conversation.id.as_str(), message.as_str()];
+    for part in key {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part.as_bytes());
+    }
+    format!("evt_{}", BASE32_NOPAD.encode(&hasher.finalize()[..20]).to_ascii_lowercase())
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    specversion: &'static str,
+    id: &'a str,
+    source: String,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    subject: &'a str,
+    time: UnixMillis,
+    datacontenttype: &'static str,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    provider: &'a str,
+    account: &'a AccountName,
+    conversation: ConversationView<'a>,
+    message: &'a Message,
+    seen: Seen,
+}
+
+#[derive(Serialize)]
+struct ConversationView<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    kind: ConversationType,
+    person_url: Option<&'a str>,
+    title: Option<&'a str>,
+}
+
+impl Event {
+    /// Renders the event that announces `message`. An event over the size limit loses its attachments first where
+    /// they are the larger part, then the end of its text, and says so in `flags`.
+    pub fn message_new(context: &EventContext<'_>, message: &Message, seen: Seen) -> Self {
+        let id = event_id(MESSAGE_NEW, context, &message.id);
+        let body = render(&id, context, message, seen);
+        if body.len() <= EVENT_LIMIT {
+            return Self { id, body };
+        }
+        let mut smaller = message.clone();
+        if smaller.attachments.iter().map(|a| a.to_string().len()).sum::<usize>() > EVENT_LIMIT / 4 {
+            smaller.attachments.clear();
+            smaller.flags.push(Flag::AttachmentsCut);
+        }
+        for part in [&mut smaller.sender.name, &mut smaller.sender.profile_url, &mut smaller.sender.id].into_iter().flatten() {
+            part.truncate(part.floor_char_boundary(NAME_LIMIT));
+        }
+        let mut body = render(&id, context, &smaller, seen);
+        if body.len() > EVENT_LIMIT {
+            smaller.flags.push(Flag::TextCut);
+        }
+        while body.len() > EVENT_LIMIT && !smaller.text.is_empty() {
+            // One byte of text may take six in JSON, so the excess alone does not say where to cut.
+            let keep = (smaller.text.len() * EVENT_LIMIT / body.len()).saturating_sub(64);
+            smaller.text = cut_at(&smaller.text, keep).to_owned();
+            body = render(&id, context, &smaller, seen);
+        }
+        Self { id, body }
+    }
+}
+
+/// Longest sender name or profile kept in an event that is too large.
+const NAME_LIMIT: usize = 512;
+
+fn render(id: &str, context: &EventContext<'_>, message: &Message, seen: Seen) -> String {
+    let envelope = Envelope {
+        specversion: "1.0",
+        id,
+        source: format!("/inboxd/accounts/{}", context.account),
+        kind: MESSAGE_NEW,
+        subject: context.conversation.id.as_str(),
+        time: message.sent_at.unwrap_or(seen.at),
+        datacontenttype: "application/json",
+        data: Data {
+            provider: context.provider,
+            account: context.account,
+            conversation: ConversationView {
+                id: context.conversation.id.as_str(),
+                kind: context.conversation.kind,
+                person_url: context.conversation.person_url.as_deref(),
+                title: context.title,
+            },
+            message,
+            seen,
+        },
+    };
+    serde_json::to_string(&envelope).expect("an event has string keys only, so it always renders")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ConversationId, Direction, Sender};
+
+    fn conversation() -> Conversation {
+        Conversation {
+            id: ConversationId::new("2-QWxwaGE="),
+            address: "urn:li:messagingThread:2-QWxwaGE=".into(),
+            kind: ConversationType::Standard,
+            person_url: None,
+        }
+    }
+
+    fn message(text: &str) -> Message {
+        Message {
+            id: MessageId::new("2-TTE="),
+            direction: Direction::Inbound,
+            sent_at: UnixMillis::parse("2026-11-20T09:14:03.512Z"),
+            sender: Sender { id: Some("ACoAAb1".into()), name: Some("Ada Byron".into()), profile_url: None },
+            text: text.into(),
+            attachments: vec![],
+            flags: vec![],
+        }
+    }
+
+    fn seen() -> Seen {
+        Seen { at: UnixMillis::parse("2026-11-20T09:14:31.002Z").unwrap(), route: Route::Poll, late: false, backfill: false }
+    }
+
+    #[test]
+    fn an_event_is_the_documented_cloud_event() {
+        let account = AccountName::new("main").unwrap();
+        let conversation = conversation();
+        let context =
+            EventContext { provider: "unipile", account: &account, conversation: &conversation, title: Some("Ada Byron") };
+        let event = Event::message_new(&context, &message("See you then"), seen());
+        let expected = serde_json::json!({
+            "specversion": "1.0", "id": event.id, "source": "/inboxd/accounts/main", "type": "message.new",
+            "subject": "2-QWxwaGE=", "time": "2026-11-20T09:14:03.512Z", "datacontenttype": "application/json",
+            "data": {
+                "provider": "unipile", "account": "main",
+                "conversation": {"id": "2-QWxwaGE=", "type": "standard", "person_url": null, "title": "Ada Byron"},
+                "message": {
+                    "id": "2-TTE=", "direction": "inbound", "sent_at": "2026-11-20T09:14:03.512Z",
+                    "sender": {"id": "ACoAAb1", "name": "Ada Byron", "profile_url": null},
+                    "text": "See you then", "attachments": [], "flags": []
+                },
+                "seen": {"at": "2026-11-20T09:14:31.002Z", "route": "poll", "late": false, "backfill": false}
+            }
+        });
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&event.body).unwrap(), expected);
+        assert!(event.id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{}", event.id);
+    }
+
+    #[test]
+    fn the_event_id_never_changes_between_releases() {
+        let account = AccountName::new("main").unwrap();
+        let conversation = conversation();
+        let context = EventContext { provider: "unipile", account: &account, conversation: &conversation, title: None };
+        let id = event_id(MESSAGE_NEW, &context, &MessageId::new("2-TTE="));
+        assert_eq!(id, "evt_cxgkgatoy6au6fivbpu3xesgiwj7bvyz");
+    }
+
+    #[test]
+    fn an_event_never_passes_its_size_limit() {
+        let account = AccountName::new("main").unwrap();
+        let conversation = conversation();
+        let context = EventContext { provider: "unipile", account: &account, conversation: &conversation, title: None };
+        for text in ["x".repeat(200_000), "\u{1}".repeat(200_000), "ü".repeat(70_000)] {
+            let event = Event::message_new(&context, &message(&text), seen());
+            assert!(event.body.len() <= EVENT_LIMIT);
+            assert!(event.body.len() > EVENT_LIMIT / 2, "cut further than needed: {}", event.body.len());
+            let value: serde_json::Value = serde_json::from_str(&event.body).unwrap();
+            assert_eq!(value["data"]["message"]["flags"], serde_json::json!(["text_cut"]));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! One message as a provider reported it; immutable to us.
+
+use std::collections::HashMap;
+
+use data_encoding::BASE32_NOPAD;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::MessageId;
+use crate::time::UnixMillis;
+
+/// Who wrote a message, seen from the account's owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Written to the owner.
+    Inbound,
+    /// Written by the owner, from any device.
+    Outbound,
+    /// The provider does not say, and guessing would report the owner's own words as new mail.
+    Unknown,
+}
+
+/// What is unusual about a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Flag {
+    /// The provider gave no readable time: `sent_at` is null.
+    TimeUnknown,
+    /// The time lies more than five minutes ahead of our clock.
+    TimeFuture,
+    /// The provider gave no id: ours is made of sender, time and text.
+    IdSynthetic,
+    /// The text was cut to keep the event inside its size limit.
+    TextCut,
+    /// The attachments were left out to keep the event inside its size limit.
+    AttachmentsCut,
+}
+
+/// The author of a message; what the provider does not give is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sender {
+    /// The provider's id of the person.
+    pub id: Option<String>,
+    /// Display name.
+    pub name: Option<String>,
+    /// LinkedIn profile.
+    pub profile_url: Option<String>,
+}
+
+/// One message.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Message {
+    /// Normalised id.
+    pub id: MessageId,
+    /// Who wrote to whom.
+    pub direction: Direction,
+    /// The provider's time; `None` when it was missing or unreadable (flag `time_unknown`).
+    pub sent_at: Option<UnixMillis>,
+    /// The author.
+    pub sender: Sender,
+    /// The text, empty for attachments alone.
+    pub text: String,
+    /// Attachments, each as the provider sent it. Parsed, so that a line break between its tokens cannot split an event.
+    pub attachments: Vec<Value>,
+    /// What is unusual about it.
+    pub flags: Vec<Flag>,
+}
+
+impl Message {
+    /// A hash of what a person would call the content, to notice that a known message was edited.
+    pub fn content_hash(&self) -> i64 {
+        let mut hasher = Sha256::new();
+        hasher.update(self.text.as_bytes());
+        let digest = hasher.finalize();
+        let mut first = [0; 8];
+        first.copy_from_slice(&digest[..8]);
+        i64::from_be_bytes(first)
+    }
+
+    /// Position in the conversation: by time, then by id; messages without a time come last.
+    pub fn order(&self) -> (i64, &str) {
+        (self.sent_at.map_or(i64::MAX, UnixMillis::as_millis), self.id.as_str())
+    }
+}
+
+/// Gives every message with an empty id one made of its sender, time, text and its ordinal among equals, so that
+/// the same message gets the same id in every poll.
+pub fn assign_missing_ids(messages: &mut [Message]) {
+    let mut ordinals: HashMap<[u8; 32], u32> = HashMap::new();
+    for message in messages.iter_mut().filter(|m| m.id.as_str().is_empty()) {
+        let mut hasher = Sha256::new();
+        let sender = message.sender.id.as_deref().or(message.sender.name.as_deref()).unwrap_or_default();
+        let time = message.sent_at.map_or_else(String::new, |t| t.to_string());
+        for part in [sender, &time, &message.text] {
+            hasher.update((part.len() as u64).to_be_bytes());
+            hasher.update(part.as_bytes());
+        }
+        let triple: [u8; 32] = hasher.finalize().into();
+        let ordinal = ordinals.entry(triple).or_default();
+        let digest = Sha256::new().chain_update(triple).chain_update(ordinal.to_be_bytes()).finalize();
+        *ordinal += 1;
+        message.id = MessageId::new(format!("syn_{}", BASE32_NOPAD.encode(&digest[..20]).to_ascii_lowercase()));
+        message.flags.push(Flag::IdSynthetic);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nameless(text: &str) -> Message {
+        Message {
+            id: MessageId::new(""),
+            direction: Direction::Unknown,
+            sent_at: Some(UnixMillis::from_millis(1_000)),
+            sender: Sender::default(),
+            text: text.into(),
+            attachments: vec![],
+            flags: vec![],
+        }
+    }
+
+    #[test]
+    fn missing_ids_are_stable_and_tell_equal_messages_apart() {
+        let mut first = vec![nameless("a"), nameless("a"), nameless("b")];
+        assign_missing_ids(&mut first);
+        let mut second = vec![nameless("b"), nameless("a"), nameless("a")];
+        assign_missing_ids(&mut second);
+        let ids = |messages: &[Message]| {
+            let mut ids: Vec<_> = messages.iter().map(|m| m.id.as_str().to_owned()).collect();
+            ids.sort();
+            ids
+        };
+        assert_eq!(ids(&first), ids(&second));
+        assert_ne!(first[0].id, first[1].id);
+        assert_eq!(first[0].flags, [Flag::IdSynthetic]);
+    }
+}
