@@ -1,0 +1,91 @@
+//! Failures that outlive the process: paused accounts and conversations that cannot be polled.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{AccountId, Error, SourceId, Store};
+use crate::time::UnixMillis;
+
+/// Why and until when nothing of an account is polled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// When the account is tried again.
+    pub until: UnixMillis,
+    /// When the state began.
+    pub since: UnixMillis,
+    /// Error class.
+    pub class: String,
+    /// What the provider said, made safe for logs.
+    pub reason: String,
+    /// Tries in a row that ended like this.
+    pub failures: u32,
+}
+
+pub(super) fn load_pause(tx: &Connection, account: AccountId) -> Result<Option<Pause>, Error> {
+    let pause = tx
+        .prepare_cached(
+            "SELECT paused_until, paused_since, pause_class, pause_reason, failures FROM accounts
+             WHERE id = ?1 AND paused_until IS NOT NULL",
+        )?
+        .query_row([account.0], |r| {
+            Ok(Pause {
+                until: UnixMillis::from_millis(r.get(0)?),
+                since: UnixMillis::from_millis(r.get(1)?),
+                class: r.get(2)?,
+                reason: r.get(3)?,
+                failures: r.get(4)?,
+            })
+        })
+        .optional()?;
+    Ok(pause)
+}
+
+impl Store {
+    /// Records that an account is paused, or with `None` that it works again.
+    pub async fn record_pause(&self, account: AccountId, pause: Option<Pause>) -> Result<(), Error> {
+        self.write(move |tx| {
+            let p = pause.as_ref();
+            tx.prepare_cached(
+                "UPDATE accounts SET paused_until = ?2, paused_since = ?3, pause_class = ?4, pause_reason = ?5,
+                    failures = ?6 WHERE id = ?1",
+            )?
+            .execute(params![
+                account.0,
+                p.map(|p| p.until.as_millis()),
+                p.map(|p| p.since.as_millis()),
+                p.map(|p| p.class.as_str()),
+                p.map(|p| p.reason.as_str()),
+                p.map_or(0, |p| p.failures),
+            ])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Records a failed poll: when it is tried again and why it failed. The watermark stays.
+    pub async fn record_failure(
+        &self,
+        source: SourceId,
+        class: &'static str,
+        detail: String,
+        failures: u32,
+        due_at: UnixMillis,
+    ) -> Result<(), Error> {
+        self.forget_quiet_poll(source);
+        self.write(move |tx| {
+            tx.prepare_cached(
+                "UPDATE conversations SET failure_class = ?2, failure_detail = ?3, failures = ?4, due_at = ?5,
+                    failing_since = coalesce(failing_since, ?6) WHERE id = ?1",
+            )?
+            .execute(params![
+                source.0,
+                class,
+                detail,
+                failures,
+                due_at.as_millis(),
+                UnixMillis::now().as_millis()
+            ])?;
+            Ok(())
+        })
+        .await
+    }
+}

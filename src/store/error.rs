@@ -1,0 +1,114 @@
+//! What can go wrong with the store, by the decision the caller has to make.
+
+use std::sync::Arc;
+
+use rusqlite::ErrorCode;
+
+/// A failed read or write. A failed write has had no effect.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process holds the database for longer than the busy wait; try again.
+    #[error("the database is busy")]
+    Busy(#[source] Arc<rusqlite::Error>),
+    /// The disk or a quota is full; try again when there is room.
+    #[error("no space left for the database")]
+    Full(#[source] Arc<rusqlite::Error>),
+    /// The disk failed or went read-only; nothing that follows can be trusted.
+    #[error("the database cannot be written or read")]
+    Io(#[source] Arc<rusqlite::Error>),
+    /// The file is damaged.
+    #[error("the database is corrupt")]
+    Corrupt(#[source] Arc<rusqlite::Error>),
+    /// The store has been closed.
+    #[error("the store is closed")]
+    Closed,
+    /// Anything else: a broken internal invariant.
+    #[error("the database refused a statement")]
+    Sql(#[source] Arc<rusqlite::Error>),
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anybody's help.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Busy(_) | Self::Full(_))
+    }
+
+    /// Whether the connection that saw this error must not be used again: a sync that failed once may report success
+    /// the second time although the pages are lost.
+    pub(crate) fn spoils_connection(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::Io(_) | Self::Corrupt(_))
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        let code = error.sqlite_error_code();
+        let error = Arc::new(error);
+        match code {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy(error),
+            Some(ErrorCode::DiskFull) => Self::Full(error),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                Self::Io(error)
+            }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error),
+            _ => Self::Sql(error),
+        }
+    }
+}
+
+/// Why a store could not be opened. Nothing on disk has been changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process works on it.
+    #[error("{path} is in use by another inboxd{holder}; stop that one first, or give this one a store.url of its own")]
+    Locked {
+        /// The database.
+        path: String,
+        /// `" (process 123)"` where the lock file says so.
+        holder: String,
+    },
+    /// It is not ours, or damaged.
+    #[error("{path} {problem}; {remedy}")]
+    Corrupt {
+        /// The database.
+        path: String,
+        /// What was found.
+        problem: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A later release has upgraded it.
+    #[error("{path} has schema {found}, this inboxd knows schemas up to {known}; run the release that upgraded it, or a newer one")]
+    Newer {
+        /// The database.
+        path: String,
+        /// Schema number in the file.
+        found: i64,
+        /// Schema number of this program.
+        known: i64,
+    },
+    /// The folder or the file may not be used by this user.
+    #[error("{path} may not be {action} by this user: {source}; check the owner and mode of the file and its folder")]
+    Permission {
+        /// What was touched.
+        path: String,
+        /// `created`, `opened`.
+        action: &'static str,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// The disk refused.
+    #[error("{path} cannot be opened: {reason}")]
+    Io {
+        /// The database.
+        path: String,
+        /// The system's or SQLite's word.
+        reason: String,
+    },
+    /// There is none yet (only for commands that read).
+    #[error("{path} does not exist; start the daemon once, or check store.url")]
+    Missing {
+        /// The database.
+        path: String,
+    },
+}

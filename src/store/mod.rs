@@ -1,0 +1,166 @@
+//! State that outlives the process: every SQL statement and every transaction of the program.
+//!
+//! One writer groups whatever waits into one transaction ([`writer`]); readers run beside it. The one transaction
+//! that matters is [`record_poll`]: new messages, a delivery for every sink and the watermark, or none of them.
+//! Nothing outside this module may assume SQLite.
+
+mod accounts;
+mod error;
+mod follow;
+mod open;
+mod outbox;
+mod overview;
+mod quiet;
+mod record_poll;
+mod retention;
+mod schema;
+mod syncs;
+mod walks;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tokio::sync::Notify;
+
+pub use accounts::Pause;
+pub use error::{Error, OpenError};
+pub use follow::{Followed, FollowedAccount, Source};
+pub use outbox::{Attempt, Lane, Outcome, Owed, Settlement};
+pub use overview::{AccountOverview, ConversationOverview, Overview, SinkOverview, Tail, TailedEvent};
+pub use quiet::QuietPoll;
+pub use record_poll::{Announce, PollRecord, Recorded};
+pub use retention::Pruned;
+pub use syncs::{SyncRow, SyncState};
+pub use walks::{PageRecord, Walk};
+use writer::Writer;
+
+/// Row of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AccountId(i64);
+
+/// Row of a conversation of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceId(i64);
+
+impl SourceId {
+    /// A number that is the same for this conversation after every restart; seeds its jitter.
+    pub fn seed(self) -> u64 {
+        self.0.unsigned_abs()
+    }
+}
+
+/// Row of a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SinkId(i64);
+
+/// Handle to the open store; clones share it.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    path: PathBuf,
+    writer: RwLock<Option<Writer>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    readers: Mutex<Vec<Connection>>,
+    sinks: RwLock<Arc<[SinkId]>>,
+    quiet: quiet::QuietPolls,
+    deliveries: Notify,
+}
+
+impl Store {
+    /// Opens the database at `path`, creating it and its folder where missing, and holds it for this process alone.
+    /// Must be called on a tokio runtime: quiet polls are written from a task.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let (lock, connection) = open::open_exclusive(path)?;
+        let (writer, thread) = Writer::start(path.to_owned(), connection, lock);
+        Ok(Self {
+            shared: Arc::new(Shared {
+                path: path.to_owned(),
+                writer: RwLock::new(Some(writer)),
+                thread: Mutex::new(Some(thread)),
+                readers: Mutex::default(),
+                sinks: RwLock::new(Arc::from([])),
+                quiet: quiet::QuietPolls::default(),
+                deliveries: Notify::new(),
+            }),
+        })
+    }
+
+    /// Writes what is still buffered, ends the writer and gives the lock back. Calls after it fail with `Closed`.
+    pub async fn close(&self) -> Result<(), Error> {
+        let flushed = self.flush_quiet_polls().await;
+        self.shared.writer.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.shared.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // Joining only waits for writes that are already queued.
+            drop(tokio::task::spawn_blocking(move || thread.join()).await);
+        }
+        flushed
+    }
+
+    /// Groups committed so far: the watchdog's proof that the writer makes progress.
+    pub fn commits(&self) -> u64 {
+        self.shared.writer.read().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, Writer::commits)
+    }
+
+    /// A write that changes nothing, answered once it is on disk.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.write(|_| Ok(())).await
+    }
+
+    /// Wakes whoever waits for new deliveries.
+    pub fn deliveries(&self) -> &Notify {
+        &self.shared.deliveries
+    }
+
+    async fn write<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        let writer = self.shared.writer.read().unwrap_or_else(PoisonError::into_inner).clone();
+        writer.ok_or(Error::Closed)?.write(work).await
+    }
+
+    async fn read<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
+    {
+        let shared = Arc::clone(&self.shared);
+        let task = tokio::task::spawn_blocking(move || {
+            let idle = shared.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = idle.map_or_else(|| open::open_reader(&shared.path), Ok)?;
+            let result = work(&connection)?;
+            shared.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            Ok(result)
+        });
+        task.await.map_err(|_| Error::Closed)?
+    }
+
+    fn sinks(&self) -> Arc<[SinkId]> {
+        Arc::clone(&self.shared.sinks.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// An existing database, opened by a command that only looks.
+pub struct ReadOnlyStore {
+    connection: Connection,
+}
+
+impl ReadOnlyStore {
+    /// Opens the database at `path` beside a running daemon or without one.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Ok(Self { connection: open::open_read_only(path)? })
+    }
+}
+
+fn millis(value: Option<i64>) -> Option<crate::time::UnixMillis> {
+    value.map(crate::time::UnixMillis::from_millis)
+}

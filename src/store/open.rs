@@ -1,0 +1,135 @@
+//! Opening the database file.
+//!
+//! # Locking
+//!
+//! One process per database. The lock is a `flock` on a separate file, taken before SQLite opens anything and held
+//! for life. A separate file, because closing any descriptor of the database file itself would drop SQLite's own
+//! POSIX locks on it.
+//!
+//! # Compatibility
+//!
+//! The header is read through a read-only connection first: a foreign, damaged or newer file is refused before a
+//! single byte of it has changed.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::{Error, OpenError};
+use super::schema;
+
+/// How long a statement waits for another process (a backup, a read command) before `Busy`.
+const BUSY_WAIT: Duration = Duration::from_secs(5);
+
+/// The exclusive right to a database; given back when dropped, and by the system when the process dies.
+pub(super) struct Lock {
+    _file: File,
+}
+
+/// Takes the lock, checks that the file is ours and returns the one connection that writes.
+pub(super) fn open_exclusive(path: &Path) -> Result<(Lock, Connection), OpenError> {
+    let lock = lock(path)?;
+    if fs::metadata(path).is_ok_and(|m| m.len() > 0) {
+        let reader = open_reader(path).map_err(|e| refused(path, e))?;
+        schema::check(&reader, path)?;
+    }
+    let mut writer = open_writer(path).map_err(|e| refused(path, e))?;
+    schema::upgrade(&mut writer).map_err(|e| refused(path, e))?;
+    Ok((lock, writer))
+}
+
+/// Opens an existing database for reading, beside a running daemon or without one.
+pub(super) fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
+    if !path.exists() {
+        return Err(OpenError::Missing { path: path.display().to_string() });
+    }
+    let reader = open_reader(path).map_err(|e| refused(path, e))?;
+    schema::check(&reader, path)?;
+    Ok(reader)
+}
+
+pub(super) fn open_writer(path: &Path) -> Result<Connection, Error> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_timeout(BUSY_WAIT)?;
+    schema::claim_new_file(&connection)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    // A long write burst must not leave a log of its size behind for good.
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_WAIT)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+fn lock(path: &Path) -> Result<Lock, OpenError> {
+    let lock_path = PathBuf::from(format!("{}.lock", path.display()));
+    let failed = |action: &'static str| {
+        move |path: &Path, source: io::Error| match source.kind() {
+            io::ErrorKind::PermissionDenied => OpenError::Permission { path: path.display().to_string(), action, source },
+            _ => OpenError::Io { path: path.display().to_string(), reason: source.to_string() },
+        }
+    };
+    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| failed("created")(folder, e))?;
+    }
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&lock_path)
+        .map_err(|e| failed("opened")(&lock_path, e))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // Best effort: the message is useful without the number too.
+            if file.read_to_string(&mut holder).is_err() || holder.trim().parse::<u32>().is_err() {
+                holder.clear();
+            }
+            let holder = if holder.is_empty() { holder } else { format!(" (process {})", holder.trim()) };
+            return Err(OpenError::Locked { path: path.display().to_string(), holder });
+        }
+        Err(TryLockError::Error(e)) => return Err(failed("locked")(&lock_path, e)),
+    }
+    let note = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+    note.map_err(|e| failed("written")(&lock_path, e))?;
+    // SQLite would create the database with the umask; message texts are nobody else's business.
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|e| failed("opened")(path, e))?;
+    Ok(Lock { _file: file })
+}
+
+fn refused(path: &Path, error: Error) -> OpenError {
+    let path = path.display().to_string();
+    match error {
+        Error::Corrupt(source) => OpenError::Corrupt {
+            path,
+            problem: format!("is not a sound SQLite database ({source})"),
+            remedy: "restore it from a backup, or move it away to start afresh",
+        },
+        Error::Busy(source) | Error::Full(source) | Error::Io(source) | Error::Sql(source) => {
+            OpenError::Io { path, reason: source.to_string() }
+        }
+        Error::Closed => OpenError::Io { path, reason: "the store is closed".into() },
+    }
+}

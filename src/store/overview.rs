@@ -1,0 +1,215 @@
+//! What the commands that only look can see: state of accounts, conversations and sinks, and the latest events.
+
+use rusqlite::{Connection, params};
+use serde::Serialize;
+
+use super::{Error, ReadOnlyStore, millis};
+use crate::time::UnixMillis;
+
+/// Everything `status` shows.
+#[derive(Clone, Debug, Serialize)]
+pub struct Overview {
+    /// Accounts with their conversations, by name.
+    pub accounts: Vec<AccountOverview>,
+    /// Sinks, by name.
+    pub sinks: Vec<SinkOverview>,
+}
+
+/// One account.
+#[derive(Clone, Debug, Serialize)]
+pub struct AccountOverview {
+    /// Provider name.
+    pub provider: String,
+    /// Name in the configuration.
+    pub name: String,
+    /// When a paused account is tried again; null when it is not paused.
+    pub paused_until: Option<UnixMillis>,
+    /// When the pause began.
+    pub paused_since: Option<UnixMillis>,
+    /// Error class of the pause.
+    pub pause_class: Option<String>,
+    /// What the provider said.
+    pub pause_reason: Option<String>,
+    /// Conversations, by id.
+    pub conversations: Vec<ConversationOverview>,
+}
+
+/// One conversation.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConversationOverview {
+    /// Normalised id.
+    pub id: String,
+    /// LinkedIn product.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What people call it.
+    pub title: Option<String>,
+    /// Whether the configuration still names it.
+    pub followed: bool,
+    /// Largest provider time recorded.
+    pub watermark: Option<UnixMillis>,
+    /// Up to here we know we have everything.
+    pub verified_until: Option<UnixMillis>,
+    /// Time of the youngest message.
+    pub last_message_at: Option<UnixMillis>,
+    /// Last complete poll.
+    pub last_polled_at: Option<UnixMillis>,
+    /// Next poll.
+    pub due_at: UnixMillis,
+    /// Where the provider stopped collecting; null while it collects.
+    pub lapsed_at: Option<UnixMillis>,
+    /// When the provider stops collecting.
+    pub sync_until: Option<UnixMillis>,
+    /// Where upkeep stands: idle, queued, starting, running; null where the provider needs none.
+    pub sync_state: Option<String>,
+    /// Pages read of a walk that goes on; null when there is none.
+    pub walk_pages: Option<u32>,
+    /// Known messages whose content changed later.
+    pub edits: u64,
+    /// Ranges that could not be read.
+    pub gaps: u64,
+    /// Polls failed in a row.
+    pub failures: u32,
+    /// Since when.
+    pub failing_since: Option<UnixMillis>,
+    /// Error class of the last failure.
+    pub failure_class: Option<String>,
+    /// What went wrong.
+    pub failure_detail: Option<String>,
+}
+
+/// One sink.
+#[derive(Clone, Debug, Serialize)]
+pub struct SinkOverview {
+    /// Name in the configuration.
+    pub name: String,
+    /// Deliveries not yet settled.
+    pub pending: u64,
+    /// Deliveries made.
+    pub delivered: u64,
+    /// Deliveries given up, kept for replay.
+    pub dead: u64,
+    /// When the oldest pending event was recorded.
+    pub oldest_pending_at: Option<UnixMillis>,
+    /// What the sink said at the last failed attempt of a pending or dead delivery.
+    pub last_failure: Option<String>,
+}
+
+/// Which events to read.
+#[derive(Clone, Copy, Debug)]
+pub enum Tail {
+    /// The latest so many.
+    Last(u32),
+    /// Those after a row.
+    After(i64),
+}
+
+/// An event as `tail` shows it.
+#[derive(Clone, Debug)]
+pub struct TailedEvent {
+    /// Its row, for [`Tail::After`].
+    pub row: i64,
+    /// The event's bytes.
+    pub body: String,
+}
+
+impl ReadOnlyStore {
+    /// The state of everything, read in one transaction.
+    pub fn overview(&self) -> Result<Overview, Error> {
+        let tx = self.connection.unchecked_transaction()?;
+        let mut statement = tx.prepare(
+            "SELECT id, provider, name, paused_until, paused_since, pause_class, pause_reason FROM accounts ORDER BY name",
+        )?;
+        let accounts = statement.query_map([], |r| {
+            let account = AccountOverview {
+                provider: r.get(1)?,
+                name: r.get(2)?,
+                paused_until: millis(r.get(3)?),
+                paused_since: millis(r.get(4)?),
+                pause_class: r.get(5)?,
+                pause_reason: r.get(6)?,
+                conversations: conversations(&tx, r.get(0)?)?,
+            };
+            Ok(account)
+        })?;
+        let accounts = accounts.collect::<Result<_, _>>()?;
+        let mut statement = tx.prepare("SELECT id, name FROM sinks ORDER BY name")?;
+        let sinks = statement.query_map([], |r| sink(&tx, r.get(0)?, r.get(1)?))?.collect::<Result<_, _>>()?;
+        Ok(Overview { accounts, sinks })
+    }
+
+    /// Events in the order they were recorded.
+    pub fn tail(&self, tail: Tail) -> Result<Vec<TailedEvent>, Error> {
+        let (sql, parameter) = match tail {
+            Tail::Last(count) => (
+                "SELECT id, body FROM (SELECT id, body FROM events ORDER BY id DESC LIMIT ?1) ORDER BY id",
+                i64::from(count),
+            ),
+            Tail::After(row) => ("SELECT id, body FROM events WHERE id > ?1 ORDER BY id LIMIT 1000", row),
+        };
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let events = statement.query_map([parameter], |r| Ok(TailedEvent { row: r.get(0)?, body: r.get(1)? }))?;
+        Ok(events.collect::<Result<_, _>>()?)
+    }
+}
+
+fn conversations(tx: &Connection, account: i64) -> rusqlite::Result<Vec<ConversationOverview>> {
+    let mut statement = tx.prepare_cached(
+        "SELECT c.conversation_id, c.kind, c.title, c.followed, c.watermark, c.verified_until, c.last_message_at,
+                c.last_polled_at, c.due_at, c.lapsed_at, s.sync_until, s.state, w.pages, c.edits,
+                (SELECT count(*) FROM gaps g WHERE g.conversation = c.id),
+                c.failures, c.failing_since, c.failure_class, c.failure_detail
+         FROM conversations c LEFT JOIN syncs s ON s.conversation = c.id LEFT JOIN walks w ON w.conversation = c.id
+         WHERE c.account = ?1 ORDER BY c.conversation_id",
+    )?;
+    let rows = statement.query_map([account], |r| {
+        Ok(ConversationOverview {
+            id: r.get(0)?,
+            kind: r.get(1)?,
+            title: r.get(2)?,
+            followed: r.get(3)?,
+            watermark: millis(r.get(4)?),
+            verified_until: millis(r.get(5)?),
+            last_message_at: millis(r.get(6)?),
+            last_polled_at: millis(r.get(7)?),
+            due_at: UnixMillis::from_millis(r.get(8)?),
+            lapsed_at: millis(r.get(9)?),
+            sync_until: millis(r.get(10)?),
+            sync_state: r.get(11)?,
+            walk_pages: r.get(12)?,
+            edits: r.get(13)?,
+            gaps: r.get(14)?,
+            failures: r.get(15)?,
+            failing_since: millis(r.get(16)?),
+            failure_class: r.get(17)?,
+            failure_detail: r.get(18)?,
+        })
+    })?;
+    rows.collect()
+}
+
+fn sink(tx: &Connection, id: i64, name: String) -> rusqlite::Result<SinkOverview> {
+    let count = |state: i64| -> rusqlite::Result<u64> {
+        tx.prepare_cached("SELECT count(*) FROM deliveries WHERE sink = ?1 AND state = ?2")?
+            .query_row(params![id, state], |r| r.get(0))
+    };
+    let oldest: Option<i64> = tx
+        .prepare_cached(
+            "SELECT min(e.created_at) FROM deliveries d JOIN events e ON e.id = d.event WHERE d.sink = ?1 AND d.state = 0",
+        )?
+        .query_row([id], |r| r.get(0))?;
+    let mut failure = tx.prepare_cached(
+        "SELECT a.detail FROM deliveries d JOIN attempts a ON a.delivery = d.id
+         WHERE d.sink = ?1 AND d.state <> 1 AND a.detail IS NOT NULL ORDER BY a.at DESC LIMIT 1",
+    )?;
+    let mut failures = failure.query([id])?;
+    let last_failure = failures.next()?.map(|r| r.get(0)).transpose()?;
+    Ok(SinkOverview {
+        name,
+        pending: count(0)?,
+        delivered: count(1)?,
+        dead: count(2)?,
+        oldest_pending_at: millis(oldest),
+        last_failure,
+    })
+}

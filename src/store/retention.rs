@@ -1,0 +1,51 @@
+//! Removing what has been settled long ago. Message ids stay: a provider may return a message for ever, and a
+//! forgotten id would announce it again.
+
+use rusqlite::params;
+
+use super::{Error, Store};
+use crate::time::UnixMillis;
+
+/// What one step of pruning did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pruned {
+    /// Delivered deliveries removed, with their attempts.
+    pub deliveries: usize,
+    /// Events removed, because nobody is owed them any more.
+    pub events: usize,
+    /// Where the next step begins; `None` when everything old has been looked at.
+    pub next: Option<i64>,
+}
+
+/// Events looked at in one transaction, so that other writes do not wait long.
+const STEP: i64 = 1_000;
+
+impl Store {
+    /// Removes deliveries that were delivered before `before`, then events without deliveries: one step, from event
+    /// row `from` (0 to begin). Pending deliveries are never touched and dead ones are kept for replay.
+    pub async fn prune(&self, before: UnixMillis, from: i64) -> Result<Pruned, Error> {
+        self.write(move |tx| {
+            let last: Option<i64> = tx
+                .prepare_cached(
+                    "SELECT max(id) FROM (SELECT id FROM events WHERE id > ?1 AND created_at < ?2 ORDER BY id LIMIT ?3)",
+                )?
+                .query_row(params![from, before.as_millis(), STEP], |r| r.get(0))?;
+            let Some(last) = last else {
+                return Ok(Pruned { deliveries: 0, events: 0, next: None });
+            };
+            let settled = "SELECT id FROM deliveries WHERE event > ?1 AND event <= ?2 AND state = 1 AND settled_at < ?3";
+            let range = params![from, last, before.as_millis()];
+            tx.prepare_cached(&format!("DELETE FROM attempts WHERE delivery IN ({settled})"))?.execute(range)?;
+            let deliveries =
+                tx.prepare_cached(&format!("DELETE FROM deliveries WHERE id IN ({settled})"))?.execute(range)?;
+            let events = tx
+                .prepare_cached(
+                    "DELETE FROM events WHERE id > ?1 AND id <= ?2 AND created_at < ?3
+                        AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = events.id)",
+                )?
+                .execute(range)?;
+            Ok(Pruned { deliveries, events, next: Some(last) })
+        })
+        .await
+    }
+}

@@ -1,0 +1,76 @@
+//! The schema and its upgrades: numbered SQL files, forward only; the number is SQLite's `user_version`.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+use rusqlite_migration::{M, Migrations};
+
+use super::error::{Error, OpenError};
+
+/// Marks a file as ours ("inbx"), in the header field that SQLite keeps for this.
+const APPLICATION_ID: i64 = 0x696e_6278;
+
+const STEPS: &[M<'_>] = &[M::up(include_str!("../../migrations/0001_initial.sql"))];
+const MIGRATIONS: Migrations<'_> = Migrations::from_slice(STEPS);
+
+/// The newest schema this program knows.
+pub(super) const SCHEMA: i64 = STEPS.len() as i64;
+
+/// Refuses a file that is not ours, damaged, or newer than this program.
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let corrupt = |problem: String| OpenError::Corrupt {
+        path: path.display().to_string(),
+        problem,
+        remedy: "check store.url, restore it from a backup, or move it away to start afresh",
+    };
+    let pragma = |name: &str| -> Result<i64, OpenError> {
+        connection
+            .pragma_query_value(None, name, |row| row.get(0))
+            .map_err(|e| corrupt(format!("is not a sound SQLite database ({e})")))
+    };
+    if pragma("application_id")? != APPLICATION_ID {
+        return Err(corrupt("is an SQLite database of another program".into()));
+    }
+    let found = pragma("user_version")?;
+    if found > SCHEMA {
+        return Err(OpenError::Newer { path: path.display().to_string(), found, known: SCHEMA });
+    }
+    Ok(())
+}
+
+/// Marks a new, empty file as ours. Before the file is switched to WAL, so that the mark is in the file itself and
+/// not in a log beside it.
+pub(super) fn claim_new_file(connection: &Connection) -> Result<(), Error> {
+    let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    if pages == 0 {
+        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    Ok(())
+}
+
+/// Brings the file to the newest schema, each step in one transaction.
+pub(super) fn upgrade(connection: &mut Connection) -> Result<(), Error> {
+    MIGRATIONS.to_latest(connection).map_err(|error| match error {
+        rusqlite_migration::Error::RusqliteError { err, .. } => Error::from(err),
+        other => Error::from(rusqlite::Error::ToSqlConversionFailure(Box::new(other))),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_applies_to_an_empty_file_and_applying_it_again_changes_nothing() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        upgrade(&mut connection).unwrap();
+        let dump = |c: &Connection| -> Vec<String> {
+            let mut statement = c.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name").unwrap();
+            statement.query_map([], |r| r.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+        };
+        let first = dump(&connection);
+        upgrade(&mut connection).unwrap();
+        assert_eq!(first, dump(&connection));
+        assert!(first.len() > 10);
+    }
+}
