@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+use crate::time::UnixMillis;
+
+/// Waits that the other side asks for are held inside these.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+
 /// Exponential growth from `base`, doubling with each failure, held at `cap`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
@@ -39,6 +45,24 @@ pub fn mix(a: u64, b: u64) -> u64 {
     x ^ (x >> 31)
 }
 
+/// The wait that a `Retry-After` asks for, as seconds or a date, held between a second and a day; anything unreadable
+/// counts as absent.
+pub fn retry_after(text: &str, now: UnixMillis) -> Option<Duration> {
+    let wait = match text.trim().parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let since = httpdate::parse_http_date(text.trim()).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+            UnixMillis::from_wire_millis(i64::try_from(since.as_millis()).ok()?)?.since(now)
+        }
+    };
+    Some(held(wait))
+}
+
+/// A wait held between a second and a day, whatever the other side asks for.
+pub fn held(wait: Duration) -> Duration {
+    wait.clamp(SHORTEST_WAIT, LONGEST_WAIT)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +85,18 @@ mod tests {
         delays.dedup();
         assert!(delays.len() > 90);
         assert!(delays[delays.len() - 1] - delays[0] > Duration::from_secs(60));
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_or_date_and_held_between_a_second_and_a_day() {
+        let wait_for = |text: &str| retry_after(text, UnixMillis::parse("2026-11-20T09:00:00Z").unwrap());
+        assert_eq!(wait_for("90"), Some(Duration::from_secs(90)));
+        assert_eq!(wait_for("Fri, 20 Nov 2026 09:02:00 GMT"), Some(Duration::from_secs(120)));
+        assert_eq!(wait_for("0"), Some(Duration::from_secs(1)));
+        assert_eq!(wait_for("Thu, 19 Nov 2026 09:02:00 GMT"), Some(Duration::from_secs(1)));
+        assert_eq!(wait_for("99999999"), Some(Duration::from_secs(86_400)));
+        for unreadable in ["soon", "-5", "1e9", "", "99999999999999999999999"] {
+            assert_eq!(wait_for(unreadable), None, "{unreadable}");
+        }
     }
 }

@@ -4,10 +4,12 @@ mod conversation;
 mod event;
 mod ids;
 mod message;
+mod readable;
 mod untrusted;
 
 pub use conversation::{Conversation, ConversationType};
 pub use event::{EVENT_LIMIT, Event, EventContext, MESSAGE_NEW, Route, Seen, event_id};
 pub use ids::{AccountName, ConversationId, InvalidName, MessageId, SinkName};
 pub use message::{Direction, Flag, Message, Sender, assign_missing_ids};
+pub use readable::readable_line;
 pub use untrusted::{Untrusted, cut_at};

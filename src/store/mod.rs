@@ -14,6 +14,7 @@ mod quiet;
 mod record_poll;
 mod retention;
 mod schema;
+mod seen;
 mod syncs;
 mod walks;
 mod writer;

@@ -1,0 +1,176 @@
+//! ConnectSafely (connectsafely.ai).
+//!
+//! `since` asks for what is newer, `cursor` goes towards older messages; how a full answer to `since` is truncated is
+//! not documented. So an answer to `since` that may be incomplete is not trusted at all: the walk begins again at the
+//! newest message and pages back by cursor, which is unambiguous. Facts are from the vendor's documentation and
+//! public clients; the real service has not been called.
+
+mod account;
+mod errors;
+mod messages;
+mod urn;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Client;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use super::http::{self, TlsError};
+use super::{Class, Error, Page, PageRequest, Profile, Provider, Rest, check_base_url};
+use crate::backoff::Backoff;
+use crate::model::{Conversation, ConversationId};
+
+pub(super) const PROFILE: Profile = Profile {
+    name: "connectsafely",
+    requests_per_minute: 60,
+    concurrency: 4,
+    // With `sync=true` the reply waits for LinkedIn: seconds are usual, the vendor's own samples allow a minute.
+    resolution: Duration::from_millis(1),
+    timeout: Duration::from_secs(75),
+    overlap: Duration::from_secs(300),
+    advised_min_interval: Duration::from_secs(15),
+    transient: Backoff { base: Duration::from_secs(5), cap: Duration::from_secs(300) },
+    throttled: Backoff { base: Duration::from_secs(60), cap: Duration::from_secs(900) },
+};
+
+/// Messages asked for in a page: the documented default. A larger number may be capped silently.
+const COUNT: usize = 50;
+
+/// A page at least this long and as long as the longest seen may have been capped by the service.
+const SMALLEST_CAP: usize = 10;
+
+/// Cursor of the walk that begins at the newest message, without `since`.
+const FROM_NEWEST: &str = "";
+
+/// Everything but the characters that RFC 3986 leaves unreserved: a URN must arrive as one path segment.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The keys of an account, named as in the provider's documentation.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Key of the workspace.
+    pub(super) api_key: SecretString,
+    /// The LinkedIn account in it, 24 hex characters. Always sent: the service's own default moves.
+    account_id: String,
+    /// Where the API answers, `/linkedin` included.
+    #[serde(default = "default_base_url")]
+    base_url: String,
+}
+
+fn default_base_url() -> String {
+    "https://api.connectsafely.ai/linkedin".into()
+}
+
+impl Settings {
+    pub(super) fn problem(&self) -> Option<(&'static str, String)> {
+        if self.account_id.is_empty() {
+            return Some(("account_id", "is empty".into()));
+        }
+        if self.api_key.expose_secret().is_empty() || bearer(&self.api_key).is_none() {
+            return Some(("api_key", "is empty or has characters that no HTTP header can carry".into()));
+        }
+        check_base_url(&self.base_url)
+    }
+}
+
+fn bearer(key: &SecretString) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// The keys of a conversation.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConversationSettings {
+    conversation_urn: String,
+}
+
+impl ConversationSettings {
+    pub(super) fn conversation(self) -> Result<Conversation, String> {
+        let urn = self.conversation_urn.trim();
+        if urn.is_empty() {
+            return Err("conversation_urn: is empty".into());
+        }
+        Ok(Conversation {
+            id: ConversationId::new(urn::conversation_id(urn)),
+            kind: urn::conversation_type(urn),
+            address: urn.to_owned(),
+            person_url: None,
+        })
+    }
+}
+
+/// One LinkedIn account of a workspace.
+pub(super) struct ConnectSafely {
+    client: Client,
+    settings: Settings,
+    longest_page: AtomicUsize,
+    owner: account::Owner,
+}
+
+impl ConnectSafely {
+    pub(super) fn new(settings: Settings, timeout: Duration) -> Result<Self, TlsError> {
+        let client = http::client(timeout)?;
+        Ok(Self { client, settings, longest_page: AtomicUsize::new(0), owner: account::Owner::default() })
+    }
+
+    async fn get(&self, path: &str, query: &str) -> Result<http::Answer, Error> {
+        let base = self.settings.base_url.trim_end_matches('/');
+        let account_id = utf8_percent_encode(&self.settings.account_id, SEGMENT);
+        let url = format!("{base}{path}?accountId={account_id}{query}");
+        let authorization = bearer(&self.settings.api_key).expect("the key is checked with the configuration");
+        http::send(self.client.get(url).header(AUTHORIZATION, authorization).header(ACCEPT, "application/json")).await
+    }
+
+    /// Whether a page of this length may have been cut by the page size, asked for or imposed.
+    fn is_full(&self, length: usize) -> bool {
+        let longest = self.longest_page.fetch_max(length, Ordering::Relaxed).max(length);
+        length >= COUNT || (length == longest && length >= SMALLEST_CAP)
+    }
+}
+
+#[async_trait]
+impl Provider for ConnectSafely {
+    async fn page(&self, request: PageRequest<'_>) -> Result<Page, Error> {
+        let urn = utf8_percent_encode(&request.conversation.address, SEGMENT);
+        let mut query = format!("&count={COUNT}&sync=true");
+        match (request.cursor, request.since) {
+            // `since` beside a cursor has no documented meaning.
+            (Some(FROM_NEWEST), _) | (None, None) => {}
+            (Some(cursor), _) => query += &format!("&cursor={}", utf8_percent_encode(cursor, SEGMENT)),
+            (None, Some(since)) => query += &format!("&since={}", since.as_millis().max(0)),
+        }
+        let answer = self.get(&format!("/conversations/{urn}/messages"), &query).await?;
+        let asked_by_cursor = request.cursor.is_some_and(|c| c != FROM_NEWEST);
+        let payload = messages::payload(&answer).map_err(|mut error| {
+            if asked_by_cursor && answer.status.as_u16() == 400 {
+                error = Error::new(Class::Protocol, format!("the cursor was refused: {}", error.detail));
+                error.cursor_refused = true;
+            }
+            error
+        })?;
+        let asked_since = request.cursor.is_none() && request.since.is_some();
+        let full = self.is_full(payload.len());
+        let older = payload.older();
+        let rest = match (asked_since, full, older) {
+            (_, _, _) if payload.len() == 0 => Rest::Nothing,
+            (true, true, _) => Rest::More(FROM_NEWEST.into()),
+            // `hasMore` may only say that the thread has a history.
+            (true, false, Some(_)) => Rest::Perhaps(FROM_NEWEST.into()),
+            (false, _, Some(cursor)) => Rest::More(cursor),
+            (_, _, None) => Rest::Nothing,
+        };
+        Ok(self.read(request.conversation, payload, rest).await)
+    }
+
+    async fn probe(&self) -> Result<(), Error> {
+        self.check_account().await
+    }
+}

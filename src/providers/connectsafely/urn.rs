@@ -1,0 +1,68 @@
+//! LinkedIn ids in their several spellings. `urn:li:msg_message:(urn:li:fsd_profile:<owner>,2-<base64>)` and
+//! `urn:li:messagingMessage:2-<base64>` are one message; conversations alike. The profile inside is the owner of the
+//! mailbox, never the sender.
+
+use crate::model::ConversationType;
+
+const SALES_NAVIGATOR: &str = "urn:li:salesNav_thread:";
+
+/// The part of a message URN that does not depend on the mailbox.
+pub(super) fn message_id(urn: &str) -> &str {
+    token(urn).unwrap_or(urn)
+}
+
+/// The part of a conversation URN that does not depend on the mailbox; a Sales Navigator URN whole, because its
+/// thread ids are another product's.
+pub(super) fn conversation_id(urn: &str) -> &str {
+    if urn.starts_with(SALES_NAVIGATOR) { urn } else { token(urn).unwrap_or(urn) }
+}
+
+pub(super) fn conversation_type(urn: &str) -> ConversationType {
+    if urn.starts_with(SALES_NAVIGATOR) { ConversationType::SalesNavigator } else { ConversationType::Standard }
+}
+
+/// The owner of the mailbox, where the URN names one.
+pub(super) fn mailbox_owner(urn: &str) -> Option<&str> {
+    let (_, rest) = urn.split_once("urn:li:fsd_profile:")?;
+    rest.split([',', ')']).next().filter(|owner| !owner.is_empty())
+}
+
+/// The text after the last comma inside parentheses, or after the last colon, where that is a `2-` token.
+fn token(urn: &str) -> Option<&str> {
+    let candidate = match urn.rsplit_once(',') {
+        Some((_, rest)) => rest.strip_suffix(')')?,
+        None => urn.rsplit_once(':')?.1,
+    };
+    candidate.starts_with("2-").then_some(candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_spellings_of_a_thread_have_one_id() {
+        for urn in [
+            "urn:li:msg_conversation:(urn:li:fsd_profile:ACoAAB1o,2-MGE1Yj==)",
+            "urn:li:msg_conversation:(urn:li:fsd_profile:ACoAAother,2-MGE1Yj==)",
+            "urn:li:messagingThread:2-MGE1Yj==",
+            "2-MGE1Yj==",
+        ] {
+            assert_eq!(conversation_id(urn), "2-MGE1Yj==");
+        }
+        assert_eq!(conversation_id("urn:li:salesNav_thread:2-X"), "urn:li:salesNav_thread:2-X");
+    }
+
+    #[test]
+    fn an_urn_of_an_unknown_form_is_its_own_id() {
+        for urn in ["urn:li:msg:3:41", "nonsense", "a,b", "urn:li:x:(a,2-b", "2-"] {
+            assert_eq!(message_id(urn), urn);
+        }
+    }
+
+    #[test]
+    fn the_owner_is_read_from_the_mailbox_part_only() {
+        assert_eq!(mailbox_owner("urn:li:msg_message:(urn:li:fsd_profile:ACoAAB1o,2-M)"), Some("ACoAAB1o"));
+        assert_eq!(mailbox_owner("urn:li:messagingThread:2-M"), None);
+    }
+}

@@ -1,0 +1,137 @@
+//! The rules every provider's requests share: limits on what is read, waits as told, no secrets in errors.
+
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Client, RequestBuilder, StatusCode};
+
+use super::{Class, Error};
+use crate::model::{Untrusted, cut_at};
+use crate::time::UnixMillis;
+use crate::backoff;
+
+/// Largest answer read. A page of 100 long messages is far below; a whole history in one answer may come near.
+const BODY_LIMIT: usize = 16 << 20;
+
+/// Connecting, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest text from outside that is shown in a log line or in `status`.
+const DETAIL_LIMIT: usize = 200;
+
+/// TLS could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("TLS cannot be set up: {0}")]
+pub struct TlsError(String);
+
+/// Chooses the one TLS implementation of this process. To be called once, before any client is built.
+pub fn install_tls() {
+    // The only error is "already installed", which is what we want.
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
+/// A client for one account. Follows a redirect only inside the same origin, so credentials go nowhere else.
+pub(super) fn client(timeout: Duration) -> Result<Client, TlsError> {
+    let same_origin = reqwest::redirect::Policy::custom(|attempt| {
+        let from = attempt.previous().last().map(reqwest::Url::origin);
+        if from == Some(attempt.url().origin()) && attempt.previous().len() <= 3 { attempt.follow() } else { attempt.stop() }
+    });
+    Client::builder()
+        .user_agent(concat!("inboxd/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(timeout)
+        .redirect(same_origin)
+        .build()
+        .map_err(|e| TlsError(without_url(e)))
+}
+
+/// A whole answer within the limits.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+/// Sends a request and reads its answer whole.
+pub(super) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
+    let transport = |e: reqwest::Error| Error::new(Class::Transient, without_url(e));
+    let mut response = request.send().await.map_err(transport)?;
+    let too_large = || Error::new(Class::Protocol, format!("the answer is larger than {} MiB", BODY_LIMIT >> 20));
+    let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
+    if announced > BODY_LIMIT {
+        return Err(too_large());
+    }
+    let mut body = Vec::with_capacity(announced);
+    while let Some(chunk) = response.chunk().await.map_err(transport)? {
+        if body.len() + chunk.len() > BODY_LIMIT {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer { status: response.status(), headers: response.headers().clone(), body })
+}
+
+/// An error's chain without the URL, which may carry ids or keys.
+fn without_url(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Text from outside, on one line, without controls, bounded.
+pub(super) fn safe(text: &str) -> String {
+    let cut = cut_at(text, DETAIL_LIMIT);
+    let shown = Untrusted(cut).to_string();
+    if cut.len() < text.len() { format!("{shown}...") } else { shown }
+}
+
+/// The start of an answer that was not understood, for the log.
+pub(super) fn excerpt(body: &[u8]) -> String {
+    safe(&String::from_utf8_lossy(&body[..body.len().min(DETAIL_LIMIT)]))
+}
+
+/// An answer that is not JSON of the expected shape. The parser's own message may repeat content, so only its
+/// position is kept.
+pub(super) fn malformed(answer: &Answer, error: &serde_json::Error) -> Error {
+    let kind = match error.classify() {
+        serde_json::error::Category::Eof => "ends in the middle",
+        serde_json::error::Category::Syntax => "is not JSON",
+        _ => "does not have the expected shape",
+    };
+    Error::new(
+        Class::Protocol,
+        format!("status {}: the answer {kind} (line {}, column {})", answer.status.as_u16(), error.line(), error.column()),
+    )
+}
+
+/// The wait that `Retry-After` asks for; anything unreadable counts as absent.
+pub(super) fn retry_after(headers: &HeaderMap, now: UnixMillis) -> Option<Duration> {
+    backoff::retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, now)
+}
+
+/// The class of a status that carries no better information.
+pub(super) fn class_of_status(status: StatusCode) -> Class {
+    match status.as_u16() {
+        429 => Class::Throttled,
+        408 | 425 | 500..=599 => Class::Transient,
+        401..=403 => Class::Auth,
+        404 | 410 => Class::Gone,
+        _ => Class::Protocol,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_outside_stays_on_one_line_and_short() {
+        let shown = safe(&format!("a\nb\u{1b}[31m{}", "x".repeat(1000)));
+        assert!(shown.starts_with("a\\nb\\u{1b}[31m") && shown.ends_with("...") && shown.len() < 230, "{shown}");
+    }
+}

@@ -1,0 +1,194 @@
+//! Linked API (linkedapi.io).
+//!
+//! One request reads one conversation or many; `since` is the only bound and there are no pages, so every answer is
+//! complete. A conversation must be synced before it can be polled, and a sync lapses: after `syncUntil` polls still
+//! succeed and bring nothing new. Facts are from the vendor's public SDKs (linkedapi-node 2.1.0, linkedapi 1.4.7 for
+//! Python) and documentation; the real service has not been called.
+
+mod errors;
+mod poll;
+mod workflow;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Method};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use super::http::{self, TlsError};
+use super::{Class, Error, Page, PageRequest, Profile, Provider, Upkeep, check_base_url};
+use crate::backoff::Backoff;
+use crate::model::{Conversation, ConversationId, ConversationType};
+
+pub(super) const PROFILE: Profile = Profile {
+    name: "linkedapi",
+    // No figure is published; two a second and two at once is what the vendor's own limits make safe.
+    requests_per_minute: 120,
+    concurrency: 2,
+    resolution: Duration::from_secs(60),
+    timeout: Duration::from_secs(30),
+    overlap: Duration::from_secs(600),
+    advised_min_interval: Duration::from_secs(5),
+    transient: Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(300) },
+    throttled: Backoff { base: Duration::from_secs(5), cap: Duration::from_secs(300) },
+};
+
+/// Sync period where neither the configuration nor the provider says.
+const DEFAULT_DAYS: u64 = 30;
+
+/// The keys of an account, named as in the provider's documentation.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The customer's main token.
+    pub(super) linked_api_token: SecretString,
+    /// The token of one connected LinkedIn account.
+    pub(super) identification_token: SecretString,
+    /// Where the API answers.
+    #[serde(default = "default_base_url")]
+    base_url: String,
+    /// Sync period in days, 3 to 90; sent only when set, because an older service may refuse the field.
+    #[serde(default, deserialize_with = "crate::settings::optional_count")]
+    days: Option<u64>,
+    /// Conversations that may share one request.
+    #[serde(default = "default_batch_size", deserialize_with = "crate::settings::count")]
+    pub(super) batch_size: usize,
+}
+
+fn default_base_url() -> String {
+    "https://api.linkedapi.io".into()
+}
+
+fn default_batch_size() -> usize {
+    20
+}
+
+impl Settings {
+    pub(super) fn problem(&self) -> Option<(&'static str, String)> {
+        if self.days.is_some_and(|days| !(3..=90).contains(&days)) {
+            return Some(("days", "must be 3 to 90: the provider takes no more, and less cannot be renewed in time".into()));
+        }
+        if !(1..=100).contains(&self.batch_size) {
+            return Some(("batch_size", "must be 1 to 100".into()));
+        }
+        for (key, token) in
+            [("linked_api_token", &self.linked_api_token), ("identification_token", &self.identification_token)]
+        {
+            if HeaderValue::from_str(token.expose_secret()).is_err() || token.expose_secret().is_empty() {
+                return Some((key, "is empty or has characters that no HTTP header can carry".into()));
+            }
+        }
+        check_base_url(&self.base_url)
+    }
+}
+
+/// The keys of a conversation.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConversationSettings {
+    person_url: String,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+impl ConversationSettings {
+    pub(super) fn conversation(self) -> Result<Conversation, String> {
+        let kind = match self.kind.as_str() {
+            "st" => ConversationType::Standard,
+            "nv" => ConversationType::SalesNavigator,
+            _ => return Err("type: must be \"st\" (standard) or \"nv\" (Sales Navigator)".into()),
+        };
+        if !self.person_url.starts_with("https://") && !self.person_url.starts_with("http://") {
+            return Err("person_url: must be the address of a profile, such as https://www.linkedin.com/in/john-doe".into());
+        }
+        let person_url = bare_url(&self.person_url).to_owned();
+        Ok(Conversation {
+            id: ConversationId::new(format!("{}:{person_url}", self.kind)),
+            address: self.person_url,
+            kind,
+            person_url: Some(person_url),
+        })
+    }
+}
+
+/// A person URL without query, fragment and trailing slash.
+fn bare_url(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or(url).trim_end_matches('/')
+}
+
+fn wire_type(conversation: &Conversation) -> &'static str {
+    if conversation.kind == ConversationType::SalesNavigator { "nv" } else { "st" }
+}
+
+/// One connected LinkedIn account.
+pub(super) struct LinkedApi {
+    client: Client,
+    settings: Settings,
+}
+
+impl LinkedApi {
+    pub(super) fn new(settings: Settings, timeout: Duration) -> Result<Self, TlsError> {
+        Ok(Self { client: http::client(timeout)?, settings })
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<http::Answer, Error> {
+        let url = format!("{}{path}", self.settings.base_url.trim_end_matches('/'));
+        let mut request = self.client.request(method, url).headers(self.headers());
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        http::send(request).await
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let secret = |token: &SecretString| {
+            let mut value = HeaderValue::from_str(token.expose_secret()).expect("tokens are checked with the configuration");
+            value.set_sensitive(true);
+            value
+        };
+        HeaderMap::from_iter([
+            (HeaderName::from_static("linked-api-token"), secret(&self.settings.linked_api_token)),
+            (HeaderName::from_static("identification-token"), secret(&self.settings.identification_token)),
+            (HeaderName::from_static("content-type"), HeaderValue::from_static("application/json")),
+            (HeaderName::from_static("client"), HeaderValue::from_static("inboxd")),
+        ])
+    }
+}
+
+#[async_trait]
+impl Provider for LinkedApi {
+    async fn page(&self, request: PageRequest<'_>) -> Result<Page, Error> {
+        let mut pages = self.poll(&[request]).await?;
+        pages.pop().unwrap_or_else(|| Err(Error::new(Class::Protocol, "the answer has no entry for the conversation")))
+    }
+
+    async fn batch(&self, requests: &[PageRequest<'_>]) -> Result<Vec<Result<Page, Error>>, Error> {
+        self.poll(requests).await
+    }
+
+    async fn probe(&self) -> Result<(), Error> {
+        let answer = self.call(Method::GET, "/account", None).await?;
+        errors::result::<serde::de::IgnoredAny>(&answer).map(|_| ())
+    }
+
+    fn upkeep(&self) -> Option<&dyn Upkeep> {
+        Some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_a_person_name_one_conversation() {
+        let id = |url: &str| {
+            let settings = ConversationSettings { person_url: url.into(), kind: "st".into() };
+            settings.conversation().unwrap().id
+        };
+        assert_eq!(id("https://www.linkedin.com/in/john-doe/?utm=1"), id("https://www.linkedin.com/in/john-doe"));
+        assert_eq!(id("https://www.linkedin.com/in/john-doe").as_str(), "st:https://www.linkedin.com/in/john-doe");
+    }
+}

@@ -1,0 +1,128 @@
+//! `POST /conversations/poll`: the body is an array of conversations, the answer has an entry for each.
+
+use std::collections::HashMap;
+
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{LinkedApi, bare_url, errors, wire_type};
+use crate::model::{Direction, Flag, Message, MessageId, Sender, assign_missing_ids};
+use crate::providers::{Class, Error, Page, PageRequest, Rest};
+use crate::time::UnixMillis;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Asked<'a> {
+    person_url: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    // Left out, never null: that is how the SDKs ask for everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<UnixMillis>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    #[serde(default)]
+    person_url: Option<String>,
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
+    messages: Option<Vec<WireMessage>>,
+    #[serde(default)]
+    sync_until: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct WireMessage {
+    #[serde(default)]
+    id: Option<Value>,
+    #[serde(default)]
+    sender: Option<String>,
+    #[serde(default)]
+    text: Option<String>,
+    #[serde(default)]
+    time: Option<Value>,
+}
+
+impl LinkedApi {
+    /// Polls one or more conversations, answered in the order asked.
+    pub(super) async fn poll(&self, requests: &[PageRequest<'_>]) -> Result<Vec<Result<Page, Error>>, Error> {
+        let asked: Vec<_> = requests
+            .iter()
+            .map(|r| Asked { person_url: &r.conversation.address, kind: wire_type(r.conversation), since: r.since })
+            .collect();
+        let body = serde_json::to_vec(&asked).expect("strings and times always serialise");
+        let answer = self.call(Method::POST, "/conversations/poll", Some(body)).await?;
+        let entries: Vec<Entry> = errors::result(&answer)?;
+        matched(requests, entries)
+    }
+}
+
+/// Puts the entries in the order of the requests, by type and person. That the answer keeps the order or repeats the
+/// person's URL to the letter is not promised.
+fn matched(requests: &[PageRequest<'_>], mut entries: Vec<Entry>) -> Result<Vec<Result<Page, Error>>, Error> {
+    if requests.len() == 1 && entries.len() == 1 {
+        return Ok(vec![page(requests[0], entries.remove(0))]);
+    }
+    let mut by_person: HashMap<(String, String), Entry> = HashMap::with_capacity(entries.len());
+    for entry in entries {
+        let kind = entry.kind.clone().unwrap_or_default();
+        let person = bare_url(entry.person_url.as_deref().unwrap_or_default()).to_owned();
+        if by_person.insert((kind, person), entry).is_some() {
+            return Err(Error::new(Class::Protocol, "the answer has two entries for one conversation"));
+        }
+    }
+    let pages = requests.iter().map(|request| {
+        let person = bare_url(&request.conversation.address).to_owned();
+        match by_person.remove(&(wire_type(request.conversation).to_owned(), person)) {
+            Some(entry) => page(*request, entry),
+            None => Err(Error::new(Class::Protocol, "the answer has no entry for the conversation")),
+        }
+    });
+    Ok(pages.collect())
+}
+
+fn page(request: PageRequest<'_>, entry: Entry) -> Result<Page, Error> {
+    let Some(messages) = entry.messages else {
+        return Err(Error::new(Class::Protocol, "the entry of the conversation has no messages array"));
+    };
+    let mut messages: Vec<_> = messages.into_iter().map(|m| message(request, m)).collect();
+    assign_missing_ids(&mut messages);
+    Ok(Page { messages, rest: Rest::Nothing, title: None, collected_until: entry.sync_until.as_ref().and_then(time) })
+}
+
+fn message(request: PageRequest<'_>, wire: WireMessage) -> Message {
+    let sent_at = wire.time.as_ref().and_then(time);
+    let direction = match wire.sender.as_deref() {
+        Some("us") => Direction::Outbound,
+        Some("them") => Direction::Inbound,
+        _ => Direction::Unknown,
+    };
+    let profile_url =
+        if direction == Direction::Inbound { request.conversation.person_url.clone() } else { None };
+    let id = match wire.id {
+        Some(Value::String(id)) => id,
+        Some(Value::Number(id)) => id.to_string(),
+        _ => String::new(),
+    };
+    Message {
+        id: MessageId::new(id),
+        direction,
+        sent_at,
+        sender: Sender { id: None, name: None, profile_url },
+        text: wire.text.unwrap_or_default(),
+        attachments: vec![],
+        flags: if sent_at.is_none() { vec![Flag::TimeUnknown] } else { vec![] },
+    }
+}
+
+/// Times are RFC 3339 text; a number is taken for milliseconds.
+pub(super) fn time(value: &Value) -> Option<UnixMillis> {
+    match value {
+        Value::String(text) => UnixMillis::parse(text),
+        Value::Number(number) => UnixMillis::from_wire_millis(number.as_i64()?),
+        _ => None,
+    }
+}

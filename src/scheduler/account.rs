@@ -1,0 +1,595 @@
+//! The loop of one account: a timer queue of its conversations, a limit on polls in flight, and pauses.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::hash::RandomState;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::budget::Gate;
+use super::failure::{self, Next};
+use super::poll::{self, Coverage, Failure, Found, Job, Poller};
+use super::upkeep::{Kept, Report, Request, UpkeepLoop};
+use super::{Account, Polled};
+use crate::backoff::stretched;
+use crate::providers::{self, Class, Profile};
+use crate::status::{LONGEST_SLEEP, Pulse};
+use crate::store::{AccountId, Pause, QuietPoll, Recorded, Store};
+use crate::time::UnixMillis;
+
+/// Stored waits of a conversation that fails are believed up to here: no class waits longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(27 * 3600);
+
+/// Conversations of one account whose failure is logged one by one; an outage must not fill the log.
+const FAILURES_LOGGED: usize = 10;
+
+/// What a round of polls came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Polls that ended well.
+    pub polled: u64,
+    /// Polls that failed, and accounts that were paused.
+    pub failed: u64,
+    /// Messages announced.
+    pub announced: u64,
+}
+
+impl Summary {
+    pub(super) fn add(&mut self, other: Summary) {
+        self.polled += other.polled;
+        self.failed += other.failed;
+        self.announced += other.announced;
+    }
+}
+
+struct SourceState {
+    job: Job,
+    due: Instant,
+    recheck_due: Instant,
+    in_flight: bool,
+    /// Something asked for a poll while one was in flight.
+    nudged: bool,
+    collected_until: Option<UnixMillis>,
+    failing: Option<Class>,
+}
+
+struct Paused {
+    until: Instant,
+    stored: Pause,
+    needs_probe: bool,
+    probing: bool,
+}
+
+enum Done {
+    Polls(Vec<(usize, Instant, Result<Found, Failure>)>),
+    Probe(Result<(), providers::Error>),
+    /// A write whose answer nobody waits for.
+    Written,
+}
+
+pub(super) struct AccountLoop {
+    id: AccountId,
+    profile: &'static Profile,
+    poller: Arc<Poller>,
+    pulse: Pulse,
+    sources: Vec<SourceState>,
+    queue: BinaryHeap<Reverse<(Instant, usize)>>,
+    tasks: JoinSet<Done>,
+    polls_in_flight: usize,
+    paused: Option<Paused>,
+    pauses_in_a_row: u32,
+    failing: usize,
+    upkeep: Option<UpkeepLoop>,
+    requests: mpsc::UnboundedSender<Request>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    /// Set for a single round: a walk goes on inside it.
+    round_began: Option<Instant>,
+    summary: Summary,
+}
+
+impl AccountLoop {
+    pub(super) fn new(account: Account, store: Store, pulse: Pulse) -> Self {
+        let (now, clock) = (UnixMillis::now(), Instant::now());
+        let (requests, upkeep_requests) = mpsc::unbounded_channel();
+        let (upkeep_reports, reports) = mpsc::unbounded_channel();
+        let polling = account.polling;
+        let poller = Arc::new(Poller {
+            account: account.name,
+            provider_name: account.profile.name,
+            provider: account.provider,
+            store,
+            gate: Gate::new(account.budget),
+            polling,
+            keys: RandomState::new(),
+        });
+        let kept = || {
+            let kept = |p: &Polled| Kept {
+                source: p.source.id,
+                conversation: Arc::clone(&p.conversation),
+                row: p.source.sync.clone(),
+            };
+            account.conversations.iter().map(kept).collect()
+        };
+        let upkeep = poller
+            .provider
+            .upkeep()
+            .map(|_| UpkeepLoop::new(Arc::clone(&poller), kept(), upkeep_requests, upkeep_reports));
+        let sources: Vec<_> =
+            account.conversations.into_iter().map(|p| source_state(p, &polling, now, clock)).collect();
+        let paused = account.pause.map(|stored| Paused {
+            // After a restart an account that waited for a person is probed at once: the restart may be the repair.
+            until: if stored.class == Class::Auth.as_str() {
+                clock
+            } else {
+                clock + stored.until.since(now).min(LONGEST_WAIT)
+            },
+            needs_probe: stored.class == Class::Auth.as_str(),
+            stored,
+            probing: false,
+        });
+        if let Some(paused) = &paused {
+            poller.gate.close_until(paused.until + LONGEST_WAIT);
+        }
+        Self {
+            id: account.id,
+            profile: account.profile,
+            poller,
+            pulse,
+            queue: sources.iter().enumerate().map(|(index, s)| Reverse((s.due, index))).collect(),
+            failing: sources.iter().filter(|s| s.job.failures > 0).count(),
+            sources,
+            tasks: JoinSet::new(),
+            polls_in_flight: 0,
+            pauses_in_a_row: paused.as_ref().map_or(0, |p| p.stored.failures),
+            paused,
+            upkeep,
+            requests,
+            reports,
+            round_began: None,
+            summary: Summary::default(),
+        }
+    }
+
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        if let Some(upkeep) = self.upkeep.take() {
+            let stop = stop.clone();
+            self.tasks.spawn(async move {
+                upkeep.run(stop).await;
+                Done::Written
+            });
+        }
+        loop {
+            self.pulse.beat();
+            self.start_due(Instant::now());
+            let wake = self.next_wake();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Some(done) = self.tasks.join_next() => self.take(done),
+                Some(report) = self.reports.recv() => self.hear(report),
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+    }
+
+    pub(super) async fn run_once(mut self, stop: CancellationToken) -> Summary {
+        let began = Instant::now();
+        self.round_began = Some(began);
+        loop {
+            self.start_due(began);
+            if self.polls_in_flight == 0 && !self.paused.as_ref().is_some_and(|p| p.probing) {
+                break;
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return self.summary,
+                Some(done) = self.tasks.join_next() => self.take(done),
+            }
+        }
+        if self.paused.is_some() {
+            self.summary.failed += 1;
+        } else if let Some(upkeep) = self.upkeep.take() {
+            upkeep.run_once().await;
+        }
+        while self.tasks.join_next().await.is_some() {}
+        self.summary
+    }
+
+    fn next_wake(&self) -> Instant {
+        let latest = Instant::now() + LONGEST_SLEEP;
+        let next = match &self.paused {
+            Some(paused) if paused.probing => latest,
+            Some(paused) => paused.until,
+            None if self.polls_in_flight >= self.poller.polling.concurrency => latest,
+            None => self.queue.peek().map_or(latest, |Reverse((at, _))| *at),
+        };
+        next.min(latest)
+    }
+
+    /// Starts the polls that are due and may run.
+    fn start_due(&mut self, now: Instant) {
+        if !self.may_ask(now) {
+            return;
+        }
+        while self.polls_in_flight < self.poller.polling.concurrency {
+            let Some(first) = self.pop_due(now) else { return };
+            let mut batch = vec![first];
+            while batch.len() < self.poller.polling.batch_size && self.sources[first].can_share() {
+                match self.queue.peek() {
+                    Some(&Reverse((at, index))) if at <= now && self.sources[index].can_share() => {}
+                    _ => break,
+                }
+                let Some(next) = self.pop_due(now) else { break };
+                batch.push(next);
+            }
+            self.spawn_polls(batch);
+        }
+    }
+
+    fn may_ask(&mut self, now: Instant) -> bool {
+        let Some(paused) = &mut self.paused else { return true };
+        if paused.probing || now < paused.until {
+            return false;
+        }
+        if paused.needs_probe {
+            paused.probing = true;
+            let poller = Arc::clone(&self.poller);
+            self.tasks.spawn(async move {
+                poller.gate.admit_probe().await;
+                Done::Probe(poller.provider.probe().await)
+            });
+            return false;
+        }
+        self.resume();
+        true
+    }
+
+    /// The conversation at the head of the queue if it is due. Entries that have been overtaken are dropped.
+    fn pop_due(&mut self, now: Instant) -> Option<usize> {
+        while let Some(&Reverse((at, index))) = self.queue.peek() {
+            if at > now {
+                return None;
+            }
+            self.queue.pop();
+            let source = &self.sources[index];
+            if source.due == at && !source.in_flight {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    fn spawn_polls(&mut self, batch: Vec<usize>) {
+        let began = Instant::now();
+        let jobs: Vec<_> = batch
+            .iter()
+            .map(|&index| {
+                let source = &mut self.sources[index];
+                source.in_flight = true;
+                source.job.recheck = began >= source.recheck_due && !source.job.first_contact;
+                source.job.clone()
+            })
+            .collect();
+        self.polls_in_flight += 1;
+        let poller = Arc::clone(&self.poller);
+        self.tasks.spawn(async move {
+            let mut results = poller.poll_together(&jobs).await;
+            for (result, job) in results.iter_mut().zip(&jobs) {
+                poller.check_account_after(result, job).await;
+            }
+            Done::Polls(batch.into_iter().zip(results).map(|(index, result)| (index, began, result)).collect())
+        });
+    }
+
+    fn take(&mut self, done: Result<Done, tokio::task::JoinError>) {
+        match done {
+            Ok(Done::Polls(results)) => {
+                self.polls_in_flight -= 1;
+                for (index, began, result) in results {
+                    self.sources[index].in_flight = false;
+                    match result {
+                        Ok(found) => self.succeeded(index, began, found),
+                        Err(failure) => self.failed(index, failure),
+                    }
+                    if std::mem::take(&mut self.sources[index].nudged) {
+                        self.schedule(index, Instant::now());
+                    }
+                }
+            }
+            Ok(Done::Probe(Ok(()))) => self.resume(),
+            Ok(Done::Probe(Err(error))) => self.still_paused(&error),
+            Ok(Done::Written) => {}
+            Err(error) => debug_assert!(error.is_cancelled(), "a panic ends the process in the panic hook"),
+        }
+    }
+
+    fn hear(&mut self, report: Report) {
+        match report {
+            Report::PollNow(index) if self.sources[index].in_flight => self.sources[index].nudged = true,
+            Report::PollNow(index) => self.schedule(index, Instant::now()),
+            Report::Failed(index, error) => self.failed(index, Failure::Provider(error)),
+        }
+    }
+
+    fn schedule(&mut self, index: usize, due: Instant) {
+        self.sources[index].due = due;
+        self.queue.push(Reverse((due, index)));
+    }
+
+    fn succeeded(&mut self, index: usize, began: Instant, found: Found) {
+        self.summary.polled += 1;
+        self.pauses_in_a_row = 0;
+        self.recovered(index);
+        let now = UnixMillis::now();
+        let (cadence, id) = (self.sources[index].job.cadence, self.sources[index].job.source);
+        let due = match found {
+            Found::Quiet(coverage) => {
+                let interval = poll::interval(cadence, id, self.sources[index].job.last_message_at, now);
+                self.poller.store.record_quiet_poll(QuietPoll {
+                    source: id,
+                    polled_at: now,
+                    verified_until: coverage.verified_until,
+                    lapsed_at: coverage.lapsed_at,
+                    due_at: now + interval,
+                });
+                self.cover(index, coverage);
+                began + interval
+            }
+            Found::Recorded { recorded, coverage, fingerprint, backfill } => {
+                self.recorded(index, &recorded, fingerprint, backfill);
+                self.cover(index, coverage);
+                began + poll::interval(cadence, id, recorded.last_message_at, now)
+            }
+            Found::WalkGoesOn(walk) => {
+                tracing::info!(account = %self.poller.account, conversation = %self.sources[index].job.conversation.id,
+                    pages = walk.pages, "a long walk goes on in the next poll");
+                self.sources[index].job.walk = Some(walk);
+                self.round_began.unwrap_or_else(Instant::now)
+            }
+        };
+        self.schedule(index, due);
+    }
+
+    fn recorded(&mut self, index: usize, recorded: &Recorded, fingerprint: u64, backfill: bool) {
+        self.summary.announced += u64::from(recorded.announced);
+        let first_contact = self.sources[index].job.first_contact;
+        let source = &mut self.sources[index];
+        if first_contact {
+            tracing::info!(account = %self.poller.account, conversation = %source.job.conversation.id,
+                announced = recorded.announced, silent = recorded.silent, "following the conversation");
+        } else if recorded.announced + recorded.edited > 0 {
+            tracing::debug!(account = %self.poller.account, conversation = %source.job.conversation.id,
+                new = recorded.announced, edited = recorded.edited, backfill, "recorded");
+        }
+        if source.job.recheck || first_contact {
+            let interval = self.poller.polling.recheck_interval;
+            source.recheck_due = Instant::now() + stretched(interval, source.job.source.seed());
+        }
+        let job = &mut source.job;
+        job.first_contact = false;
+        job.walk = None;
+        job.watermark = recorded.watermark;
+        job.history_until = recorded.history_until;
+        job.last_message_at = recorded.last_message_at;
+        job.fingerprint = if job.recheck { 0 } else { fingerprint };
+    }
+
+    fn cover(&mut self, index: usize, coverage: Coverage) {
+        let source = &mut self.sources[index];
+        match (source.job.lapsed_at, coverage.lapsed_at) {
+            (None, Some(lapsed_at)) => tracing::warn!(account = %self.poller.account,
+                conversation = %source.job.conversation.id, %lapsed_at,
+                "the provider has stopped collecting the conversation: messages after that time are not seen until it resumes"),
+            (Some(_), None) => tracing::info!(account = %self.poller.account,
+                conversation = %source.job.conversation.id, "the provider collects the conversation again"),
+            _ => {}
+        }
+        source.job.lapsed_at = coverage.lapsed_at;
+        if self.poller.provider.upkeep().is_some()
+            && (source.collected_until != coverage.collected_until || source.failing == Some(Class::NotReady))
+        {
+            source.collected_until = coverage.collected_until;
+            drop(self.requests.send(Request::Collected(index, coverage.collected_until)));
+        }
+        self.sources[index].failing = None;
+    }
+
+    fn recovered(&mut self, index: usize) {
+        let source = &mut self.sources[index];
+        if source.job.failures > 0 {
+            self.failing = self.failing.saturating_sub(1);
+            if self.failing < FAILURES_LOGGED {
+                tracing::info!(account = %self.poller.account, conversation = %source.job.conversation.id,
+                    after = source.job.failures, "polls succeed again");
+            }
+            source.job.failures = 0;
+        }
+    }
+
+    fn failed(&mut self, index: usize, failure: Failure) {
+        match failure {
+            Failure::Paused => {
+                let until = self.paused.as_ref().map_or_else(Instant::now, |p| p.until);
+                self.schedule(index, until);
+            }
+            Failure::Store(error) => {
+                self.summary.failed += 1;
+                // What cannot be retried ends the daemon, which listens to the store itself.
+                tracing::warn!(account = %self.poller.account, conversation = %self.sources[index].job.conversation.id,
+                    class = "storage", %error, "the poll was not recorded and counts as not made; next try in 5 s");
+                self.schedule(index, Instant::now() + LONGEST_SLEEP);
+            }
+            Failure::Provider(error) => self.refused(index, &error),
+        }
+    }
+
+    fn refused(&mut self, index: usize, error: &providers::Error) {
+        self.summary.failed += 1;
+        let source = &mut self.sources[index];
+        let failures = source.job.failures + 1;
+        let seed = source.job.source.seed();
+        let wait = match failure::next(error, failures, self.pauses_in_a_row + 1, self.profile, seed) {
+            Next::PauseAccount(wait) => {
+                let due = source.due;
+                self.pause(error, wait);
+                self.schedule(index, due);
+                return;
+            }
+            Next::Retry(wait) => wait.max(source.job.cadence.min_interval),
+            Next::Upkeep(wait) => {
+                drop(self.requests.send(Request::Needed(index)));
+                wait
+            }
+        };
+        let changed = source.failing != Some(error.class);
+        if source.job.failures == 0 {
+            self.failing += 1;
+        }
+        source.job.failures = failures;
+        source.failing = Some(error.class);
+        if error.cursor_refused {
+            source.job.walk = None;
+        }
+        let shown_wait = humantime::format_duration(Duration::from_secs(wait.as_secs().max(1)));
+        if changed && self.failing <= FAILURES_LOGGED {
+            tracing::warn!(account = %self.poller.account, conversation = %source.job.conversation.id,
+                class = %error.class, "the poll failed ({error}); next try in {shown_wait}");
+        } else {
+            tracing::debug!(account = %self.poller.account, conversation = %source.job.conversation.id,
+                class = %error.class, failures, "the poll failed ({error}); next try in {shown_wait}");
+        }
+        let (store, source_id) = (self.poller.store.clone(), source.job.source);
+        let (class, detail, due_at) = (error.class.as_str(), error.detail.clone(), UnixMillis::now() + wait);
+        self.tasks.spawn(async move {
+            log_unwritten(store.record_failure(source_id, class, detail, failures, due_at).await);
+            Done::Written
+        });
+        self.schedule(index, Instant::now() + wait);
+    }
+
+    fn pause(&mut self, error: &providers::Error, wait: Duration) {
+        let needs_probe = error.class == Class::Auth;
+        let until = Instant::now() + wait;
+        // Polls in flight when the first was refused tell the same story.
+        if self.paused.as_ref().is_some_and(|p| p.needs_probe || p.until >= until) {
+            return;
+        }
+        self.pauses_in_a_row += 1;
+        let since = self.paused.as_ref().map_or_else(UnixMillis::now, |p| p.stored.since);
+        let stored = Pause {
+            until: UnixMillis::now() + wait,
+            since,
+            class: error.class.as_str().into(),
+            reason: error.detail.clone(),
+            failures: self.pauses_in_a_row,
+        };
+        let shown_wait = humantime::format_duration(Duration::from_secs(wait.as_secs().max(1)));
+        if needs_probe {
+            tracing::error!(account = %self.poller.account, class = %error.class,
+                "the account is paused and waits for a person ({error}); next probe in {shown_wait}");
+        } else {
+            tracing::warn!(account = %self.poller.account, class = %error.class,
+                "the account is paused ({error}); next try in {shown_wait}");
+        }
+        self.poller.gate.close_until(if needs_probe { until + LONGEST_WAIT } else { until });
+        self.paused = Some(Paused { until, stored: stored.clone(), needs_probe, probing: false });
+        self.store_pause(Some(stored));
+    }
+
+    fn still_paused(&mut self, error: &providers::Error) {
+        self.pauses_in_a_row += 1;
+        let wait = match failure::next(error, self.pauses_in_a_row, self.pauses_in_a_row, self.profile, 0) {
+            Next::PauseAccount(wait) | Next::Retry(wait) | Next::Upkeep(wait) => wait,
+        };
+        let Some(paused) = &mut self.paused else { return };
+        paused.probing = false;
+        paused.until = Instant::now() + wait;
+        paused.stored.until = UnixMillis::now() + wait;
+        paused.stored.failures = self.pauses_in_a_row;
+        paused.stored.reason.clone_from(&error.detail);
+        self.poller.gate.close_until(paused.until + LONGEST_WAIT);
+        tracing::debug!(account = %self.poller.account, class = %error.class,
+            "the account is still paused ({error}); next probe in {}", humantime::format_duration(Duration::from_secs(wait.as_secs())));
+        let stored = paused.stored.clone();
+        self.store_pause(Some(stored));
+    }
+
+    fn resume(&mut self) {
+        if let Some(paused) = self.paused.take() {
+            tracing::info!(account = %self.poller.account, since = %paused.stored.since, "the account is polled again");
+            self.poller.gate.open();
+            self.store_pause(None);
+        }
+    }
+
+    fn store_pause(&mut self, pause: Option<Pause>) {
+        let (store, id) = (self.poller.store.clone(), self.id);
+        self.tasks.spawn(async move {
+            log_unwritten(store.record_pause(id, pause).await);
+            Done::Written
+        });
+    }
+}
+
+impl SourceState {
+    /// Known to be collected and without anything special about its next poll: it may share a request.
+    fn can_share(&self) -> bool {
+        !self.job.first_contact && self.job.walk.is_none() && self.job.failures == 0
+    }
+}
+
+impl Poller {
+    /// Looks at the account where a conversation's failure may be the account's: its error then counts instead.
+    async fn check_account_after(&self, result: &mut Result<Found, Failure>, job: &Job) {
+        if let Err(Failure::Provider(error)) = result
+            && failure::suspects_account(error, job.failures + 1)
+            && self.gate.admit().await.is_ok()
+            && let Err(of_account) = self.provider.probe().await
+            && matches!(of_account.class, Class::Auth | Class::Throttled)
+        {
+            *error = of_account;
+        }
+    }
+}
+
+fn source_state(polled: Polled, polling: &super::Polling, now: UnixMillis, clock: Instant) -> SourceState {
+    let source = polled.source;
+    // A stored time may be wrong by any clock step since; it is believed only inside what could have been stored.
+    let longest = if source.failures > 0 { LONGEST_WAIT } else { polled.cadence.max_interval };
+    let rechecked = source.rechecked_at.map_or(Duration::ZERO, |at| now.since(at));
+    let recheck_in = stretched(polling.recheck_interval, source.id.seed()).saturating_sub(rechecked);
+    SourceState {
+        due: clock + source.due_at.since(now).min(longest),
+        recheck_due: clock + recheck_in,
+        in_flight: false,
+        nudged: false,
+        collected_until: source.sync.as_ref().and_then(|s| s.sync_until),
+        failing: None,
+        job: Job {
+            source: source.id,
+            conversation: polled.conversation,
+            baseline: polled.baseline,
+            cadence: polled.cadence,
+            first_contact: source.first_polled_at.is_none(),
+            watermark: source.watermark,
+            history_until: source.history_until,
+            last_message_at: source.last_message_at,
+            lapsed_at: source.lapsed_at,
+            walk: source.walk,
+            failures: source.failures,
+            fingerprint: 0,
+            recheck: false,
+        },
+    }
+}
+
+fn log_unwritten(written: Result<(), crate::store::Error>) {
+    if let Err(error) = written {
+        tracing::warn!(class = "storage", %error, "a failure was not recorded; a restart will not remember it");
+    }
+}

@@ -1,0 +1,120 @@
+//! When to poll what: one loop per account, so that none delays another.
+//!
+//! [`account`] is the loop: a timer queue of due conversations, a limit on polls in flight, pauses. [`poll`] is one
+//! poll from question to commit; [`upkeep`] starts and watches the provider's own collecting where it must be told to.
+//! The decisions are pure and sit apart: [`due`] (when), [`walk`] (how far), [`failure`] (what next).
+
+mod account;
+mod budget;
+mod due;
+mod failure;
+mod poll;
+mod upkeep;
+mod walk;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::model::{AccountName, Conversation};
+use crate::providers::{Profile, Provider};
+use crate::status::Progress;
+use crate::store::{AccountId, Pause, Source, Store};
+use crate::time::UnixMillis;
+
+pub use account::Summary;
+pub use budget::Budget;
+pub use due::Cadence;
+
+/// What the first poll of a conversation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Baseline {
+    /// Records what is there silently; later messages are new.
+    Now,
+    /// Announces the whole history.
+    All,
+    /// Announces everything from this time on.
+    Since(UnixMillis),
+}
+
+/// How an account is polled.
+#[derive(Clone, Copy, Debug)]
+pub struct Polling {
+    /// Polls in flight.
+    pub concurrency: usize,
+    /// Conversations that may share a request.
+    pub batch_size: usize,
+    /// How far behind the watermark each poll asks again.
+    pub overlap: Duration,
+    /// How coarse the provider's times may be.
+    pub resolution: Duration,
+    /// A deeper look for late messages after so long.
+    pub recheck_interval: Duration,
+    /// That far back.
+    pub recheck_depth: Duration,
+    /// Pages read in one poll.
+    pub max_pages: u32,
+}
+
+/// A conversation to poll: what the configuration says and what the store knows.
+pub struct Polled {
+    /// The conversation.
+    pub conversation: Arc<Conversation>,
+    /// The bounds of its interval.
+    pub cadence: Cadence,
+    /// What its first poll does.
+    pub baseline: Baseline,
+    /// What the store knows of it.
+    pub source: Source,
+}
+
+/// An account to poll.
+pub struct Account {
+    /// Its row.
+    pub id: AccountId,
+    /// Its name.
+    pub name: AccountName,
+    /// What its provider's contract recommends.
+    pub profile: &'static Profile,
+    /// Its provider.
+    pub provider: Arc<dyn Provider>,
+    /// The requests it may make.
+    pub budget: Budget,
+    /// How it is polled.
+    pub polling: Polling,
+    /// A pause that a restart does not end.
+    pub pause: Option<Pause>,
+    /// Its conversations.
+    pub conversations: Vec<Polled>,
+}
+
+/// Starts the loop of every account. Each ends when `stop` is cancelled: a poll that has not reached its commit is
+/// dropped without effect. The tracker is done when all have ended.
+pub fn start(accounts: Vec<Account>, store: &Store, progress: &Progress, stop: &CancellationToken) -> TaskTracker {
+    let tracker = TaskTracker::new();
+    for account in accounts {
+        let pulse = progress.register(format!("scheduler of {}", account.name));
+        tracker.spawn(account::AccountLoop::new(account, store.clone(), pulse).run(stop.clone()));
+    }
+    tracker.close();
+    tracker
+}
+
+/// Polls everything that is due now, once, and returns what came of it.
+pub async fn poll_once(accounts: Vec<Account>, store: &Store, progress: &Progress, stop: &CancellationToken) -> Summary {
+    let mut loops = tokio::task::JoinSet::new();
+    for account in accounts {
+        let pulse = progress.register(format!("scheduler of {}", account.name));
+        loops.spawn(account::AccountLoop::new(account, store.clone(), pulse).run_once(stop.clone()));
+    }
+    let mut total = Summary::default();
+    while let Some(summary) = loops.join_next().await {
+        match summary {
+            Ok(summary) => total.add(summary),
+            Err(_) => total.failed += 1,
+        }
+    }
+    total
+}

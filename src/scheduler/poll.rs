@@ -1,0 +1,361 @@
+//! One poll: from the question to the commit.
+//!
+//! What is new is decided here and in [`super::walk`], whatever the provider. The watermark moves only after
+//! everything between the lower bound and now has been read; a walk that needs more than one page is staged as it goes,
+//! so an error or a kill in the middle loses nothing that was read and announces nothing out of order.
+
+use std::hash::RandomState;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::budget::{Closed, Gate};
+use super::due::Cadence;
+use super::walk::{self, Step};
+use super::{Baseline, Polling};
+use crate::model::{AccountName, Conversation};
+use crate::providers::{self, Class, Page, PageRequest, Provider};
+use crate::store::{self, Announce, PageRecord, PollRecord, Recorded, SourceId, Store, Walk};
+use crate::time::UnixMillis;
+
+/// Failures in a row at the same point of a walk after which the rest of it is put on record as a gap: what has been
+/// read must not wait for ever for what cannot be.
+const GAP_AFTER: u32 = 3;
+
+/// What a poll needs to know of its account; shared by all of them.
+pub(super) struct Poller {
+    pub(super) account: AccountName,
+    pub(super) provider_name: &'static str,
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) store: Store,
+    pub(super) gate: Gate,
+    pub(super) polling: Polling,
+    pub(super) keys: RandomState,
+}
+
+/// What a poll needs to know of its conversation.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    pub(super) source: SourceId,
+    pub(super) conversation: Arc<Conversation>,
+    pub(super) baseline: Baseline,
+    pub(super) cadence: Cadence,
+    pub(super) first_contact: bool,
+    pub(super) watermark: Option<UnixMillis>,
+    pub(super) history_until: Option<UnixMillis>,
+    pub(super) last_message_at: Option<UnixMillis>,
+    pub(super) lapsed_at: Option<UnixMillis>,
+    pub(super) walk: Option<Walk>,
+    pub(super) failures: u32,
+    pub(super) fingerprint: u64,
+    pub(super) recheck: bool,
+}
+
+/// How a poll ended well.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// The answer was the same as that of the poll before.
+    Quiet(Coverage),
+    /// Recorded; the fingerprint belongs to the page, zero where there were several.
+    Recorded { recorded: Recorded, coverage: Coverage, fingerprint: u64, backfill: bool },
+    /// The page limit came first; the walk goes on in the next poll.
+    WalkGoesOn(Walk),
+}
+
+/// How far the answer proves that nothing is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Coverage {
+    pub(super) verified_until: Option<UnixMillis>,
+    /// The provider collects up to here.
+    pub(super) collected_until: Option<UnixMillis>,
+    /// It stopped collecting in the past, here.
+    pub(super) lapsed_at: Option<UnixMillis>,
+}
+
+impl Coverage {
+    fn of(collected_until: Option<UnixMillis>, asked_at: UnixMillis) -> Self {
+        let lapsed_at = collected_until.filter(|&until| until < asked_at);
+        Self { verified_until: Some(lapsed_at.unwrap_or(asked_at)), collected_until, lapsed_at }
+    }
+}
+
+/// How a poll ended badly. The watermark is where it was.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    Provider(#[from] providers::Error),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// Not asked at all: the account was paused meanwhile.
+    #[error("the account is paused")]
+    Paused,
+}
+
+impl From<Closed> for Failure {
+    fn from(_: Closed) -> Self {
+        Self::Paused
+    }
+}
+
+impl Poller {
+    /// Polls several conversations in one request where that works, else singly. Answers in the order of the jobs.
+    pub(super) async fn poll_together(&self, jobs: &[Job]) -> Vec<Result<Found, Failure>> {
+        let mut results = Vec::with_capacity(jobs.len());
+        let [first, _, ..] = jobs else {
+            for job in jobs {
+                results.push(self.poll(job).await);
+            }
+            return results;
+        };
+        let asked_at = UnixMillis::now();
+        let requests: Vec<_> = jobs
+            .iter()
+            .map(|job| PageRequest {
+                conversation: &job.conversation,
+                since: self.lower_bound(job, asked_at),
+                cursor: None,
+            })
+            .collect();
+        if self.gate.admit().await.is_err() {
+            return jobs.iter().map(|_| Err(Failure::Paused)).collect();
+        }
+        let pages = match self.provider.batch(&requests).await {
+            Ok(pages) => pages.into_iter().map(Some).collect(),
+            // About the account or the way to it, not about any one of them.
+            Err(error) if matches!(error.class, Class::Auth | Class::Throttled | Class::Transient) => {
+                return jobs.iter().map(|_| Err(error.clone().into())).collect();
+            }
+            Err(error) => {
+                tracing::debug!(account = %self.account, class = %error.class, conversation = %first.conversation.id,
+                    count = jobs.len(), "a batch failed as a whole ({error}); asking singly");
+                jobs.iter().map(|_| None).collect::<Vec<_>>()
+            }
+        };
+        for (job, page) in jobs.iter().zip(pages) {
+            results.push(match page {
+                Some(Ok(page)) => self.take_first_page(job, page, asked_at).await,
+                _ => self.poll(job).await,
+            });
+        }
+        results
+    }
+
+    /// Polls one conversation.
+    pub(super) async fn poll(&self, job: &Job) -> Result<Found, Failure> {
+        if let Some(walk) = &job.walk {
+            return self.go_on(job, walk.clone()).await;
+        }
+        let asked_at = UnixMillis::now();
+        let page = self.page(job, self.lower_bound(job, asked_at), None).await?;
+        self.take_first_page(job, page, asked_at).await
+    }
+
+    async fn page(&self, job: &Job, since: Option<UnixMillis>, cursor: Option<&str>) -> Result<Page, Failure> {
+        self.gate.admit().await?;
+        Ok(self.provider.page(PageRequest { conversation: &job.conversation, since, cursor }).await?)
+    }
+
+    /// From where on the provider is asked. Never later than now, whatever times it has stamped.
+    fn lower_bound(&self, job: &Job, now: UnixMillis) -> Option<UnixMillis> {
+        let bound = if job.first_contact {
+            match job.baseline {
+                Baseline::Now | Baseline::All => None,
+                // One resolution earlier, because the bound may be exclusive; what is older stays silent anyway.
+                Baseline::Since(since) => Some(since - self.polling.resolution),
+            }
+        } else {
+            let reach = if job.recheck { self.polling.recheck_depth.max(self.overlap()) } else { self.overlap() };
+            let bound = job.watermark.or(job.history_until).map(|w| w - reach);
+            bound.map(|bound| job.lapsed_at.map_or(bound, |lapsed| bound.min(lapsed - self.overlap())))
+        };
+        bound.map(|bound| bound.min(now))
+    }
+
+    fn overlap(&self) -> Duration {
+        self.polling.overlap.max(self.polling.resolution)
+    }
+
+    fn announce(&self, job: &Job) -> Announce {
+        match (job.first_contact, job.baseline) {
+            (true, Baseline::Now) => Announce::Baseline { overlap: self.overlap() },
+            (true, Baseline::All) => Announce::New { backfill: true, history_until: None },
+            (true, Baseline::Since(since)) => {
+                Announce::New { backfill: true, history_until: Some(since - Duration::from_millis(1)) }
+            }
+            (false, _) => Announce::New { backfill: false, history_until: job.history_until },
+        }
+    }
+
+    async fn take_first_page(&self, job: &Job, page: Page, asked_at: UnixMillis) -> Result<Found, Failure> {
+        let announce = self.announce(job);
+        let low = match announce {
+            Announce::Baseline { overlap } => {
+                let newest = page.messages.iter().filter_map(|m| m.sent_at).max();
+                newest.map(|newest| newest.min(asked_at) - overlap)
+            }
+            Announce::New { .. } => self.lower_bound(job, asked_at),
+        };
+        let fingerprint = walk::fingerprint(&page, &self.keys);
+        let coverage = Coverage::of(page.collected_until, asked_at);
+        let step = walk::step(&page, low);
+        let unchanged = fingerprint == job.fingerprint && !matches!(step, Step::GoOn(_));
+        if unchanged && !job.recheck && !job.first_contact {
+            return Ok(Found::Quiet(coverage));
+        }
+        let cursor = match step {
+            Step::Complete => None,
+            Step::CompleteIfKnown(cursor) => {
+                let ids = page.messages.iter().map(|m| m.id.as_str().to_owned()).collect();
+                if self.store.knows_all(job.source, ids).await? { None } else { Some(cursor) }
+            }
+            Step::GoOn(cursor) => Some(cursor),
+        };
+        match cursor {
+            None => self.record(job, page, announce, coverage, fingerprint, false).await,
+            Some(cursor) => {
+                let walk = Walk {
+                    low,
+                    cursor: Some(cursor),
+                    baseline: matches!(announce, Announce::Baseline { .. }),
+                    backfill: matches!(announce, Announce::New { backfill: true, .. }),
+                    started_at: asked_at,
+                    pages: 1,
+                };
+                let record = PageRecord { source: job.source, walk: walk.clone(), messages: page.messages };
+                self.store.stage_page(record).await?;
+                self.go_on(job, walk).await
+            }
+        }
+    }
+
+    /// Reads the pages of a walk until it is complete or the page limit comes.
+    async fn go_on(&self, job: &Job, mut walk: Walk) -> Result<Found, Failure> {
+        let mut title = None;
+        for _ in 0..self.polling.max_pages {
+            let Some(cursor) = walk.cursor.clone() else { break };
+            let page = match self.page(job, walk.low, Some(&cursor)).await {
+                Err(Failure::Provider(error)) if error.cursor_refused => {
+                    if job.failures + 1 < GAP_AFTER {
+                        self.store.abandon_walk(job.source).await?;
+                        return Err(error.into());
+                    }
+                    self.close_with_gap(job, &mut walk, &error.detail).await?;
+                    break;
+                }
+                page => page?,
+            };
+            let next = match walk::step(&page, walk.low) {
+                Step::Complete => None,
+                Step::GoOn(next) | Step::CompleteIfKnown(next) => Some(next),
+            };
+            walk.pages += 1;
+            walk.cursor = next.clone();
+            title = title.or(page.title);
+            let repeats = next.as_deref() == Some(cursor.as_str());
+            let record = PageRecord {
+                source: job.source,
+                walk: Walk { cursor: if repeats { Some(cursor) } else { next.clone() }, ..walk.clone() },
+                messages: page.messages,
+            };
+            let unseen = self.store.stage_page(record).await?;
+            if repeats || (unseen == 0 && next.is_some()) {
+                let reason = "the provider's paging does not advance";
+                if job.failures + 1 < GAP_AFTER {
+                    return Err(providers::Error::new(Class::Protocol, reason).into());
+                }
+                self.close_with_gap(job, &mut walk, reason).await?;
+            }
+        }
+        if walk.cursor.is_some() {
+            return Ok(Found::WalkGoesOn(walk));
+        }
+        self.announce_walk(job, &walk, title).await
+    }
+
+    async fn close_with_gap(&self, job: &Job, walk: &mut Walk, reason: &str) -> Result<(), Failure> {
+        tracing::error!(account = %self.account, conversation = %job.conversation.id, class = %Class::Protocol,
+            "part of the conversation cannot be read ({reason}); it is on record as a gap, and what was read is announced");
+        self.store.close_walk_with_gap(job.source, walk.low, reason.to_owned()).await?;
+        walk.cursor = None;
+        Ok(())
+    }
+
+    /// Announces what a finished walk has staged, oldest first and in parts, then moves coverage.
+    async fn announce_walk(&self, job: &Job, walk: &Walk, title: Option<String>) -> Result<Found, Failure> {
+        let announce = match (walk.baseline, walk.backfill) {
+            (true, _) => Announce::Baseline { overlap: self.overlap() },
+            (false, backfill) => Announce::New {
+                backfill,
+                history_until: match (job.first_contact, job.baseline) {
+                    (true, Baseline::Since(since)) => Some(since - Duration::from_millis(1)),
+                    _ => job.history_until,
+                },
+            },
+        };
+        let (mut announced, mut silent, mut edited) = (0, 0, 0);
+        loop {
+            let conversation = Arc::clone(&job.conversation);
+            let part = self
+                .store
+                .announce_staged(job.source, self.provider_name, self.account.clone(), conversation, announce)
+                .await?;
+            let Some(part) = part else { break };
+            announced += part.announced;
+            silent += part.silent;
+            edited += part.edited;
+        }
+        let page = Page { title, ..Page::default() };
+        let coverage = Coverage::of(None, walk.started_at);
+        let mut found = self.record(job, page, announce, coverage, 0, true).await?;
+        if let Found::Recorded { recorded, .. } = &mut found {
+            recorded.announced += announced;
+            recorded.silent += silent;
+            recorded.edited += edited;
+        }
+        Ok(found)
+    }
+
+    async fn record(
+        &self,
+        job: &Job,
+        page: Page,
+        announce: Announce,
+        coverage: Coverage,
+        fingerprint: u64,
+        ends_walk: bool,
+    ) -> Result<Found, Failure> {
+        let (cadence, source) = (job.cadence, job.source);
+        let polled_at = UnixMillis::now();
+        let record = PollRecord {
+            source,
+            provider: self.provider_name,
+            account: self.account.clone(),
+            conversation: Arc::clone(&job.conversation),
+            title: page.title,
+            messages: page.messages,
+            announce,
+            polled_at,
+            verified_until: coverage.verified_until,
+            recheck: job.recheck,
+            lapsed_at: coverage.lapsed_at,
+            ends_walk,
+            due: Box::new(move |last_message_at| polled_at + interval(cadence, source, last_message_at, polled_at)),
+        };
+        let recorded = self.store.record_poll(record).await?;
+        let backfill = matches!(announce, Announce::New { backfill: true, .. });
+        Ok(Found::Recorded { recorded, coverage, fingerprint, backfill })
+    }
+}
+
+/// The interval to the next poll, by the age of the youngest message; a conversation without one is as young as can be
+/// only in its first moment, so it counts as a day old.
+pub(super) fn interval(
+    cadence: Cadence,
+    source: SourceId,
+    last_message_at: Option<UnixMillis>,
+    now: UnixMillis,
+) -> Duration {
+    const EMPTY: Duration = Duration::from_secs(86_400);
+    let age = last_message_at.map_or(EMPTY, |at| now.since(at));
+    // A new draw each time, from numbers a restart knows too.
+    cadence.interval(age, crate::backoff::mix(source.seed(), now.as_millis().unsigned_abs() / 1000))
+}

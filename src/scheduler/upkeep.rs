@@ -1,0 +1,426 @@
+//! Keeping conversations collected, where the provider has to be told to collect them.
+//!
+//! A start is not idempotent and its answer may be lost, so it is written down before it is sent, and after a lost
+//! answer the conversation is polled first: only if it is still not collected a while later is the start sent again.
+//! One workflow at a time per account; the provider runs them in order anyway.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::poll::Poller;
+use crate::backoff::{mix, stretched};
+use crate::model::{Conversation, ConversationType};
+use crate::providers::{Class, Error, Upkeep, Workflow};
+use crate::store::{SourceId, SyncRow, SyncState};
+use crate::time::UnixMillis;
+
+/// Working hours begin at some point of the day; asking more often does not bring it nearer.
+const PARKED_CHECK: Duration = Duration::from_secs(20 * 60);
+/// Between a start whose answer was lost and the next one.
+const AFTER_LOST_ANSWER: Duration = Duration::from_secs(5 * 60);
+/// Shortest time between two starts for one conversation, doubling with each start that did not help.
+const BETWEEN_STARTS: Duration = Duration::from_secs(10 * 60);
+const LONGEST_BETWEEN_STARTS: Duration = Duration::from_secs(6 * 3600);
+/// An account that is signed out, or at its limits, starts nothing for so long.
+const SIGNED_OUT: Duration = Duration::from_secs(15 * 60);
+/// A workflow that has not ended by then is given up.
+const WORKFLOW_LIMIT: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// What the polls tell.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// A poll was refused: the conversation is not collected.
+    Needed(usize),
+    /// A poll succeeded; the provider collects up to here, where it says.
+    Collected(usize, Option<UnixMillis>),
+}
+
+/// What the polls are told.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// Collected now, or perhaps: worth a poll.
+    PollNow(usize),
+    /// Cannot be collected.
+    Failed(usize, Error),
+}
+
+/// A conversation and where its upkeep stands.
+pub(super) struct Kept {
+    pub(super) source: SourceId,
+    pub(super) conversation: Arc<Conversation>,
+    pub(super) row: Option<SyncRow>,
+}
+
+pub(super) struct UpkeepLoop {
+    poller: Arc<Poller>,
+    kept: Vec<Kept>,
+    waiting: BTreeSet<(Instant, usize)>,
+    due: Vec<Option<Instant>>,
+    current: Option<usize>,
+    starts_paused_until: Option<Instant>,
+    requests: mpsc::UnboundedReceiver<Request>,
+    reports: mpsc::UnboundedSender<Report>,
+}
+
+impl UpkeepLoop {
+    /// Both channels are unbounded because each side writes to the other; each holds at most one entry per poll.
+    pub(super) fn new(
+        poller: Arc<Poller>,
+        kept: Vec<Kept>,
+        requests: mpsc::UnboundedReceiver<Request>,
+        reports: mpsc::UnboundedSender<Report>,
+    ) -> Self {
+        let (now, clock) = (UnixMillis::now(), Instant::now());
+        let mut upkeep = Self {
+            poller,
+            due: vec![None; kept.len()],
+            kept,
+            waiting: BTreeSet::new(),
+            current: None,
+            starts_paused_until: None,
+            requests,
+            reports,
+        };
+        for index in 0..upkeep.kept.len() {
+            let Some(row) = &upkeep.kept[index].row else { continue };
+            if matches!(row.state, SyncState::Running { .. } | SyncState::Starting) {
+                upkeep.current = Some(index);
+            }
+            let wait = row.due_at.since(now).min(90 * DAY);
+            upkeep.schedule(index, clock + wait);
+        }
+        upkeep
+    }
+
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let next = self.next();
+            let wake = next.map_or_else(|| Instant::now() + DAY, |(at, _)| at);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                request = self.requests.recv() => match request {
+                    Some(request) => self.take(request).await,
+                    None => return,
+                },
+                () = tokio::time::sleep_until(wake), if next.is_some() => {
+                    if let Some((_, index)) = next {
+                        tokio::select! {
+                            () = stop.cancelled() => return,
+                            () = self.act(index) => {}
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does what is due now and returns: for a single round.
+    pub(super) async fn run_once(mut self) {
+        self.requests.close();
+        while let Some(request) = self.requests.recv().await {
+            self.take(request).await;
+        }
+        let now = Instant::now();
+        while let Some((at, index)) = self.next()
+            && at <= now
+        {
+            self.act(index).await;
+        }
+    }
+
+    /// The workflow that runs comes before any start.
+    fn next(&self) -> Option<(Instant, usize)> {
+        match self.current {
+            Some(index) => self.due[index].map(|at| (at, index)),
+            None => self.waiting.first().copied(),
+        }
+    }
+
+    fn schedule(&mut self, index: usize, at: Instant) {
+        if let Some(old) = self.due[index].replace(at) {
+            self.waiting.remove(&(old, index));
+        }
+        self.waiting.insert((at, index));
+    }
+
+    async fn take(&mut self, request: Request) {
+        let now = UnixMillis::now();
+        match request {
+            Request::Needed(index) => {
+                let row = self.kept[index].row.clone().unwrap_or_else(|| new_row(now));
+                if row.state == SyncState::Idle {
+                    let wait = wait_before_start(&row, now);
+                    self.set(index, SyncRow { state: SyncState::Queued, ..row }, wait).await;
+                }
+            }
+            Request::Collected(index, until) => {
+                let period = self.period();
+                let seed = self.kept[index].source.seed();
+                let mut row = self.kept[index].row.clone().unwrap_or_else(|| new_row(now));
+                row.sync_until = row.sync_until.max(until);
+                if row.period_started_at.is_none() && row.sync_until.is_none() {
+                    row.period_started_at = Some(now);
+                }
+                match row.state {
+                    SyncState::Running { .. } | SyncState::Starting => self.kept[index].row = Some(row),
+                    SyncState::Idle | SyncState::Queued => {
+                        let wait = renewal(&row, period, seed, now).max(wait_before_start(&row, now));
+                        self.set(index, SyncRow { state: SyncState::Idle, ..row }, wait).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn act(&mut self, index: usize) {
+        let now = UnixMillis::now();
+        let Some(row) = self.kept[index].row.clone() else { return };
+        match &row.state {
+            SyncState::Idle | SyncState::Queued => self.start(index, row, now).await,
+            SyncState::Starting => self.answer_lost(index, row).await,
+            SyncState::Running { workflow_id } => {
+                let workflow_id = workflow_id.clone();
+                self.check(index, row, &workflow_id, now).await;
+            }
+        }
+    }
+
+    async fn start(&mut self, index: usize, row: SyncRow, now: UnixMillis) {
+        if let Some(until) = self.starts_paused_until
+            && Instant::now() < until
+        {
+            self.schedule(index, until);
+            return;
+        }
+        if self.poller.gate.admit().await.is_err() {
+            self.schedule(index, Instant::now() + Duration::from_secs(60));
+            return;
+        }
+        let started =
+            SyncRow { state: SyncState::Starting, starts: row.starts + 1, started_at: Some(now), ..row.clone() };
+        if !self.set(index, started.clone(), Duration::ZERO).await {
+            return;
+        }
+        let Some(upkeep) = self.poller.provider.upkeep() else { return };
+        let conversation = Arc::clone(&self.kept[index].conversation);
+        match upkeep.start(&conversation).await {
+            Ok(accepted) => {
+                tracing::info!(account = %self.poller.account, conversation = %conversation.id,
+                    "the provider was told to collect the conversation");
+                let wait = if accepted.outside_working_hours { PARKED_CHECK } else { pace(Duration::ZERO) };
+                let state = SyncState::Running { workflow_id: accepted.workflow_id };
+                self.set(index, SyncRow { state, ..started }, wait).await;
+            }
+            Err(error) if error.class == Class::Transient && error.wait.is_none() => {
+                self.answer_lost(index, started).await;
+            }
+            Err(error) => self.failed(index, started, error).await,
+        }
+    }
+
+    async fn answer_lost(&mut self, index: usize, row: SyncRow) {
+        self.report(Report::PollNow(index));
+        self.set(index, SyncRow { state: SyncState::Queued, ..row }, AFTER_LOST_ANSWER).await;
+    }
+
+    async fn check(&mut self, index: usize, row: SyncRow, workflow_id: &str, now: UnixMillis) {
+        let running_for = row.started_at.map_or(Duration::ZERO, |at| now.since(at));
+        if self.poller.gate.admit().await.is_err() {
+            self.schedule(index, Instant::now() + Duration::from_secs(60));
+            return;
+        }
+        let Some(upkeep) = self.poller.provider.upkeep() else { return };
+        match upkeep.status(workflow_id).await {
+            Ok(Workflow::Running { .. }) if running_for > WORKFLOW_LIMIT => {
+                self.failed(index, row, Error::new(Class::Transient, "the workflow did not end within a day")).await;
+            }
+            Ok(Workflow::Running { outside_working_hours }) => {
+                let wait = if outside_working_hours { PARKED_CHECK } else { pace(running_for) };
+                self.schedule(index, Instant::now() + wait);
+            }
+            Ok(Workflow::Done { sync_until }) => self.done(index, row, sync_until, now).await,
+            Ok(Workflow::Failed(error)) => self.failed(index, row, error).await,
+            Err(error) if error.class == Class::NotReady => {
+                self.report(Report::PollNow(index));
+                self.failed(index, row, error).await;
+            }
+            Err(error) if matches!(error.class, Class::Transient | Class::Throttled | Class::Protocol) => {
+                tracing::debug!(account = %self.poller.account, class = %error.class,
+                    "the state of a workflow could not be read ({error}); asking again");
+                let wait = error.wait.unwrap_or(Duration::ZERO).max(pace(running_for)).max(pace(Duration::from_secs(61)));
+                self.schedule(index, Instant::now() + wait);
+            }
+            Err(error) => self.failed(index, row, error).await,
+        }
+    }
+
+    async fn done(&mut self, index: usize, row: SyncRow, sync_until: Option<UnixMillis>, now: UnixMillis) {
+        let extended = sync_until.is_none() || sync_until > row.sync_until;
+        let row = SyncRow {
+            state: SyncState::Idle,
+            starts: 0,
+            period_started_at: if extended { row.started_at } else { row.period_started_at },
+            sync_until: row.sync_until.max(sync_until),
+            ..row
+        };
+        // A sync repeated within a day may be answered without extending the period.
+        let wait = if extended { renewal(&row, self.period(), self.kept[index].source.seed(), now) } else { DAY };
+        tracing::info!(account = %self.poller.account, conversation = %self.kept[index].conversation.id,
+            until = row.sync_until.map(tracing::field::display), "the provider collects the conversation");
+        self.set(index, row, wait.max(Duration::from_secs(1))).await;
+        self.report(Report::PollNow(index));
+    }
+
+    async fn failed(&mut self, index: usize, row: SyncRow, error: Error) {
+        let now = UnixMillis::now();
+        let conversation = Arc::clone(&self.kept[index].conversation);
+        let seed = mix(self.kept[index].source.seed(), u64::from(row.starts));
+        let wait = match error.class {
+            Class::Auth => {
+                self.starts_paused_until = Some(Instant::now() + SIGNED_OUT);
+                SIGNED_OUT
+            }
+            Class::Gone => stretched(error.wait.unwrap_or(DAY), seed),
+            _ => stretched(error.wait.unwrap_or(Duration::ZERO), seed).max(wait_before_start(&row, now)),
+        };
+        tracing::warn!(account = %self.poller.account, conversation = %conversation.id, class = %error.class,
+            "the provider does not collect the conversation ({error}); next try in {}",
+            humantime::format_duration(Duration::from_secs(wait.as_secs())));
+        self.set(index, SyncRow { state: SyncState::Queued, ..row }, wait).await;
+        if error.class == Class::Gone {
+            self.report(Report::Failed(index, error.clone()));
+            if error.whole_product {
+                self.put_off(conversation.kind, &error, wait).await;
+            }
+        }
+    }
+
+    /// What one conversation has shown for all of its product.
+    async fn put_off(&mut self, product: ConversationType, error: &Error, wait: Duration) {
+        for index in 0..self.kept.len() {
+            let waits = self.kept[index].row.as_ref().is_some_and(|row| row.state == SyncState::Queued);
+            if self.kept[index].conversation.kind == product && waits && self.current != Some(index) {
+                if let Some(row) = self.kept[index].row.clone() {
+                    self.set(index, row, wait).await;
+                }
+                self.report(Report::Failed(index, error.clone()));
+            }
+        }
+    }
+
+    /// Stores a row and when to act on it; false when the store did not take it, and then it is tried again later.
+    async fn set(&mut self, index: usize, row: SyncRow, wait: Duration) -> bool {
+        let in_progress = matches!(row.state, SyncState::Running { .. } | SyncState::Starting);
+        let row = SyncRow { due_at: UnixMillis::now() + wait, ..row };
+        if let Err(error) = self.poller.store.record_sync(self.kept[index].source, row.clone()).await {
+            tracing::warn!(account = %self.poller.account, %error, "the state of a sync was not stored; trying again in a minute");
+            self.schedule(index, Instant::now() + Duration::from_secs(60));
+            return false;
+        }
+        self.kept[index].row = Some(row);
+        self.schedule(index, Instant::now() + wait);
+        if in_progress {
+            self.current = Some(index);
+        } else if self.current == Some(index) {
+            self.current = None;
+        }
+        true
+    }
+
+    fn report(&self, report: Report) {
+        // The account's loop has ended: nobody polls any more.
+        drop(self.reports.send(report));
+    }
+
+    fn period(&self) -> Duration {
+        self.poller.provider.upkeep().map_or(30 * DAY, Upkeep::period)
+    }
+}
+
+fn new_row(now: UnixMillis) -> SyncRow {
+    SyncRow {
+        state: SyncState::Idle,
+        starts: 0,
+        due_at: now,
+        started_at: None,
+        period_started_at: None,
+        sync_until: None,
+    }
+}
+
+/// Time to the next status check of a workflow that has run for so long.
+fn pace(running_for: Duration) -> Duration {
+    Duration::from_secs(match running_for.as_secs() {
+        0..=60 => 5,
+        61..=600 => 15,
+        _ => 60,
+    })
+}
+
+/// Time before another start may be sent for the conversation.
+fn wait_before_start(row: &SyncRow, now: UnixMillis) -> Duration {
+    let Some(started_at) = row.started_at else { return Duration::ZERO };
+    let gap = BETWEEN_STARTS.saturating_mul(2u32.saturating_pow(row.starts.saturating_sub(1).min(16)));
+    let since = now.since(started_at);
+    gap.min(LONGEST_BETWEEN_STARTS).saturating_sub(since)
+}
+
+/// Time to the renewal: when 80 % of the period has passed, up to 5 % of it earlier by the seed.
+fn renewal(row: &SyncRow, default_period: Duration, seed: u64, now: UnixMillis) -> Duration {
+    let (ends, period) = match (row.sync_until, row.period_started_at) {
+        (Some(until), Some(started)) if until > started => (until, until.since(started)),
+        (Some(until), _) => (until, default_period),
+        (None, started) => (started.unwrap_or(now) + default_period, default_period),
+    };
+    let early = period.mul_f64(0.2 + 0.05 * ((mix(seed, 1) % 1000) as f64 / 1000.0));
+    (ends - early).since(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(starts: u32, started: i64, period_started: Option<i64>, until: Option<i64>) -> SyncRow {
+        let at = UnixMillis::from_millis;
+        SyncRow {
+            starts,
+            started_at: Some(at(started)),
+            period_started_at: period_started.map(at),
+            sync_until: until.map(at),
+            ..new_row(at(0))
+        }
+    }
+
+    #[test]
+    fn starts_for_one_conversation_are_ten_minutes_apart_growing_to_six_hours() {
+        let now = UnixMillis::from_millis(0);
+        let gaps: Vec<_> = (1..8).map(|starts| wait_before_start(&row(starts, 0, None, None), now).as_secs() / 60).collect();
+        assert_eq!(gaps, [10, 20, 40, 80, 160, 320, 360]);
+        assert_eq!(wait_before_start(&new_row(now), now), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_period_is_renewed_after_75_to_80_percent_of_it() {
+        let day = 86_400_000;
+        for seed in 0..100 {
+            let wait = renewal(&row(0, 0, Some(0), Some(30 * day)), DAY, seed, UnixMillis::from_millis(0));
+            assert!(wait >= DAY.mul_f64(22.5) && wait <= DAY * 24, "{wait:?}");
+        }
+        let lapsed = renewal(&row(0, 0, Some(0), Some(30 * day)), DAY, 1, UnixMillis::from_millis(31 * day));
+        assert_eq!(lapsed, Duration::ZERO);
+        let unsaid = renewal(&row(0, 0, Some(0), None), 30 * DAY, 1, UnixMillis::from_millis(0));
+        assert!(unsaid >= DAY.mul_f64(22.5) && unsaid <= DAY * 24, "{unsaid:?}");
+    }
+
+    #[test]
+    fn a_running_workflow_is_asked_about_less_and_less_often() {
+        let paces = [0, 59, 61, 599, 601, 80_000].map(|s| pace(Duration::from_secs(s)).as_secs());
+        assert_eq!(paces, [5, 5, 15, 15, 60, 60]);
+    }
+}

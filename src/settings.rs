@@ -1,0 +1,106 @@
+//! How the parts read their settings: each owns its settings type, the configuration hands it a table. Durations and
+//! sizes are written with units; a bare number where a unit is needed is an error.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+
+/// Reads a table of the configuration into the settings of a part: JSON values in, an error with its key path out.
+pub trait Read {
+    /// What goes wrong when reading.
+    type Error;
+    /// Reads one table into its type.
+    fn read<T: DeserializeOwned>(&self, table: serde_json::Value) -> Result<T, Self::Error>;
+}
+
+/// Reads `"30s"`, `"6h"`, `"1d 12h"`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let bare_number = text.trim().bytes().all(|b| b.is_ascii_digit());
+    if bare_number { None } else { humantime::parse_duration(text.trim()).ok() }
+}
+
+const DURATION: &str = "expected a duration with a unit, such as \"30s\", \"10m\" or \"6h\"";
+const SIZE: &str = "expected a size with a unit, such as \"256MiB\"";
+
+/// For `#[serde(with = ...)]`: one duration.
+pub mod duration {
+    use super::*;
+
+    /// Reads text with a unit.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer).map_err(|_| serde::de::Error::custom(DURATION))?;
+        parse_duration(&text).ok_or_else(|| serde::de::Error::custom(DURATION))
+    }
+}
+
+/// For `#[serde(with = ...)]`: one duration that may be missing.
+pub mod optional_duration {
+    use super::*;
+
+    /// Reads text with a unit.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        duration::deserialize(deserializer).map(Some)
+    }
+}
+
+/// For `#[serde(with = ...)]`: a list of durations.
+pub mod durations {
+    use super::*;
+
+    /// Reads a list of texts with units.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer).map_err(|_| serde::de::Error::custom(DURATION))?;
+        let durations: Option<Vec<_>> = texts.iter().map(|text| parse_duration(text)).collect();
+        durations.ok_or_else(|| serde::de::Error::custom(DURATION))
+    }
+}
+
+/// For `#[serde(with = ...)]`: a size in bytes.
+pub mod size {
+    use super::*;
+
+    /// Reads text with a unit.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        let text = String::deserialize(deserializer).map_err(|_| serde::de::Error::custom(SIZE))?;
+        let bare_number = text.trim().bytes().all(|b| b.is_ascii_digit());
+        let size = if bare_number { None } else { text.trim().parse::<bytesize::ByteSize>().ok() };
+        size.map(|size| size.as_u64()).ok_or_else(|| serde::de::Error::custom(SIZE))
+    }
+}
+
+/// A count that may also be written as text, as environment variables are.
+pub fn count<'de, D: Deserializer<'de>, T: std::str::FromStr + TryFrom<u64>>(deserializer: D) -> Result<T, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Count {
+        Number(u64),
+        Text(String),
+    }
+    let count = match Count::deserialize(deserializer) {
+        Ok(Count::Number(number)) => T::try_from(number).ok(),
+        Ok(Count::Text(text)) => text.trim().parse().ok(),
+        Err(_) => None,
+    };
+    count.ok_or_else(|| serde::de::Error::custom("expected a whole number"))
+}
+
+/// A count that may be missing.
+pub fn optional_count<'de, D: Deserializer<'de>, T: std::str::FromStr + TryFrom<u64>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    count(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_number_is_not_a_duration() {
+        assert_eq!(parse_duration("90"), None);
+        assert_eq!(parse_duration("1d 12h"), Some(Duration::from_secs(36 * 3600)));
+        assert_eq!(parse_duration("100ms"), Some(Duration::from_millis(100)));
+        assert_eq!(parse_duration("soon"), None);
+    }
+}

@@ -1,0 +1,185 @@
+//! Sinks: places that events go to. A sink takes events and says of each: delivered, to be tried again, or rejected.
+//!
+//! A sink knows nothing of the store, of retries or of other sinks. To add one: a file here, a variant of
+//! [`Settings`], a line in [`build`] and a row in the contract test.
+
+mod file;
+mod http;
+mod stdout;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::backoff::Backoff;
+use crate::model::SinkName;
+use crate::settings::Read;
+
+pub use http::{Secrets, SignatureError};
+
+/// A place that events go to.
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// Hands over events in order. Returns how many of them, from the first on, the sink has for good, and why it has
+    /// not the next one. May be given the same event again, with the same bytes.
+    async fn deliver(&self, events: &[Outgoing]) -> Delivered;
+
+    /// Opens its files afresh, after somebody moved them away.
+    fn reopen(&self) {}
+}
+
+/// An event on its way out.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Stable id.
+    pub id: String,
+    /// The bytes, one JSON object on one line.
+    pub body: String,
+}
+
+/// What a sink made of the events it was given.
+#[derive(Debug)]
+pub struct Delivered {
+    /// So many of them, from the first on, are delivered.
+    pub count: usize,
+    /// Why the next one is not; `None` when all are.
+    pub failure: Option<Error>,
+}
+
+impl Delivered {
+    fn all(events: &[Outgoing]) -> Self {
+        Self { count: events.len(), failure: None }
+    }
+
+    fn none(failure: Error) -> Self {
+        Self { count: 0, failure: Some(failure) }
+    }
+}
+
+/// Why a sink has not taken an event. The detail is safe to show: no secret, one line, bounded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It may take it later.
+    #[error("{detail}")]
+    Retry {
+        /// What happened.
+        detail: String,
+        /// How long to wait, where the sink says.
+        wait: Option<Duration>,
+    },
+    /// It will never take it.
+    #[error("{detail}")]
+    Rejected {
+        /// What happened.
+        detail: String,
+    },
+}
+
+/// How much a sink takes at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intake {
+    /// One event per hand-over, so many conversations beside each other.
+    Single {
+        /// Conversations beside each other.
+        concurrency: usize,
+    },
+    /// Many events in one hand-over, one hand-over at a time.
+    Together,
+}
+
+/// When a failed delivery is tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RetrySchedule {
+    /// After each of these waits, then given up.
+    Then(Vec<Duration>),
+    /// For as long as it takes.
+    Forever(Backoff),
+}
+
+/// The settings of one sink, by its type.
+#[derive(Clone, Debug)]
+pub enum Settings {
+    /// Standard output.
+    Stdout(stdout::Settings),
+    /// A file of JSON lines.
+    File(file::Settings),
+    /// An HTTP callback.
+    Http(http::Settings),
+}
+
+/// Names that `type =` takes.
+pub const TYPES: &[&str] = &["stdout", "file", "http"];
+
+/// A local place is expected back soon, and giving up on it would only make work for a person.
+const LOCAL: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(60) };
+
+/// A sink that cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Its file cannot be opened.
+    #[error("{path} cannot be opened: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// Its HTTP client cannot be set up.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Client(String),
+}
+
+impl Settings {
+    /// Reads the keys of a sink; `None` for an unknown type.
+    pub fn read<R: Read>(kind: &str, reader: &R, table: serde_json::Value) -> Option<Result<Self, R::Error>> {
+        Some(match kind {
+            "stdout" => reader.read(table).map(Self::Stdout),
+            "file" => reader.read(table).map(Self::File),
+            "http" => reader.read(table).map(Self::Http),
+            _ => return None,
+        })
+    }
+
+    /// What is wrong with the settings, where it can be told without trying: key and problem.
+    pub fn problem(&self) -> Option<(&'static str, String)> {
+        match self {
+            Self::Stdout(_) => None,
+            Self::File(settings) => settings.problem(),
+            Self::Http(settings) => settings.problem(),
+        }
+    }
+
+    /// What a user should know about the settings although they are valid.
+    pub fn warning(&self) -> Option<String> {
+        match self {
+            Self::Http(settings) => settings.warning(),
+            _ => None,
+        }
+    }
+
+    /// How much the sink takes at once.
+    pub fn intake(&self) -> Intake {
+        match self {
+            Self::Stdout(_) | Self::File(_) => Intake::Together,
+            Self::Http(settings) => Intake::Single { concurrency: settings.concurrency },
+        }
+    }
+
+    /// When a failed delivery is tried again.
+    pub fn retry(&self) -> RetrySchedule {
+        match self {
+            Self::Stdout(_) | Self::File(_) => RetrySchedule::Forever(LOCAL),
+            Self::Http(settings) => RetrySchedule::Then(settings.retry.clone()),
+        }
+    }
+}
+
+/// Builds a sink, opening what it needs.
+pub fn build(name: &SinkName, settings: &Settings) -> Result<Arc<dyn Sink>, BuildError> {
+    Ok(match settings {
+        Settings::Stdout(settings) => Arc::new(stdout::Stdout::new(settings)),
+        Settings::File(settings) => Arc::new(file::File::open(name, settings)?),
+        Settings::Http(settings) => Arc::new(http::Http::new(settings)?),
+    })
+}

@@ -1,0 +1,66 @@
+//! Signs of life: the loops write, operations read.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A loop that waits longer than this between two beats is taken for stuck. Loops beat at least every
+/// [`LONGEST_SLEEP`], whatever they wait for.
+pub const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+/// Longest time a loop sleeps before it looks up.
+pub const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+
+/// The loops of the daemon and when each last came round.
+#[derive(Clone)]
+pub struct Progress {
+    started: Instant,
+    pulses: Arc<Mutex<Vec<(String, Pulse)>>>,
+}
+
+/// One loop's sign of life.
+#[derive(Clone)]
+pub struct Pulse {
+    started: Instant,
+    last_beat: Arc<AtomicU64>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { started: Instant::now(), pulses: Arc::default() }
+    }
+}
+
+impl Progress {
+    /// A new loop under this name.
+    pub fn register(&self, name: impl Into<String>) -> Pulse {
+        let pulse = Pulse { started: self.started, last_beat: Arc::default() };
+        pulse.beat();
+        self.pulses.lock().unwrap_or_else(PoisonError::into_inner).push((name.into(), pulse.clone()));
+        pulse
+    }
+
+    /// Forgets all loops, before a reload builds new ones.
+    pub fn clear(&self) {
+        self.pulses.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The loops that have not come round for longer than [`STUCK_AFTER`].
+    pub fn stuck(&self) -> Vec<String> {
+        let pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        let stuck = pulses.iter().filter(|(_, pulse)| pulse.silence() > STUCK_AFTER);
+        stuck.map(|(name, _)| name.clone()).collect()
+    }
+}
+
+impl Pulse {
+    /// The loop has come round.
+    pub fn beat(&self) {
+        let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_beat.store(millis, Ordering::Relaxed);
+    }
+
+    fn silence(&self) -> Duration {
+        self.started.elapsed().saturating_sub(Duration::from_millis(self.last_beat.load(Ordering::Relaxed)))
+    }
+}
