@@ -1,4 +1,5 @@
 //! inboxd
 pub mod backoff;
 pub mod model;
+pub mod simulator;
 pub mod time;
