@@ -271,6 +271,9 @@ fn is_group(key: &str) -> bool {
 
 async fn start_traffic(incoming: Incoming) -> Response {
     with_body(&incoming, |world, traffic: Traffic| {
+        if !(traffic.messages_per_minute >= 0.0 && (0.0..=1.0).contains(&traffic.outbound_share)) {
+            return Err(bad("messages_per_minute must be at least 0 and outbound_share from 0 to 1"));
+        }
         world.replace_traffic(Some(world.start_traffic(traffic)));
         Ok(done())
     })

@@ -153,14 +153,12 @@ fn choose(conversation: &Conversation, ask: &Ask, switches: &ConnectSafelySwitch
         messages.partition_point(|message| message.sent_at < moment || (inclusive && message.sent_at == moment))
     };
     let ignores_since = conversation.kind == Kind::SalesNavigator && switches.sales_navigator_ignores_since;
-    let (start, end) = match (ask.cursor, ask.since.filter(|_| !ignores_since)) {
-        (Some(cursor), _) => (0, before(cursor, switches.cursor_inclusive)),
-        (None, Some(since)) => (before(since, !switches.since_inclusive), messages.len()),
-        (None, None) => (0, messages.len()),
-    };
+    let since = ask.since.filter(|_| ask.cursor.is_none() && !ignores_since);
+    let start = since.map_or(0, |since| before(since, !switches.since_inclusive));
+    let end = ask.cursor.map_or(messages.len(), |cursor| before(cursor, switches.cursor_inclusive));
     let lag = Duration::from_millis(if ask.sync { 0 } else { switches.database_lag_ms });
     let shown = |place: &usize| messages[*place].is_visible(now) && messages[*place].is_copied(now, lag);
-    let places: Vec<usize> = if start > 0 && switches.since_keeps == Truncation::Oldest {
+    let places: Vec<usize> = if since.is_some() && switches.since_keeps == Truncation::Oldest {
         (start..end).filter(shown).take(ask.count).collect()
     } else {
         let mut newest: Vec<usize> = (start..end).rev().filter(shown).take(ask.count).collect();
