@@ -32,21 +32,26 @@ pub(super) struct Incoming {
     connection: Connection,
 }
 
+/// The URI as sent: below its base path a handler sees what is left of it.
+#[derive(Clone)]
+struct SentUri(Uri);
+
+/// Keeps the URI before routing shortens it.
+pub(super) async fn keep_uri(mut request: Request) -> Request {
+    let uri = request.uri().clone();
+    request.extensions_mut().insert(SentUri(uri));
+    request
+}
+
 impl FromRequest<World> for Incoming {
     type Rejection = StatusCode;
 
     async fn from_request(request: Request, world: &World) -> Result<Self, StatusCode> {
         let (mut parts, body) = request.into_parts();
         let connection = parts.extensions.remove::<ConnectInfo<Connection>>().map(|info| info.0).unwrap_or_default();
+        let uri = parts.extensions.remove::<SentUri>().map_or(parts.uri, |sent| sent.0);
         let body = axum::body::to_bytes(body, BODY_LIMIT).await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
-        Ok(Self {
-            world: world.clone(),
-            method: parts.method,
-            uri: parts.uri,
-            headers: parts.headers,
-            body,
-            connection,
-        })
+        Ok(Self { world: world.clone(), method: parts.method, uri, headers: parts.headers, body, connection })
     }
 }
 

@@ -8,7 +8,7 @@ use super::{ConversationRef, Endpoint};
 
 /// What goes wrong with one answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
     /// This answer instead; JSON unless the headers say otherwise.
     Status {

@@ -146,6 +146,7 @@ fn routes(world: World) -> Router {
         .nest("/control", control::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
+        .layer(axum::middleware::map_request(exchange::keep_uri))
         .with_state(world)
 }
 

@@ -82,7 +82,7 @@ pub enum Outcome {
     CompletedWithoutSuccess,
     /// The workflow fails for this reason.
     Failed(String),
-    /// The workflow is parked outside working hours for so many milliseconds, then does its work; `None` is for ever.
+    /// The workflow is parked outside working hours for so many milliseconds (`None`: for ever), then does its work.
     Parked(Option<u64>),
     /// The workflow stays queued.
     Pending,
@@ -112,7 +112,8 @@ pub struct LinkedApiSwitches {
     pub thread_id: bool,
     /// Whether the results of a batch come in another order than asked.
     pub reorder_batch: bool,
-    /// Whether `personUrl` is repeated as asked; otherwise the answer has the hashed address of the same person.
+    /// Whether `personUrl` is repeated as asked; otherwise the answer has another address of the same person: for
+    /// Sales Navigator one that ends in a slash, else the hashed one.
     pub echo_person_url: bool,
     /// Whether one unsynced conversation fails the whole batch; otherwise it is left out of the result.
     pub whole_batch_failure: bool,

@@ -222,7 +222,7 @@ impl World {
         self.state().switches.clone()
     }
 
-    /// Changes switches; the next answer follows them.
+    /// Changes switches; the next answer follows them. `change` must not call the world, which is locked meanwhile.
     pub fn set_switches(&self, change: impl FnOnce(&mut Switches)) {
         change(&mut self.state().switches);
     }

@@ -187,6 +187,7 @@ async fn workflow_is_pending_then_running_then_completed_and_makes_the_conversat
     bench.world().push(conversation, "hello");
     bench.world().set_synced(conversation, None);
     assert_eq!(bench.poll(conversation, None).await["error"]["type"], "conversationsNotSynced");
+    bench.world().set_switches(|switches| switches.linked_api.running_ms = 500);
     let started = start(&bench, sync(&bench, conversation)).await;
     assert_eq!(started["result"]["workflowStatus"], "pending");
     assert_eq!(started["result"]["pendingReason"], "queued");
@@ -370,7 +371,7 @@ async fn late_removed_edited_and_odd_messages_are_served_as_drafted() {
     world.push_draft(conversation, Draft { id: Some(edited.clone()), ..dated("same id", T0 + 2) });
     world.push_draft(conversation, Draft { time_text: Some("yesterday".into()), ..dated("odd time", T0 + 3) });
     world.push_draft(conversation, Draft { omit_id: true, ..dated("no id", T0 + 4) });
-    let soon = UnixMillis::now() + Duration::from_millis(150);
+    let soon = UnixMillis::now() + Duration::from_millis(400);
     world.push_draft(conversation, Draft { visible_at: Some(soon), ..dated("late", T0 - 1) });
     world.edit(conversation, &edited, "new words");
     world.remove(conversation, &removed);
@@ -379,7 +380,7 @@ async fn late_removed_edited_and_odd_messages_are_served_as_drafted() {
     assert_eq!(messages(&body)[0]["id"], messages(&body)[1]["id"]);
     assert_eq!(messages(&body)[2]["time"], "yesterday");
     assert!(messages(&body)[3].get("id").is_none());
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(450)).await;
     assert_eq!(texts(messages(&bench.poll(conversation, None).await))[0], "late");
     assert_eq!(bench.world().ledger().iter().filter(|entry| entry.removed).count(), 1);
 }
