@@ -114,7 +114,9 @@ impl Event {
             smaller.attachments.clear();
             smaller.flags.push(Flag::AttachmentsCut);
         }
-        for part in [&mut smaller.sender.name, &mut smaller.sender.profile_url, &mut smaller.sender.id].into_iter().flatten() {
+        for part in
+            [&mut smaller.sender.name, &mut smaller.sender.profile_url, &mut smaller.sender.id].into_iter().flatten()
+        {
             part.truncate(part.floor_char_boundary(NAME_LIMIT));
         }
         let mut body = render(&id, context, &smaller, seen);
@@ -186,15 +188,24 @@ mod tests {
     }
 
     fn seen() -> Seen {
-        Seen { at: UnixMillis::parse("2026-11-20T09:14:31.002Z").unwrap(), route: Route::Poll, late: false, backfill: false }
+        Seen {
+            at: UnixMillis::parse("2026-11-20T09:14:31.002Z").unwrap(),
+            route: Route::Poll,
+            late: false,
+            backfill: false,
+        }
     }
 
     #[test]
     fn an_event_is_the_documented_cloud_event() {
         let account = AccountName::new("main").unwrap();
         let conversation = conversation();
-        let context =
-            EventContext { provider: "unipile", account: &account, conversation: &conversation, title: Some("Ada Byron") };
+        let context = EventContext {
+            provider: "unipile",
+            account: &account,
+            conversation: &conversation,
+            title: Some("Ada Byron"),
+        };
         let event = Event::message_new(&context, &message("See you then"), seen());
         let expected = serde_json::json!({
             "specversion": "1.0", "id": event.id, "source": "/inboxd/accounts/main", "type": "message.new",

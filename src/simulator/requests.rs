@@ -1,0 +1,132 @@
+//! What was asked: the last requests and a count per endpoint.
+
+use std::collections::VecDeque;
+
+use axum::body::Bytes;
+use axum::http::{Method, Uri};
+use serde::{Deserialize, Serialize};
+
+use crate::time::UnixMillis;
+
+/// Most requests that are kept.
+const KEPT: usize = 10_000;
+
+/// Most bytes of a body that are kept.
+const BODY_KEPT: usize = 4 * 1024;
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Endpoint {
+    /// `POST /conversations/poll`
+    LinkedApiPoll,
+    /// `POST /workflows`
+    LinkedApiStart,
+    /// `GET /workflows/{id}`
+    LinkedApiStatus,
+    /// `DELETE /workflows/{id}`
+    LinkedApiCancel,
+    /// `GET /account`
+    LinkedApiAccount,
+    /// `GET /conversations/{urn}/messages`
+    ConnectSafelyMessages,
+    /// `GET /conversations`
+    ConnectSafelyConversations,
+    /// `GET /conversations/exists/{slug}`
+    ConnectSafelyExists,
+    /// `GET /conversations/sync/status`
+    ConnectSafelySyncStatus,
+    /// `GET /accounts`
+    ConnectSafelyAccounts,
+    /// `GET /account/status` and `GET /account/{id}/status`
+    ConnectSafelyAccountStatus,
+    /// Paths that ConnectSafely redirects with 307.
+    ConnectSafelyRetired,
+    /// `GET /health`
+    Health,
+    /// A path or method that no contract has.
+    Unknown,
+}
+
+impl Endpoint {
+    /// Every endpoint, in the order of its declaration.
+    pub const ALL: [Self; 14] = [
+        Self::LinkedApiPoll,
+        Self::LinkedApiStart,
+        Self::LinkedApiStatus,
+        Self::LinkedApiCancel,
+        Self::LinkedApiAccount,
+        Self::ConnectSafelyMessages,
+        Self::ConnectSafelyConversations,
+        Self::ConnectSafelyExists,
+        Self::ConnectSafelySyncStatus,
+        Self::ConnectSafelyAccounts,
+        Self::ConnectSafelyAccountStatus,
+        Self::ConnectSafelyRetired,
+        Self::Health,
+        Self::Unknown,
+    ];
+}
+
+/// One request to a provider endpoint; never with its headers, which carry secrets.
+#[derive(Clone, Debug, Serialize)]
+pub struct RequestEntry {
+    /// HTTP method.
+    pub method: String,
+    /// Path as sent, still percent-encoded.
+    pub path: String,
+    /// What it asks for.
+    pub endpoint: Endpoint,
+    /// Query as sent, without the question mark.
+    pub query: String,
+    /// Body, at most its first 4 KiB.
+    pub body: String,
+    /// When it was taken.
+    pub at: UnixMillis,
+}
+
+struct Kept {
+    method: Method,
+    uri: Uri,
+    endpoint: Endpoint,
+    body: Bytes,
+    at: UnixMillis,
+}
+
+/// The log: cheap to write, made readable only when somebody looks.
+#[derive(Default)]
+pub(super) struct Requests {
+    counts: [u64; Endpoint::ALL.len()],
+    last: VecDeque<Kept>,
+}
+
+impl Requests {
+    pub(super) fn count(&mut self, endpoint: Endpoint) {
+        self.counts[endpoint as usize] += 1;
+    }
+
+    pub(super) fn keep(&mut self, method: &Method, uri: &Uri, endpoint: Endpoint, body: &Bytes) {
+        if self.last.len() == KEPT {
+            self.last.pop_front();
+        }
+        // A slice would keep the whole body alive.
+        let body = if body.len() > BODY_KEPT { Bytes::copy_from_slice(&body[..BODY_KEPT]) } else { body.clone() };
+        self.last.push_back(Kept { method: method.clone(), uri: uri.clone(), endpoint, body, at: UnixMillis::now() });
+    }
+
+    pub(super) fn counted(&self, endpoint: Endpoint) -> u64 {
+        self.counts[endpoint as usize]
+    }
+
+    pub(super) fn entries(&self) -> Vec<RequestEntry> {
+        let entry = |kept: &Kept| RequestEntry {
+            method: kept.method.to_string(),
+            path: kept.uri.path().into(),
+            endpoint: kept.endpoint,
+            query: kept.uri.query().unwrap_or_default().into(),
+            body: String::from_utf8_lossy(&kept.body).into_owned(),
+            at: kept.at,
+        };
+        self.last.iter().map(entry).collect()
+    }
+}

@@ -1,0 +1,365 @@
+//! The shared state that tests and the control API write and the dialects read.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::Settings;
+use super::conversation::{Conversation, Draft, token};
+use super::faults::{Fault, Faults, When};
+use super::linkedapi::Workflows;
+use super::people;
+use super::requests::{Endpoint, RequestEntry, Requests};
+use super::switches::{Order, Switches};
+use super::traffic::{self, Traffic, TrafficHandle};
+use crate::time::UnixMillis;
+
+/// A provider whose HTTP interface is simulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dialect {
+    /// Linked API, under `/linkedapi`.
+    LinkedApi,
+    /// ConnectSafely, under `/connectsafely/linkedin`.
+    ConnectSafely,
+}
+
+/// The LinkedIn product of a conversation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Ordinary messaging.
+    #[default]
+    Standard,
+    /// Sales Navigator.
+    SalesNavigator,
+}
+
+impl Kind {
+    /// The two letters Linked API has for it.
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Self::Standard => "st",
+            Self::SalesNavigator => "nv",
+        }
+    }
+}
+
+/// A conversation of a world: its number, counted from zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ConversationRef(pub(super) usize);
+
+impl ConversationRef {
+    /// The number the control API knows it by.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// A message that exists or existed, and whether anybody has been shown it.
+#[derive(Clone, Debug, Serialize)]
+pub struct LedgerEntry {
+    /// Number of the message in order of creation, over all conversations.
+    pub seq: u64,
+    /// The conversation.
+    pub conversation: ConversationRef,
+    /// Its dialect.
+    pub dialect: Dialect,
+    /// Its normalised id.
+    pub conversation_id: String,
+    /// Normalised id of the message.
+    pub message_id: String,
+    /// What it says now.
+    pub text: String,
+    /// When it says it was sent.
+    pub sent_at: UnixMillis,
+    /// When it came to exist.
+    pub created_at: UnixMillis,
+    /// From when answers show it, where that is later.
+    pub visible_at: Option<UnixMillis>,
+    /// Whether the account's owner wrote it.
+    pub outbound: bool,
+    /// Whether it was taken back.
+    pub removed: bool,
+    /// When an answer that carries it was first made.
+    pub first_served_at: Option<UnixMillis>,
+}
+
+/// A cheap handle on everything that the simulated providers know.
+#[derive(Clone)]
+pub struct World(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// Traffic that was started over HTTP.
+    traffic: Mutex<Option<TrafficHandle>>,
+    stopping: CancellationToken,
+}
+
+/// What the lock protects.
+pub(super) struct State {
+    pub(super) settings: Settings,
+    pub(super) switches: Switches,
+    pub(super) faults: Faults,
+    pub(super) requests: Requests,
+    pub(super) conversations: Vec<Conversation>,
+    pub(super) workflows: Workflows,
+    /// Conversations of Linked API by address, public and hashed.
+    people: HashMap<Kind, HashMap<String, ConversationRef>>,
+    /// Conversations of ConnectSafely by id.
+    threads: HashMap<String, ConversationRef>,
+    /// ConnectSafely's conversations by the time of their last message; those without one come first.
+    pub(super) activity: BTreeSet<(i64, ConversationRef)>,
+    /// Whose slug it is, and how many people asked for it.
+    slugs: HashMap<String, (ConversationRef, u32)>,
+    written: u64,
+    shuffles: u64,
+}
+
+impl World {
+    pub(super) fn new(settings: Settings) -> Self {
+        let state = State {
+            switches: Switches::default(),
+            faults: Faults::new(settings.seed),
+            requests: Requests::default(),
+            conversations: Vec::new(),
+            workflows: Workflows::new(settings.seed),
+            people: HashMap::new(),
+            threads: HashMap::new(),
+            activity: BTreeSet::new(),
+            slugs: HashMap::new(),
+            written: 0,
+            shuffles: 0,
+            settings,
+        };
+        let stopping = CancellationToken::new();
+        Self(Arc::new(Shared { state: Mutex::new(state), traffic: Mutex::new(None), stopping }))
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Cancelled when the simulator stops.
+    pub(super) fn stopping(&self) -> &CancellationToken {
+        &self.0.stopping
+    }
+
+    /// Replaces the traffic that was started this way before.
+    pub(super) fn replace_traffic(&self, handle: Option<TrafficHandle>) {
+        *self.0.traffic.lock().unwrap_or_else(PoisonError::into_inner) = handle;
+    }
+
+    /// A new conversation with a person such as `Ada Byron`, empty; with Linked API it is synced for 30 days.
+    pub fn add_conversation(&self, dialect: Dialect, kind: Kind, person: &str) -> ConversationRef {
+        self.state().add(dialect, kind, person)
+    }
+
+    /// What a user writes into the configuration to follow it.
+    pub fn address(&self, conversation: ConversationRef) -> String {
+        self.state().conversations[conversation.0].address.clone()
+    }
+
+    /// Its normalised id, as in the events of inboxd.
+    pub fn conversation_id(&self, conversation: ConversationRef) -> String {
+        self.state().conversations[conversation.0].id.clone()
+    }
+
+    /// How many conversations there are.
+    pub fn conversation_count(&self) -> usize {
+        self.state().conversations.len()
+    }
+
+    /// An inbound message, sent now and later than the one before; returns its normalised id.
+    pub fn push(&self, conversation: ConversationRef, text: &str) -> String {
+        self.push_draft(conversation, Draft { text: text.into(), ..Draft::default() })
+    }
+
+    /// A message as drafted; returns its normalised id.
+    pub fn push_draft(&self, conversation: ConversationRef, draft: Draft) -> String {
+        self.state().write(conversation, draft)
+    }
+
+    /// Gives a message another text under its old id.
+    pub fn edit(&self, conversation: ConversationRef, message_id: &str, text: &str) {
+        let mut state = self.state();
+        for message in state.conversations[conversation.0].messages.iter_mut().filter(|m| m.id == message_id) {
+            message.text = text.into();
+        }
+    }
+
+    /// Takes a message back: later answers do not have it, the ledger does.
+    pub fn remove(&self, conversation: ConversationRef, message_id: &str) {
+        let mut state = self.state();
+        for message in state.conversations[conversation.0].messages.iter_mut().filter(|m| m.id == message_id) {
+            message.removed = true;
+        }
+    }
+
+    /// Until when Linked API keeps a conversation up to date; a past time makes it lapsed, `None` never synced.
+    pub fn set_synced(&self, conversation: ConversationRef, sync_until: Option<UnixMillis>) {
+        let mut state = self.state();
+        let conversation = &mut state.conversations[conversation.0];
+        conversation.sync_until = sync_until;
+        conversation.synced_at = None;
+    }
+
+    /// Until when Linked API keeps a conversation up to date, as it stands.
+    pub fn sync_until(&self, conversation: ConversationRef) -> Option<UnixMillis> {
+        let mut state = self.state();
+        state.settle_workflows(UnixMillis::now());
+        state.conversations[conversation.0].sync_until
+    }
+
+    /// The switches as they stand.
+    pub fn switches(&self) -> Switches {
+        self.state().switches.clone()
+    }
+
+    /// Changes switches; the next answer follows them. `change` must not call the world, which is locked meanwhile.
+    pub fn set_switches(&self, change: impl FnOnce(&mut Switches)) {
+        change(&mut self.state().switches);
+    }
+
+    /// Asks for a fault. Faults are tried in the order they were asked for; a request meets at most one.
+    pub fn inject(&self, fault: Fault, when: When) {
+        self.state().faults.inject(fault, when);
+    }
+
+    /// Forgets all faults that have not happened yet.
+    pub fn clear_faults(&self) {
+        self.state().faults.clear();
+    }
+
+    /// Every message in order of creation.
+    pub fn ledger(&self) -> Vec<LedgerEntry> {
+        let state = self.state();
+        let mut ledger = Vec::with_capacity(usize::try_from(state.written).unwrap_or_default());
+        for (index, conversation) in state.conversations.iter().enumerate() {
+            ledger.extend(conversation.messages.iter().map(|message| LedgerEntry {
+                seq: message.seq,
+                conversation: ConversationRef(index),
+                dialect: conversation.dialect,
+                conversation_id: conversation.id.clone(),
+                message_id: message.id.clone(),
+                text: message.text.clone(),
+                sent_at: message.sent_at,
+                created_at: message.created_at,
+                visible_at: message.visible_at,
+                outbound: message.outbound,
+                removed: message.removed,
+                first_served_at: message.first_served_at,
+            }));
+        }
+        ledger.sort_unstable_by_key(|entry| entry.seq);
+        ledger
+    }
+
+    /// The last 10,000 requests, oldest first.
+    pub fn requests(&self) -> Vec<RequestEntry> {
+        self.state().requests.entries()
+    }
+
+    /// How many requests an endpoint has had.
+    pub fn request_count(&self, endpoint: Endpoint) -> u64 {
+        self.state().requests.counted(endpoint)
+    }
+
+    /// Keeps writing messages into the conversations there are, until the handle is dropped or the simulator stops.
+    /// Must be called on a tokio runtime.
+    pub fn start_traffic(&self, traffic: Traffic) -> TrafficHandle {
+        let seed = self.state().settings.seed;
+        traffic::start(self.clone(), traffic, seed)
+    }
+}
+
+impl State {
+    fn add(&mut self, dialect: Dialect, kind: Kind, name: &str) -> ConversationRef {
+        const SYNCED_FOR: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
+        let reference = ConversationRef(self.conversations.len());
+        let slug = self.free_slug(people::slug(name), reference);
+        let mut conversation = Conversation::new(dialect, kind, name, slug, self.settings.seed, reference.0 as u64);
+        match dialect {
+            Dialect::LinkedApi => {
+                conversation.sync_until = Some(UnixMillis::now() + SYNCED_FOR);
+                let people = self.people.entry(kind).or_default();
+                people.insert(conversation.address.clone(), reference);
+                people.insert(conversation.hashed_url(), reference);
+            }
+            Dialect::ConnectSafely => {
+                self.threads.insert(conversation.id.clone(), reference);
+                self.activity.insert((i64::MIN, reference));
+            }
+        }
+        self.conversations.push(conversation);
+        reference
+    }
+
+    /// Namesakes are told apart by a number.
+    fn free_slug(&mut self, wanted: String, reference: ConversationRef) -> String {
+        let mut slug = wanted.clone();
+        while slug == people::OWNER.slug || self.slugs.contains_key(&slug) {
+            let (_, namesakes) = self.slugs.entry(wanted.clone()).or_insert((reference, 1));
+            *namesakes += 1;
+            slug = format!("{wanted}-{namesakes}");
+        }
+        self.slugs.insert(slug.clone(), (reference, 1));
+        slug
+    }
+
+    fn write(&mut self, reference: ConversationRef, draft: Draft) -> String {
+        let conversation = &mut self.conversations[reference.0];
+        let last = conversation.messages.last().map_or(i64::MIN, |message| message.sent_at.as_millis());
+        let at = conversation.write(draft, self.settings.seed, self.written);
+        self.written += 1;
+        let message = &conversation.messages[at];
+        let sent_at = message.sent_at.as_millis();
+        if conversation.dialect == Dialect::ConnectSafely && sent_at > last {
+            self.activity.remove(&(last, reference));
+            self.activity.insert((sent_at, reference));
+        }
+        message.id.clone()
+    }
+
+    /// The conversation that Linked API knows by a kind and an address.
+    pub(super) fn find_person(&self, kind: Kind, url: &str) -> Option<ConversationRef> {
+        self.people.get(&kind)?.get(url.trim_end_matches('/')).copied()
+    }
+
+    /// The conversation that ConnectSafely knows by any spelling of its URN.
+    pub(super) fn find_thread(&self, urn: &str) -> Option<ConversationRef> {
+        self.threads.get(urn).or_else(|| self.threads.get(token(urn))).copied()
+    }
+
+    /// The conversation of a dialect with the person of this slug.
+    pub(super) fn find_slug(&self, dialect: Dialect, slug: &str) -> Option<ConversationRef> {
+        let known = self.slugs.get(slug)?.0;
+        (self.conversations.get(known.0)?.dialect == dialect).then_some(known)
+    }
+
+    /// How many messages were ever written.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// A number for the next shuffle.
+    pub(super) fn entropy(&mut self) -> u64 {
+        self.shuffles += 1;
+        crate::backoff::mix(self.settings.seed, self.shuffles)
+    }
+}
+
+/// Puts what comes oldest first into the order of the answer.
+pub(super) fn arrange<T>(oldest_first: &mut [T], order: Order, entropy: u64) {
+    match order {
+        Order::Ascending => {}
+        Order::Descending => oldest_first.reverse(),
+        Order::Shuffled => oldest_first.shuffle(&mut StdRng::seed_from_u64(entropy)),
+    }
+}
