@@ -1,6 +1,6 @@
 //! Signs of life: the loops write, operations read.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -62,5 +62,22 @@ impl Pulse {
 
     fn silence(&self) -> Duration {
         self.started.elapsed().saturating_sub(Duration::from_millis(self.last_beat.load(Ordering::Relaxed)))
+    }
+}
+
+/// Whether polling is held for a reason that no account is to blame for, such as a full disk. Loops look at it before
+/// they start a poll.
+#[derive(Clone, Default)]
+pub struct Hold(Arc<AtomicBool>);
+
+impl Hold {
+    /// Holds or releases polling; true when that changed something.
+    pub fn set(&self, held: bool) -> bool {
+        self.0.swap(held, Ordering::Relaxed) != held
+    }
+
+    /// Whether polling is held.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }

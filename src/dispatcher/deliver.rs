@@ -56,7 +56,10 @@ impl Courier {
             .iter()
             .map(|lane| {
                 let conversation = lane.conversation;
-                (conversation, Settlement { sink: self.id, conversation, attempts: Vec::with_capacity(lane.owed.len()) })
+                (
+                    conversation,
+                    Settlement { sink: self.id, conversation, attempts: Vec::with_capacity(lane.owed.len()) },
+                )
             })
             .collect();
         let mut failed = 0;
@@ -74,13 +77,7 @@ impl Courier {
         (conversations, failed)
     }
 
-    fn attempt(
-        &self,
-        owed: &Owed,
-        conversation: SourceId,
-        failure: Option<&sinks::Error>,
-        at: UnixMillis,
-    ) -> Attempt {
+    fn attempt(&self, owed: &Owed, conversation: SourceId, failure: Option<&sinks::Error>, at: UnixMillis) -> Attempt {
         let attempts = owed.attempts + 1;
         let (outcome, detail) = match failure {
             None => (Outcome::Delivered, None),

@@ -26,6 +26,10 @@ mod tests {
         assert!(matches!(waits[..], [Some(5), Some(300..=330), None]), "{waits:?}");
         let told = wait(&schedule, 1, Some(Duration::from_secs(60)), 1).unwrap();
         assert!((60..=66).contains(&told.as_secs()), "{told:?}");
-        assert_eq!(wait(&schedule, 3, Some(Duration::from_secs(60)), 1), None, "a told wait does not prolong the schedule");
+        assert_eq!(
+            wait(&schedule, 3, Some(Duration::from_secs(60)), 1),
+            None,
+            "a told wait does not prolong the schedule"
+        );
     }
 }

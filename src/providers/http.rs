@@ -6,9 +6,9 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, StatusCode};
 
 use super::{Class, Error};
+use crate::backoff;
 use crate::model::{Untrusted, cut_at};
 use crate::time::UnixMillis;
-use crate::backoff;
 
 /// Largest answer read. A page of 100 long messages is far below; a whole history in one answer may come near.
 const BODY_LIMIT: usize = 16 << 20;
@@ -34,7 +34,11 @@ pub fn install_tls() {
 pub(super) fn client(timeout: Duration) -> Result<Client, TlsError> {
     let same_origin = reqwest::redirect::Policy::custom(|attempt| {
         let from = attempt.previous().last().map(reqwest::Url::origin);
-        if from == Some(attempt.url().origin()) && attempt.previous().len() <= 3 { attempt.follow() } else { attempt.stop() }
+        if from == Some(attempt.url().origin()) && attempt.previous().len() <= 3 {
+            attempt.follow()
+        } else {
+            attempt.stop()
+        }
     });
     Client::builder()
         .user_agent(concat!("inboxd/", env!("CARGO_PKG_VERSION")))
@@ -105,7 +109,12 @@ pub(super) fn malformed(answer: &Answer, error: &serde_json::Error) -> Error {
     };
     Error::new(
         Class::Protocol,
-        format!("status {}: the answer {kind} (line {}, column {})", answer.status.as_u16(), error.line(), error.column()),
+        format!(
+            "status {}: the answer {kind} (line {}, column {})",
+            answer.status.as_u16(),
+            error.line(),
+            error.column()
+        ),
     )
 }
 

@@ -15,11 +15,11 @@ use super::budget::Gate;
 use super::failure::{self, Next};
 use super::poll::{self, Coverage, Failure, Found, Job, Poller};
 use super::upkeep::{Kept, Report, Request, UpkeepLoop};
-use super::{Account, Polled};
+use super::{Account, Polled, Shared};
 use crate::backoff::stretched;
 use crate::providers::{self, Class, Profile};
-use crate::status::{LONGEST_SLEEP, Pulse};
-use crate::store::{AccountId, Pause, QuietPoll, Recorded, Store};
+use crate::status::{Hold, LONGEST_SLEEP, Pulse};
+use crate::store::{AccountId, Pause, QuietPoll, Recorded};
 use crate::time::UnixMillis;
 
 /// Stored waits of a conversation that fails are believed up to here: no class waits longer.
@@ -77,6 +77,7 @@ pub(super) struct AccountLoop {
     profile: &'static Profile,
     poller: Arc<Poller>,
     pulse: Pulse,
+    hold: Hold,
     sources: Vec<SourceState>,
     queue: BinaryHeap<Reverse<(Instant, usize)>>,
     tasks: JoinSet<Done>,
@@ -93,7 +94,8 @@ pub(super) struct AccountLoop {
 }
 
 impl AccountLoop {
-    pub(super) fn new(account: Account, store: Store, pulse: Pulse) -> Self {
+    pub(super) fn new(account: Account, shared: &Shared<'_>) -> Self {
+        let pulse = shared.progress.register(format!("scheduler of {}", account.name));
         let (now, clock) = (UnixMillis::now(), Instant::now());
         let (requests, upkeep_requests) = mpsc::unbounded_channel();
         let (upkeep_reports, reports) = mpsc::unbounded_channel();
@@ -102,7 +104,7 @@ impl AccountLoop {
             account: account.name,
             provider_name: account.profile.name,
             provider: account.provider,
-            store,
+            store: shared.store.clone(),
             gate: Gate::new(account.budget),
             polling,
             keys: RandomState::new(),
@@ -140,6 +142,7 @@ impl AccountLoop {
             profile: account.profile,
             poller,
             pulse,
+            hold: shared.hold.clone(),
             queue: sources.iter().enumerate().map(|(index, s)| Reverse((s.due, index))).collect(),
             failing: sources.iter().filter(|s| s.job.failures > 0).count(),
             sources,
@@ -203,6 +206,7 @@ impl AccountLoop {
     fn next_wake(&self) -> Instant {
         let latest = Instant::now() + LONGEST_SLEEP;
         let next = match &self.paused {
+            _ if self.hold.is_set() => latest,
             Some(paused) if paused.probing => latest,
             Some(paused) => paused.until,
             None if self.polls_in_flight >= self.poller.polling.concurrency => latest,
@@ -213,7 +217,7 @@ impl AccountLoop {
 
     /// Starts the polls that are due and may run.
     fn start_due(&mut self, now: Instant) {
-        if !self.may_ask(now) {
+        if self.hold.is_set() || !self.may_ask(now) {
             return;
         }
         while self.polls_in_flight < self.poller.polling.concurrency {

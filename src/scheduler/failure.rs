@@ -33,12 +33,12 @@ pub(super) enum Next {
 pub(super) fn next(error: &Error, failures: u32, account_failures: u32, profile: &Profile, seed: u64) -> Next {
     let told = error.wait.map(|wait| stretched(wait, seed.wrapping_add(u64::from(failures))));
     match error.class {
-        Class::Transient | Class::Protocol => Next::Retry(told.unwrap_or_else(|| profile.transient.delay(failures, seed))),
+        Class::Transient | Class::Protocol => {
+            Next::Retry(told.unwrap_or_else(|| profile.transient.delay(failures, seed)))
+        }
         Class::Gone => Next::Retry(told.unwrap_or_else(|| stretched(GONE_RECHECK, seed))),
         Class::NotReady => Next::Upkeep(stretched(NOT_READY_RECHECK, seed)),
-        Class::Throttled => {
-            Next::PauseAccount(told.unwrap_or_else(|| profile.throttled.delay(account_failures, seed)))
-        }
+        Class::Throttled => Next::PauseAccount(told.unwrap_or_else(|| profile.throttled.delay(account_failures, seed))),
         Class::Auth => {
             let step = (account_failures.max(1) as usize - 1).min(AUTH_PROBES.len() - 1);
             Next::PauseAccount(told.unwrap_or(AUTH_PROBES[step]))

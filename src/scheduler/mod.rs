@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::model::{AccountName, Conversation};
 use crate::providers::{Profile, Provider};
-use crate::status::Progress;
+use crate::status::{Hold, Progress};
 use crate::store::{AccountId, Pause, Source, Store};
 use crate::time::UnixMillis;
 
@@ -90,24 +90,34 @@ pub struct Account {
     pub conversations: Vec<Polled>,
 }
 
+/// What all loops share.
+pub struct Shared<'a> {
+    /// Where polls are recorded.
+    pub store: &'a Store,
+    /// Signs of life.
+    pub progress: &'a Progress,
+    /// Whether polling is held.
+    pub hold: &'a Hold,
+    /// Ends the loops.
+    pub stop: &'a CancellationToken,
+}
+
 /// Starts the loop of every account. Each ends when `stop` is cancelled: a poll that has not reached its commit is
 /// dropped without effect. The tracker is done when all have ended.
-pub fn start(accounts: Vec<Account>, store: &Store, progress: &Progress, stop: &CancellationToken) -> TaskTracker {
+pub fn start(accounts: Vec<Account>, shared: &Shared<'_>) -> TaskTracker {
     let tracker = TaskTracker::new();
     for account in accounts {
-        let pulse = progress.register(format!("scheduler of {}", account.name));
-        tracker.spawn(account::AccountLoop::new(account, store.clone(), pulse).run(stop.clone()));
+        tracker.spawn(account::AccountLoop::new(account, shared).run(shared.stop.clone()));
     }
     tracker.close();
     tracker
 }
 
 /// Polls everything that is due now, once, and returns what came of it.
-pub async fn poll_once(accounts: Vec<Account>, store: &Store, progress: &Progress, stop: &CancellationToken) -> Summary {
+pub async fn poll_once(accounts: Vec<Account>, shared: &Shared<'_>) -> Summary {
     let mut loops = tokio::task::JoinSet::new();
     for account in accounts {
-        let pulse = progress.register(format!("scheduler of {}", account.name));
-        loops.spawn(account::AccountLoop::new(account, store.clone(), pulse).run_once(stop.clone()));
+        loops.spawn(account::AccountLoop::new(account, shared).run_once(shared.stop.clone()));
     }
     let mut total = Summary::default();
     while let Some(summary) = loops.join_next().await {

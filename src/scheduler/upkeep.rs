@@ -253,7 +253,8 @@ impl UpkeepLoop {
             Err(error) if matches!(error.class, Class::Transient | Class::Throttled | Class::Protocol) => {
                 tracing::debug!(account = %self.poller.account, class = %error.class,
                     "the state of a workflow could not be read ({error}); asking again");
-                let wait = error.wait.unwrap_or(Duration::ZERO).max(pace(running_for)).max(pace(Duration::from_secs(61)));
+                let wait =
+                    error.wait.unwrap_or(Duration::ZERO).max(pace(running_for)).max(pace(Duration::from_secs(61)));
                 self.schedule(index, Instant::now() + wait);
             }
             Err(error) => self.failed(index, row, error).await,
@@ -400,7 +401,8 @@ mod tests {
     #[test]
     fn starts_for_one_conversation_are_ten_minutes_apart_growing_to_six_hours() {
         let now = UnixMillis::from_millis(0);
-        let gaps: Vec<_> = (1..8).map(|starts| wait_before_start(&row(starts, 0, None, None), now).as_secs() / 60).collect();
+        let gaps: Vec<_> =
+            (1..8).map(|starts| wait_before_start(&row(starts, 0, None, None), now).as_secs() / 60).collect();
         assert_eq!(gaps, [10, 20, 40, 80, 160, 320, 360]);
         assert_eq!(wait_before_start(&new_row(now), now), Duration::ZERO);
     }

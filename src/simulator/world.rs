@@ -171,6 +171,12 @@ impl World {
         self.state().conversations[conversation.0].id.clone()
     }
 
+    /// Every conversation, in the order they were added.
+    pub fn conversations(&self) -> Vec<(ConversationRef, Dialect, Kind)> {
+        let state = self.state();
+        state.conversations.iter().enumerate().map(|(index, c)| (ConversationRef(index), c.dialect, c.kind)).collect()
+    }
+
     /// How many conversations there are.
     pub fn conversation_count(&self) -> usize {
         self.state().conversations.len()

@@ -18,7 +18,7 @@ use crate::model::{EVENT_LIMIT, SinkName};
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The file; its folder is made where missing.
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 impl Settings {

@@ -158,6 +158,15 @@ impl Settings {
         }
     }
 
+    /// The local place it writes to; two sinks must not share one.
+    pub fn place(&self) -> Option<std::path::PathBuf> {
+        match self {
+            Self::Stdout(_) => Some("/dev/stdout".into()),
+            Self::File(settings) => std::path::absolute(&settings.path).ok(),
+            Self::Http(_) => None,
+        }
+    }
+
     /// How much the sink takes at once.
     pub fn intake(&self) -> Intake {
         match self {

@@ -47,9 +47,9 @@ impl From<rusqlite::Error> for Error {
         match code {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy(error),
             Some(ErrorCode::DiskFull) => Self::Full(error),
-            Some(ErrorCode::SystemIoFailure | ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-                Self::Io(error)
-            }
+            Some(
+                ErrorCode::SystemIoFailure | ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied,
+            ) => Self::Io(error),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error),
             _ => Self::Sql(error),
         }
@@ -78,7 +78,9 @@ pub enum OpenError {
         remedy: &'static str,
     },
     /// A later release has upgraded it.
-    #[error("{path} has schema {found}, this inboxd knows schemas up to {known}; run the release that upgraded it, or a newer one")]
+    #[error(
+        "{path} has schema {found}, this inboxd knows schemas up to {known}; run the release that upgraded it, or a newer one"
+    )]
     Newer {
         /// The database.
         path: String,

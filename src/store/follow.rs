@@ -120,7 +120,8 @@ fn follow(
 fn account_row(tx: &Connection, account: &FollowedAccount) -> Result<AccountId, Error> {
     let key = params![account.provider, account.name.as_str()];
     tx.prepare_cached("INSERT INTO accounts (provider, name) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?.execute(key)?;
-    let id = tx.prepare_cached("SELECT id FROM accounts WHERE provider = ?1 AND name = ?2")?.query_row(key, |r| r.get(0))?;
+    let id =
+        tx.prepare_cached("SELECT id FROM accounts WHERE provider = ?1 AND name = ?2")?.query_row(key, |r| r.get(0))?;
     Ok(AccountId(id))
 }
 

@@ -110,6 +110,16 @@ impl Store {
         self.shared.writer.read().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, Writer::commits)
     }
 
+    /// Waits until the store is lost: the disk failed or the file is corrupt, and the process should end.
+    pub async fn broken(&self) -> Error {
+        let writer = self.shared.writer.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(mut broken) = writer.map(|writer| writer.broken()) else { return Error::Closed };
+        match broken.wait_for(Option::is_some).await {
+            Ok(error) => error.clone().unwrap_or(Error::Closed),
+            Err(_) => Error::Closed,
+        }
+    }
+
     /// A write that changes nothing, answered once it is on disk.
     pub async fn ping(&self) -> Result<(), Error> {
         self.write(|_| Ok(())).await

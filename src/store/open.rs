@@ -79,7 +79,9 @@ fn lock(path: &Path) -> Result<Lock, OpenError> {
     let lock_path = PathBuf::from(format!("{}.lock", path.display()));
     let failed = |action: &'static str| {
         move |path: &Path, source: io::Error| match source.kind() {
-            io::ErrorKind::PermissionDenied => OpenError::Permission { path: path.display().to_string(), action, source },
+            io::ErrorKind::PermissionDenied => {
+                OpenError::Permission { path: path.display().to_string(), action, source }
+            }
             _ => OpenError::Io { path: path.display().to_string(), reason: source.to_string() },
         }
     };
@@ -110,12 +112,7 @@ fn lock(path: &Path) -> Result<Lock, OpenError> {
     let note = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
     note.map_err(|e| failed("written")(&lock_path, e))?;
     // SQLite would create the database with the umask; message texts are nobody else's business.
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|e| failed("opened")(path, e))?;
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(|e| failed("opened")(path, e))?;
     Ok(Lock { _file: file })
 }
 

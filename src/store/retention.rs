@@ -1,6 +1,8 @@
 //! Removing what has been settled long ago. Message ids stay: a provider may return a message for ever, and a
 //! forgotten id would announce it again.
 
+use std::time::Duration;
+
 use rusqlite::params;
 
 use super::{Error, Store};
@@ -47,5 +49,23 @@ impl Store {
             Ok(Pruned { deliveries, events, next: Some(last) })
         })
         .await
+    }
+
+    /// Prunes every hour until the store is closed.
+    pub async fn keep_pruning(&self, retention: Duration) {
+        loop {
+            let mut from = Some(0);
+            while let Some(begin) = from {
+                from = match self.prune(UnixMillis::now() - retention, begin).await {
+                    Ok(pruned) => pruned.next,
+                    Err(Error::Closed) => return,
+                    Err(error) => {
+                        tracing::warn!(class = "storage", %error, "old deliveries were not removed; trying again in an hour");
+                        None
+                    }
+                };
+            }
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+        }
     }
 }

@@ -101,13 +101,23 @@ impl Store {
     }
 
     /// Ends a walk that cannot go on: what could not be read stays on record as a gap, what was read is announced next.
-    pub async fn close_walk_with_gap(&self, source: SourceId, low: Option<UnixMillis>, reason: String) -> Result<(), Error> {
+    pub async fn close_walk_with_gap(
+        &self,
+        source: SourceId,
+        low: Option<UnixMillis>,
+        reason: String,
+    ) -> Result<(), Error> {
         self.write(move |tx| {
             tx.prepare_cached(
                 "INSERT INTO gaps (conversation, low, high, reason, found_at)
                  SELECT ?1, ?2, min(sent_at), ?3, ?4 FROM staged_messages WHERE conversation = ?1",
             )?
-            .execute(params![source.0, low.map(UnixMillis::as_millis), reason, UnixMillis::now().as_millis()])?;
+            .execute(params![
+                source.0,
+                low.map(UnixMillis::as_millis),
+                reason,
+                UnixMillis::now().as_millis()
+            ])?;
             tx.prepare_cached("UPDATE walks SET cursor = NULL WHERE conversation = ?1")?.execute([source.0])?;
             Ok(())
         })
@@ -167,10 +177,8 @@ fn announce_staged(
         recording.record(message)?;
     }
     let recorded = recording.finish()?;
-    tx.prepare_cached(
-        "DELETE FROM staged_messages WHERE conversation = ?1 AND (sent_at, message_id) <= (?2, ?3)",
-    )?
-    .execute(params![source.0, last_time, last_id])?;
+    tx.prepare_cached("DELETE FROM staged_messages WHERE conversation = ?1 AND (sent_at, message_id) <= (?2, ?3)")?
+        .execute(params![source.0, last_time, last_id])?;
     Ok(Some(recorded))
 }
 

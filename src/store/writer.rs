@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::Error;
 use super::open::{Lock, open_writer};
@@ -61,6 +61,7 @@ where
 pub(super) struct Writer {
     queue: mpsc::Sender<Box<dyn Write>>,
     commits: Arc<AtomicU64>,
+    broken: watch::Receiver<Option<Error>>,
 }
 
 impl Writer {
@@ -68,11 +69,12 @@ impl Writer {
     pub(super) fn start(path: PathBuf, connection: Connection, lock: Lock) -> (Self, JoinHandle<()>) {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let commits = Arc::new(AtomicU64::new(0));
-        let writer = Self { queue, commits: Arc::clone(&commits) };
+        let (breaks, broken) = watch::channel(None);
+        let writer = Self { queue, commits: Arc::clone(&commits), broken };
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || {
-                write_groups(&path, connection, waiting, &commits);
+                write_groups(&path, connection, waiting, &commits, &breaks);
                 drop(lock);
             })
             .expect("the system can start one thread");
@@ -91,6 +93,11 @@ impl Writer {
         result.await.map_err(|_| Error::Closed)?
     }
 
+    /// Waits for an error after which nothing written can be trusted.
+    pub(super) fn broken(&self) -> watch::Receiver<Option<Error>> {
+        self.broken.clone()
+    }
+
     /// Groups committed so far: the proof of progress for the watchdog.
     pub(super) fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
@@ -102,6 +109,7 @@ fn write_groups(
     connection: Connection,
     mut waiting: mpsc::Receiver<Box<dyn Write>>,
     commits: &AtomicU64,
+    breaks: &watch::Sender<Option<Error>>,
 ) {
     let mut connection = Some(connection);
     let mut group = Vec::with_capacity(GROUP);
@@ -121,8 +129,10 @@ fn write_groups(
             }
             Err(error) => Err(error),
         };
-        if committed.is_ok() {
-            commits.fetch_add(1, Ordering::Relaxed);
+        match &committed {
+            Ok(()) => drop(commits.fetch_add(1, Ordering::Relaxed)),
+            Err(error) if !error.is_retryable() => drop(breaks.send_replace(Some(error.clone()))),
+            Err(_) => {}
         }
         for write in group.drain(..) {
             write.answer(committed.clone());

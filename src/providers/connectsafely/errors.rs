@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::backoff;
 use crate::providers::http::{self, Answer};
 use crate::providers::{Class, Error};
 use crate::time::UnixMillis;
-use crate::backoff;
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -68,8 +68,13 @@ fn classified(error: &WireError, answer: &Answer) -> Error {
 /// One table for the three places an error type may stand in: a refusal, a workflow's failure, an action's error.
 pub(super) fn of_type(error: &WireError) -> Error {
     let (class, wait) = match error.kind.as_str() {
-        "linkedApiTokenRequired" | "invalidLinkedApiToken" | "identificationTokenRequired" | "invalidIdentificationToken"
-        | "subscriptionRequired" | "trialLimitReached" | "plusPlanRequired" => (Class::Auth, None),
+        "linkedApiTokenRequired"
+        | "invalidLinkedApiToken"
+        | "identificationTokenRequired"
+        | "invalidIdentificationToken"
+        | "subscriptionRequired"
+        | "trialLimitReached"
+        | "plusPlanRequired" => (Class::Auth, None),
         "linkedinAccountSignedOut" | "languageNotSupported" => (Class::Auth, None),
         "conversationsNotSynced" | "workflowNotFound" => (Class::NotReady, None),
         "invalidRequestPayload" | "invalidWorkflow" => (Class::Gone, Some(HOUR)),
@@ -114,7 +119,15 @@ mod tests {
 
     #[test]
     fn success_without_a_result_is_never_an_empty_answer() {
-        for body in [r#"{"success":true}"#, r#"{"success":true,"result":null}"#, "{}", "[]", "<html>", "", r#"{"success":true,"result":[1"#] {
+        for body in [
+            r#"{"success":true}"#,
+            r#"{"success":true,"result":null}"#,
+            "{}",
+            "[]",
+            "<html>",
+            "",
+            r#"{"success":true,"result":[1"#,
+        ] {
             assert_eq!(class(200, body), Class::Protocol, "{body}");
         }
         assert_eq!(class(502, "<html>"), Class::Transient);

@@ -68,7 +68,10 @@ fn default_batch_size() -> usize {
 impl Settings {
     pub(super) fn problem(&self) -> Option<(&'static str, String)> {
         if self.days.is_some_and(|days| !(3..=90).contains(&days)) {
-            return Some(("days", "must be 3 to 90: the provider takes no more, and less cannot be renewed in time".into()));
+            return Some((
+                "days",
+                "must be 3 to 90: the provider takes no more, and less cannot be renewed in time".into(),
+            ));
         }
         if !(1..=100).contains(&self.batch_size) {
             return Some(("batch_size", "must be 1 to 100".into()));
@@ -101,7 +104,9 @@ impl ConversationSettings {
             _ => return Err("type: must be \"st\" (standard) or \"nv\" (Sales Navigator)".into()),
         };
         if !self.person_url.starts_with("https://") && !self.person_url.starts_with("http://") {
-            return Err("person_url: must be the address of a profile, such as https://www.linkedin.com/in/john-doe".into());
+            return Err(
+                "person_url: must be the address of a profile, such as https://www.linkedin.com/in/john-doe".into()
+            );
         }
         let person_url = bare_url(&self.person_url).to_owned();
         Ok(Conversation {
@@ -144,7 +149,8 @@ impl LinkedApi {
 
     fn headers(&self) -> HeaderMap {
         let secret = |token: &SecretString| {
-            let mut value = HeaderValue::from_str(token.expose_secret()).expect("tokens are checked with the configuration");
+            let mut value =
+                HeaderValue::from_str(token.expose_secret()).expect("tokens are checked with the configuration");
             value.set_sensitive(true);
             value
         };

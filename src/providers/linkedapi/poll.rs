@@ -100,8 +100,7 @@ fn message(request: PageRequest<'_>, wire: WireMessage) -> Message {
         Some("them") => Direction::Inbound,
         _ => Direction::Unknown,
     };
-    let profile_url =
-        if direction == Direction::Inbound { request.conversation.person_url.clone() } else { None };
+    let profile_url = if direction == Direction::Inbound { request.conversation.person_url.clone() } else { None };
     let id = match wire.id {
         Some(Value::String(id)) => id,
         Some(Value::Number(id)) => id.to_string(),

@@ -1,0 +1,196 @@
+//! What a person sees: arguments in, text and exit code out. One file per command.
+
+mod check;
+mod config;
+mod demo;
+mod init;
+mod run;
+mod simulate;
+mod status;
+mod tail;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, Sources};
+use crate::{daemon, store};
+
+/// Watches LinkedIn conversations through the messaging APIs you already pay for, and hands every new message, once,
+/// to the places you choose.
+#[derive(Debug, Parser)]
+#[command(name = "inboxd", version, about, propagate_version = true, after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done, 1 failure, 2 usage, 3 ran and found problems, 65 database corrupt or foreign, 74 storage I/O,
+75 locked by another process, 76 database newer than this program, 77 permission or unreadable credential,
+78 configuration.";
+
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// Configuration file (TOML; YAML or JSON by extension); else $INBOXD_CONFIG, ./inboxd.toml, /etc/inboxd/inboxd.toml
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    fn sources(&self) -> Sources {
+        Sources { file: self.config.clone(), overrides: vec![] }
+    }
+
+    fn load(&self) -> Result<Config, Failure> {
+        Ok(crate::config::load(&self.sources())?)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon, or with --once a single round
+    Run(run::Arguments),
+    /// Show it at work: simulator, daemon and both providers on throw-away state; nothing to configure
+    Demo(demo::Arguments),
+    /// Print a commented configuration to start from
+    Init(init::Arguments),
+    /// Validate the configuration without starting anything
+    Check(ConfigFile),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Show accounts, conversations and sinks, beside a running daemon or without one
+    Status(status::Arguments),
+    /// Print events as they come
+    Tail(tail::Arguments),
+    /// Run a provider made of scripted conversations, with faults on demand
+    Simulate(simulate::Arguments),
+}
+
+/// A command that failed: what to say and the exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    message: String,
+}
+
+const FAILED: u8 = 1;
+/// Ran, and found problems.
+const FOUND_PROBLEMS: u8 = 3;
+// The rest are those of sysexits.h, as service managers know them.
+const DATA: u8 = 65;
+const IO: u8 = 74;
+const LOCKED: u8 = 75;
+const NEWER: u8 = 76;
+const PERMISSION: u8 = 77;
+const CONFIG: u8 = 78;
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Init(arguments) => init::run(&arguments),
+        Command::Check(file) => check::run(&file),
+        Command::Config(command) => config::run(&command),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Tail(arguments) => tail::run(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            for line in failure.message.lines() {
+                // Nowhere is left to report that standard error is gone.
+                drop(writeln!(std::io::stderr(), "inboxd: {line}"));
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+impl Failure {
+    fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+impl From<crate::config::Error> for Failure {
+    fn from(error: crate::config::Error) -> Self {
+        let code = if error.0.iter().any(|problem| problem.unreadable) { PERMISSION } else { CONFIG };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<store::OpenError> for Failure {
+    fn from(error: store::OpenError) -> Self {
+        let code = match error {
+            store::OpenError::Locked { .. } => LOCKED,
+            store::OpenError::Corrupt { .. } => DATA,
+            store::OpenError::Newer { .. } => NEWER,
+            store::OpenError::Permission { .. } => PERMISSION,
+            store::OpenError::Io { .. } => IO,
+            store::OpenError::Missing { .. } => FAILED,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
+        let code = match error {
+            store::Error::Corrupt(_) => DATA,
+            store::Error::Io(_) | store::Error::Full(_) => IO,
+            _ => FAILED,
+        };
+        Self::new(code, chain(&error))
+    }
+}
+
+impl From<daemon::Error> for Failure {
+    fn from(error: daemon::Error) -> Self {
+        match error {
+            daemon::Error::Config(error) => error.into(),
+            daemon::Error::Open(error) => error.into(),
+            daemon::Error::Store(error) => error.into(),
+            daemon::Error::Sink { source: crate::sinks::BuildError::File { source: ref cause, .. }, .. } => {
+                let code = if cause.kind() == std::io::ErrorKind::PermissionDenied { PERMISSION } else { IO };
+                Self::new(code, error.to_string())
+            }
+            daemon::Error::Sink { .. } | daemon::Error::Tls(_) | daemon::Error::Signals(_) => {
+                Self::new(FAILED, error.to_string())
+            }
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        // A reader that has seen enough, such as head(1), is no failure.
+        let code = if error.kind() == std::io::ErrorKind::BrokenPipe { 0 } else { FAILED };
+        Self::new(code, if code == 0 { String::new() } else { error.to_string() })
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Runs an asynchronous command to its end. What still blocks a thread then, such as a write to a pipe that nobody
+/// reads, does not keep the process.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    crate::providers::install_tls();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_background();
+    outcome
+}

@@ -1,0 +1,63 @@
+//! `inboxd run`
+
+use std::io::Write;
+
+use super::{ConfigFile, FAILED, FOUND_PROBLEMS, Failure, block_on};
+use crate::config::LogFormat;
+use crate::daemon;
+use crate::ops::logging::{self, Format};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Poll everything that is due once, deliver, and exit; 3 if a poll or a delivery failed
+    #[arg(long)]
+    once: bool,
+    /// error, warn, info, debug or trace; overrides log.level
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// text or json; overrides log.format
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let mut sources = arguments.file.sources();
+    for (key, value) in [("log.level", &arguments.log_level), ("log.format", &arguments.log_format)] {
+        sources.overrides.extend(value.clone().map(|value| (key.to_owned(), value)));
+    }
+    let config = crate::config::load(&sources)?;
+    let format = match config.log.format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    };
+    logging::init(config.log.level, format);
+    harden();
+    for warning in &config.warnings {
+        tracing::warn!(class = "config", "{warning}");
+    }
+    if !arguments.once {
+        return block_on(async { Ok(daemon::run(config, &sources).await?) });
+    }
+    let round = block_on(async { Ok(daemon::run_once(config).await?) })?;
+    let (polled, announced, failed) = (round.polled, round.announced, round.failed);
+    tracing::info!(polled, announced, failed, "round done");
+    match failed {
+        0 => Ok(()),
+        _ => Err(Failure::new(FOUND_PROBLEMS, format!("{failed} polls or deliveries failed; the log says which"))),
+    }
+}
+
+/// A broken invariant ends the process, whatever thread it shows on; and no core dump carries credentials out.
+pub(super) fn harden() {
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!(class = "bug", "{panic}");
+        drop(std::io::stderr().flush());
+        std::process::exit(i32::from(FAILED));
+    }));
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Core, none) {
+        tracing::warn!(%error, "core dumps could not be turned off");
+    }
+}

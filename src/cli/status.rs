@@ -1,0 +1,132 @@
+//! `inboxd status`
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use super::{ConfigFile, Failure};
+use crate::model::Untrusted;
+use crate::store::{AccountOverview, ConversationOverview, Overview, ReadOnlyStore, SinkOverview};
+use crate::time::UnixMillis;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// One JSON object with everything
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let config = arguments.file.load()?;
+    let overview = ReadOnlyStore::open(&config.store.path)?.overview()?;
+    let text = if arguments.json {
+        serde_json::to_string(&overview).map_err(|e| Failure::new(super::FAILED, e.to_string()))? + "\n"
+    } else {
+        readable(&overview, UnixMillis::now())
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn readable(overview: &Overview, now: UnixMillis) -> String {
+    let mut text = String::new();
+    render(&mut text, overview, now).expect("writing to a string cannot fail");
+    text
+}
+
+fn render(text: &mut String, overview: &Overview, now: UnixMillis) -> std::fmt::Result {
+    for account in &overview.accounts {
+        writeln!(text, "account {} ({}): {}", account.name, account.provider, account_state(account, now))?;
+        for conversation in account.conversations.iter().filter(|c| c.followed) {
+            let name = conversation.title.as_deref().unwrap_or(&conversation.id);
+            writeln!(text, "  {}", Untrusted(name))?;
+            writeln!(text, "    {}", conversation_state(conversation, now))?;
+        }
+        let unfollowed = account.conversations.iter().filter(|c| !c.followed).count();
+        if unfollowed > 0 {
+            writeln!(text, "  {unfollowed} no longer in the configuration; what is known of them is kept")?;
+        }
+    }
+    for sink in &overview.sinks {
+        writeln!(text, "sink {}: {}", sink.name, sink_state(sink, now))?;
+    }
+    Ok(())
+}
+
+fn account_state(account: &AccountOverview, now: UnixMillis) -> String {
+    match account.paused_until {
+        Some(until) => format!(
+            "PAUSED ({}) for {}: {}; next try {}",
+            account.pause_class.as_deref().unwrap_or("unknown"),
+            ago(account.paused_since, now).trim_end_matches(" ago"),
+            Untrusted(account.pause_reason.as_deref().unwrap_or_default()),
+            ahead(until, now)
+        ),
+        None => {
+            let followed = account.conversations.iter().filter(|c| c.followed).count();
+            let failing = account.conversations.iter().filter(|c| c.followed && c.failures > 0).count();
+            let failing = if failing > 0 { format!(", {failing} FAILING") } else { String::new() };
+            format!("{followed} conversations{failing}")
+        }
+    }
+}
+
+fn conversation_state(c: &ConversationOverview, now: UnixMillis) -> String {
+    let mut parts = vec![
+        format!("verified {}", ago(c.verified_until, now)),
+        format!("last message {}", ago(c.last_message_at, now)),
+        format!("next poll {}", ahead(c.due_at, now)),
+    ];
+    if c.failures > 0 {
+        let (class, detail) = (c.failure_class.as_deref().unwrap_or("unknown"), c.failure_detail.as_deref());
+        parts.push(format!("FAILING ({class}) {} times: {}", c.failures, Untrusted(detail.unwrap_or_default())));
+    }
+    if let Some(lapsed_at) = c.lapsed_at {
+        parts.push(format!("NOT COLLECTED by the provider since {lapsed_at}"));
+    }
+    match (c.sync_state.as_deref(), c.sync_until) {
+        (Some(state @ ("queued" | "starting" | "running")), _) => parts.push(format!("sync {state}")),
+        (_, Some(until)) if c.lapsed_at.is_none() => parts.push(format!("collected until {until}")),
+        _ => {}
+    }
+    if let Some(pages) = c.walk_pages {
+        parts.push(format!("reading a long history, {pages} pages so far"));
+    }
+    if c.gaps > 0 {
+        parts.push(format!("{} GAPS", c.gaps));
+    }
+    if c.edits > 0 {
+        parts.push(format!("{} edits seen", c.edits));
+    }
+    parts.join(", ")
+}
+
+fn sink_state(sink: &SinkOverview, now: UnixMillis) -> String {
+    let mut state = format!("{} delivered, {} pending, {} dead", sink.delivered, sink.pending, sink.dead);
+    if sink.oldest_pending_at.is_some() {
+        state += &format!(", oldest pending from {}", ago(sink.oldest_pending_at, now));
+    }
+    if let Some(failure) = &sink.last_failure {
+        state += &format!(", last failure: {}", Untrusted(failure));
+    }
+    state
+}
+
+fn ago(moment: Option<UnixMillis>, now: UnixMillis) -> String {
+    match moment {
+        None => "never".into(),
+        Some(moment) if moment > now => "just now".into(),
+        Some(moment) => format!("{} ago", rounded(now.since(moment))),
+    }
+}
+
+fn ahead(moment: UnixMillis, now: UnixMillis) -> String {
+    if moment <= now { "now".into() } else { format!("in {}", rounded(moment.since(now))) }
+}
+
+/// A duration by its two largest units at most.
+fn rounded(duration: std::time::Duration) -> String {
+    let text = humantime::format_duration(std::time::Duration::from_secs(duration.as_secs())).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,185 @@
+//! The accounts and the conversations they follow.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::polling::{self, Polling};
+use super::problem::{Problem, unknown};
+use super::reader::{Reader, type_of};
+use super::table;
+use crate::model::{AccountName, Conversation};
+use crate::providers::{self, Settings};
+use crate::scheduler::{Baseline, Cadence};
+use crate::time::UnixMillis;
+
+/// An account of the configuration.
+pub struct Account {
+    /// Its name: its identity in the store and in events.
+    pub name: AccountName,
+    /// The keys of its provider.
+    pub settings: Settings,
+    /// How it is polled.
+    pub polling: Polling,
+    /// What it follows.
+    pub conversations: Vec<FollowedConversation>,
+}
+
+/// A conversation of the configuration.
+pub struct FollowedConversation {
+    /// The conversation.
+    pub conversation: Arc<Conversation>,
+    /// The bounds of its interval.
+    pub cadence: Cadence,
+    /// What its first poll does.
+    pub baseline: Baseline,
+}
+
+/// Keys that every conversation may carry beside those of its provider.
+#[derive(Deserialize)]
+struct Common {
+    #[serde(default)]
+    since: Option<UnixMillis>,
+    #[serde(default, with = "crate::settings::optional_duration")]
+    min_interval: Option<Duration>,
+    #[serde(default, with = "crate::settings::optional_duration")]
+    max_interval: Option<Duration>,
+}
+
+const COMMON: &[&str] = &["since", "min_interval", "max_interval"];
+const OF_ACCOUNTS: &[&str] = &["provider", "polling", "conversations"];
+
+/// Reads `[accounts]`. What is wrong goes into `problems`; the accounts that are right are returned all the same, so
+/// that everything wrong can be reported at once.
+pub(super) fn read(
+    section: Value,
+    defaults: Option<&polling::Table>,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<Problem>,
+) -> Vec<Account> {
+    let Value::Object(entries) = section else {
+        problems.push(Problem::new("accounts", format!("expected a table of accounts, found {}", type_of(&section))));
+        return vec![];
+    };
+    if entries.is_empty() {
+        problems.push(Problem::new("accounts", "there is none, so nothing would be polled; add [accounts.NAME]"));
+    }
+    let standard = polling::Table::default();
+    let mut accounts = Vec::with_capacity(entries.len());
+    for (name, entry) in entries {
+        let key = format!("accounts.{name}");
+        match account(&key, &name, entry, defaults.unwrap_or(&standard), problems) {
+            Ok(account) => {
+                advise(&key, &account, warnings);
+                accounts.push(account);
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    accounts
+}
+
+fn account(
+    key: &str,
+    name: &str,
+    entry: Value,
+    defaults: &polling::Table,
+    problems: &mut Vec<Problem>,
+) -> Result<Account, Problem> {
+    let name = AccountName::new(name).map_err(|e| Problem::new(key, e.to_string()))?;
+    let Value::Object(mut entry) = entry else {
+        return Err(Problem::new(key, format!("expected a table, found {}", type_of(&entry))));
+    };
+    let provider = match entry.remove("provider") {
+        Some(Value::String(provider)) => provider,
+        Some(_) => return Err(Problem::new(format!("{key}.provider"), "expected the name of a provider")),
+        None => {
+            let known = providers::NAMES.join(", ");
+            return Err(Problem::new(format!("{key}.provider"), format!("is missing; known are {known}")));
+        }
+    };
+    let own_polling = entry.remove("polling").unwrap_or_else(|| Value::Object(Map::new()));
+    let listed = entry.remove("conversations").unwrap_or_else(|| Value::Array(vec![]));
+    let reader = Reader { key, also_known: OF_ACCOUNTS };
+    let settings = Settings::read(&provider, &reader, Value::Object(entry))
+        .ok_or_else(|| Problem::new(format!("{key}.provider"), unknown("provider", &provider, providers::NAMES)))??;
+    if let Some((name, message)) = settings.problem() {
+        return Err(Problem::new(format!("{key}.{name}"), message));
+    }
+    let polling = table::<polling::Table>(&format!("{key}.polling"), own_polling)?;
+    let polling = polling.resolve(defaults, settings.profile(), key)?;
+    let Value::Array(listed) = listed else {
+        return Err(Problem::new(
+            format!("{key}.conversations"),
+            format!("expected a list, found {}", type_of(&listed)),
+        ));
+    };
+    if listed.is_empty() {
+        let message = "there is none, so nothing would be polled; add [[accounts.NAME.conversations]]";
+        return Err(Problem::new(format!("{key}.conversations"), message.replace("NAME", name.as_str())));
+    }
+    let mut seen = HashSet::with_capacity(listed.len());
+    let mut conversations = Vec::with_capacity(listed.len());
+    for (position, entry) in listed.into_iter().enumerate() {
+        let key = format!("{key}.conversations[{position}]");
+        match conversation(&key, entry, &settings, &polling) {
+            Ok(followed) if seen.insert(followed.conversation.id.clone()) => conversations.push(followed),
+            Ok(_) => {
+                problems.push(Problem::new(key, "names a conversation that is listed before it; remove one of them"))
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    Ok(Account { name, settings, polling, conversations })
+}
+
+fn conversation(
+    key: &str,
+    entry: Value,
+    settings: &Settings,
+    polling: &Polling,
+) -> Result<FollowedConversation, Problem> {
+    let Value::Object(mut entry) = entry else {
+        return Err(Problem::new(key, format!("expected a table, found {}", type_of(&entry))));
+    };
+    let common: Map<_, _> = COMMON.iter().filter_map(|&name| entry.remove_entry(name)).collect();
+    let common = table::<Common>(key, Value::Object(common))?;
+    let reader = Reader { key, also_known: COMMON };
+    let conversation = settings.conversation(&reader, Value::Object(entry))?.map_err(|message| {
+        let (name, message) = message.split_once(": ").unwrap_or(("", &message));
+        Problem::new(format!("{key}.{name}").trim_end_matches('.'), message)
+    })?;
+    let min_interval = common.min_interval.unwrap_or(polling.cadence.min_interval);
+    let max_interval = common.max_interval.unwrap_or(polling.cadence.max_interval.max(min_interval));
+    // Setting one bound beyond the account's other one means to move both.
+    let min_interval = if common.min_interval.is_none() { min_interval.min(max_interval) } else { min_interval };
+    let cadence = polling::cadence(min_interval, max_interval)
+        .map_err(|(name, message)| Problem::new(format!("{key}.{name}"), message))?;
+    let baseline = common.since.map_or(polling.baseline, Baseline::Since);
+    Ok(FollowedConversation { conversation: Arc::new(conversation), cadence, baseline })
+}
+
+/// What is valid and yet against advice, or more than the budget can hold.
+fn advise(key: &str, account: &Account, warnings: &mut Vec<Problem>) {
+    let profile = account.settings.profile();
+    let min_interval = account.polling.cadence.min_interval;
+    if min_interval < profile.advised_min_interval {
+        let [min, advised] = [min_interval, profile.advised_min_interval].map(humantime::format_duration);
+        let message = format!("is {min}; {} advises against less than {advised}", profile.name);
+        warnings.push(Problem::new(format!("{key}.polling.min_interval"), message));
+    }
+    let max_minutes = account.polling.cadence.max_interval.as_secs_f64() / 60.0;
+    let batch = account.settings.batch_size() as f64;
+    let needed = account.conversations.len() as f64 / batch / max_minutes;
+    let budget = account.polling.requests_per_minute;
+    if needed > f64::from(budget.get()) {
+        let message = format!(
+            "is {budget}, but {} conversations need {needed:.0} to keep max_interval; they will be polled less often",
+            account.conversations.len()
+        );
+        warnings.push(Problem::new(format!("{key}.polling.requests_per_minute"), message));
+    }
+}

@@ -1,0 +1,158 @@
+//! `${...}` inside text values, after parsing, so that what is inserted can never be taken for syntax.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::problem::Problem;
+
+/// Largest file taken for a secret.
+const FILE_LIMIT: u64 = 64 << 10;
+
+/// Expands every text value below `value`. `key` is its path, for errors. Keys whose value came from a file or a
+/// credential are added to `from_files`.
+pub(super) fn expand(value: &mut Value, key: &str, from_files: &mut Vec<String>, problems: &mut Vec<Problem>) {
+    match value {
+        Value::String(text) if text.contains("${") => match expand_text(text, key) {
+            Ok(expanded) => {
+                if expanded.from_file {
+                    from_files.push(key.to_owned());
+                }
+                *text = expanded.text;
+            }
+            Err(problem) => problems.push(problem),
+        },
+        Value::Array(items) => {
+            for (position, item) in items.iter_mut().enumerate() {
+                expand(item, &format!("{key}[{position}]"), from_files, problems);
+            }
+        }
+        Value::Object(entries) => {
+            for (name, entry) in entries.iter_mut() {
+                let path = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                expand(entry, &path, from_files, problems);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[derive(Debug)]
+struct Expanded {
+    text: String,
+    from_file: bool,
+}
+
+fn expand_text(text: &str, key: &str) -> Result<Expanded, Problem> {
+    let mut expanded = String::with_capacity(text.len());
+    let mut from_file = false;
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let (before, after) = (&rest[..at], &rest[at + 2..]);
+        if let Some(escaped) = before.strip_suffix('$') {
+            expanded.push_str(escaped);
+            expanded.push_str("${");
+            rest = after;
+            continue;
+        }
+        expanded.push_str(before);
+        let end = after
+            .find('}')
+            .ok_or_else(|| Problem::new(key, "\"${\" without \"}\"; write \"$${\" for a plain \"${\""))?;
+        let reference = &after[..end];
+        from_file |= reference.starts_with("file:") || reference.starts_with("credential:");
+        expanded.push_str(&look_up(reference, key)?);
+        rest = &after[end + 1..];
+    }
+    expanded.push_str(rest);
+    Ok(Expanded { text: expanded, from_file })
+}
+
+fn look_up(reference: &str, key: &str) -> Result<String, Problem> {
+    if let Some(path) = reference.strip_prefix("file:") {
+        return read_file(Path::new(path), key);
+    }
+    if let Some(name) = reference.strip_prefix("credential:") {
+        if name.is_empty() || name.contains('/') || name.starts_with('.') {
+            return Err(Problem::new(key, "a credential is named without a path"));
+        }
+        let folder = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+            Problem::new(key, format!("credential {name}: $CREDENTIALS_DIRECTORY is not set; under systemd, add LoadCredential={name}:/path to the unit"))
+        })?;
+        return read_file(&Path::new(&folder).join(name), key);
+    }
+    let (name, default) = match reference.split_once(":-") {
+        Some((name, default)) => (name, Some(default)),
+        None => (reference, None),
+    };
+    let plain_name = |name: &str| {
+        !name.is_empty()
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+    };
+    if !plain_name(name) {
+        return Err(Problem::new(key, "\"${...}\" takes a variable name, file:/path or credential:name"));
+    }
+    match (std::env::var(name), default) {
+        (Ok(value), None) => Ok(value),
+        (Ok(value), Some(_)) if !value.is_empty() => Ok(value),
+        (_, Some(default)) => Ok(default.to_owned()),
+        (Err(std::env::VarError::NotUnicode(_)), None) => {
+            Err(Problem::new(key, format!("environment variable {name} is not UTF-8 text")))
+        }
+        (Err(std::env::VarError::NotPresent), None) => Err(Problem::new(
+            key,
+            format!("environment variable {name} is not set; set it, or write ${{{name}:-default}}"),
+        )),
+    }
+}
+
+fn read_file(path: &Path, key: &str) -> Result<String, Problem> {
+    let shown = path.display();
+    let refused = |e: std::io::Error| Problem::unreadable(key, format!("file {shown} cannot be read: {e}"));
+    let length = std::fs::metadata(path).map_err(refused)?.len();
+    if length > FILE_LIMIT {
+        return Err(Problem::new(key, format!("file {shown} is larger than 64 KiB, which no secret is")));
+    }
+    let text = std::fs::read_to_string(path).map_err(refused)?;
+    Ok(text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t)).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expanded(text: &str) -> Result<String, String> {
+        expand_text(text, "k").map(|e| e.text).map_err(|p| p.to_string())
+    }
+
+    #[test]
+    fn variables_have_defaults_and_a_doubled_dollar_is_plain() {
+        let home = std::env::var("PATH").unwrap();
+        assert_eq!(expanded("a ${PATH} b").unwrap(), format!("a {home} b"));
+        assert_eq!(expanded("${INBOXD_TEST_UNSET:-x}${INBOXD_TEST_UNSET:-}y").unwrap(), "xy");
+        assert_eq!(expanded("$${PATH} $5").unwrap(), "${PATH} $5");
+        assert!(expanded("${INBOXD_TEST_UNSET}").unwrap_err().contains("INBOXD_TEST_UNSET is not set"));
+        assert!(expanded("${open").unwrap_err().contains("without"));
+        assert!(expanded("${not a name}").is_err());
+    }
+
+    #[test]
+    fn a_file_gives_its_text_without_the_last_line_break() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "s3cret\n").unwrap();
+        let expanded = expand_text(&format!("${{file:{}}}", path.display()), "k").unwrap();
+        assert_eq!((expanded.text.as_str(), expanded.from_file), ("s3cret", true));
+        let missing = expand_text("${file:/nonexistent/secret}", "k").unwrap_err();
+        assert!(missing.unreadable && missing.message.contains("/nonexistent/secret"), "{missing}");
+    }
+
+    #[test]
+    fn what_is_inserted_is_not_expanded_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "${PATH}").unwrap();
+        assert_eq!(expanded(&format!("${{file:{}}}", path.display())).unwrap(), "${PATH}");
+    }
+}

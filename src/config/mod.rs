@@ -1,0 +1,196 @@
+//! The configuration: layers in, checked settings of every part out.
+//!
+//! Everything that is wrong is reported at once, each with file, key and remedy, and without any value. The settings
+//! types sit beside the parts they configure; this module knows their names and nothing else of them.
+
+mod accounts;
+mod expand;
+mod layers;
+mod polling;
+mod problem;
+mod reader;
+mod show;
+mod sinks;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::settings::Read;
+
+pub use accounts::{Account, FollowedConversation};
+pub use layers::Sources;
+pub use polling::Polling;
+pub use problem::{Error, Problem};
+pub use sinks::Sink;
+
+use reader::Reader;
+
+/// A checked configuration.
+pub struct Config {
+    /// Where state lies.
+    pub store: Store,
+    /// What is logged, and how.
+    pub log: Log,
+    /// Accounts, by name.
+    pub accounts: Vec<Account>,
+    /// Sinks, by name.
+    pub sinks: Vec<Sink>,
+    /// What a user should know although the configuration is valid.
+    pub warnings: Vec<Problem>,
+    /// The merged tree, secrets masked.
+    shown: Value,
+}
+
+/// Where state lies and how long it is kept.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// The database.
+    pub path: PathBuf,
+    /// Delivered events are removed after this.
+    pub retention: Duration,
+    /// With less free space than this, in bytes, polling pauses.
+    pub min_free: u64,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    /// Least important level that is logged.
+    pub level: tracing::Level,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoreTable {
+    url: String,
+    #[serde(with = "crate::settings::duration")]
+    retention: Duration,
+    #[serde(with = "crate::settings::size")]
+    min_free: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogTable {
+    level: LogLevel,
+    format: LogFormat,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Shortest retention: long enough that a receiver's outage over a weekend can still be looked into.
+const SHORTEST_RETENTION: Duration = Duration::from_secs(3600);
+
+const SECTIONS: &[&str] = &["store", "log", "polling", "accounts", "sinks"];
+
+/// Reads, expands and checks all layers.
+pub fn load(sources: &Sources) -> Result<Config, Error> {
+    let layers = layers::read(sources).map_err(|problem| Error(vec![problem]))?;
+    let mut tree = layers.merged.clone();
+    let mut problems = Vec::new();
+    let mut from_files = Vec::new();
+    remove_nulls(&mut tree);
+    expand::expand(&mut tree, "", &mut from_files, &mut problems);
+    if !problems.is_empty() {
+        // Whatever else is wrong may only follow from these.
+        return Err(located(problems, &layers));
+    }
+    let shown = show::masked(&tree, &from_files);
+    match checked(tree, shown, &mut problems) {
+        Some(mut config) if problems.is_empty() => {
+            config.warnings = located(std::mem::take(&mut config.warnings), &layers).0;
+            Ok(config)
+        }
+        _ => Err(located(problems, &layers)),
+    }
+}
+
+fn located(problems: Vec<Problem>, layers: &layers::Layers) -> Error {
+    Error(problems.into_iter().map(|p| Problem { origin: layers.origin(&p.key), ..p }).collect())
+}
+
+fn checked(tree: Value, shown: Value, problems: &mut Vec<Problem>) -> Option<Config> {
+    let Value::Object(mut tree) = tree else {
+        problems.push(Problem::new("", "is not a table of keys"));
+        return None;
+    };
+    for name in tree.keys().filter(|name| !SECTIONS.contains(&name.as_str())) {
+        problems.push(Problem::new(name, problem::unknown("section", name, SECTIONS)));
+    }
+    let mut section = |name: &str| tree.remove(name).unwrap_or_else(|| Value::Object(serde_json::Map::default()));
+    let store = keep(problems, table::<StoreTable>("store", section("store")).and_then(checked_store));
+    let log = keep(problems, table::<LogTable>("log", section("log")).map(checked_log));
+    let defaults = keep(problems, table::<polling::Table>("polling", section("polling")));
+    let mut warnings = Vec::new();
+    let accounts = accounts::read(section("accounts"), defaults.as_ref(), problems, &mut warnings);
+    let sinks = sinks::read(section("sinks"), problems, &mut warnings);
+    Some(Config { store: store?, log: log?, accounts, sinks, warnings, shown })
+}
+
+fn table<T: serde::de::DeserializeOwned>(key: &str, table: Value) -> Result<T, Problem> {
+    Reader { key, also_known: &[] }.read(table)
+}
+
+fn keep<T>(problems: &mut Vec<Problem>, result: Result<T, Problem>) -> Option<T> {
+    result.map_err(|problem| problems.push(problem)).ok()
+}
+
+fn checked_store(table: StoreTable) -> Result<Store, Problem> {
+    let Some(path) = table.url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) else {
+        return Err(Problem::new("store.url", "must be \"sqlite:\" and a path, such as \"sqlite:inboxd.db\""));
+    };
+    if table.retention < SHORTEST_RETENTION {
+        return Err(Problem::new("store.retention", "must be at least 1h"));
+    }
+    // systemd may give several state directories, separated by colons; the first is ours.
+    let state = std::env::var("STATE_DIRECTORY").ok().and_then(|dirs| dirs.split(':').next().map(PathBuf::from));
+    let path =
+        state.filter(|dir| !dir.as_os_str().is_empty()).map_or_else(|| PathBuf::from(path), |dir| dir.join(path));
+    Ok(Store { path, retention: table.retention, min_free: table.min_free })
+}
+
+fn checked_log(table: LogTable) -> Log {
+    let level = match table.level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Trace => tracing::Level::TRACE,
+    };
+    Log { level, format: table.format }
+}
+
+/// A key set to null is a key not set.
+fn remove_nulls(value: &mut Value) {
+    match value {
+        Value::Object(entries) => {
+            entries.retain(|_, entry| !entry.is_null());
+            entries.values_mut().for_each(remove_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(remove_nulls),
+        _ => {}
+    }
+}

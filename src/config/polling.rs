@@ -1,0 +1,152 @@
+//! How an account is polled: the keys of `[polling]`, overridden by those of `[accounts.NAME.polling]`, with the
+//! provider's recommendation where neither says.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::problem::Problem;
+use crate::providers::Profile;
+use crate::scheduler::{Baseline, Cadence};
+use crate::time::UnixMillis;
+
+/// Shortest interval that is accepted: below it, a poll would begin before most providers have answered the one before.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Table {
+    #[serde(default, with = "crate::settings::optional_duration")]
+    min_interval: Option<Duration>,
+    #[serde(default, with = "crate::settings::optional_duration")]
+    max_interval: Option<Duration>,
+    #[serde(default, deserialize_with = "crate::settings::optional_count")]
+    requests_per_minute: Option<u32>,
+    #[serde(default, deserialize_with = "crate::settings::optional_count")]
+    concurrency: Option<usize>,
+    #[serde(default, with = "crate::settings::optional_duration")]
+    timeout: Option<Duration>,
+    #[serde(default, with = "crate::settings::optional_duration")]
+    overlap: Option<Duration>,
+    #[serde(default, with = "crate::settings::optional_duration")]
+    recheck_interval: Option<Duration>,
+    #[serde(default, with = "crate::settings::optional_duration")]
+    recheck_depth: Option<Duration>,
+    #[serde(default, deserialize_with = "crate::settings::optional_count")]
+    max_pages: Option<u32>,
+    #[serde(default)]
+    first_poll: Option<String>,
+}
+
+/// How an account is polled, with everything resolved.
+#[derive(Clone, Copy, Debug)]
+pub struct Polling {
+    /// The bounds of an interval.
+    pub cadence: Cadence,
+    /// What a first poll does.
+    pub baseline: Baseline,
+    /// The account's budget.
+    pub requests_per_minute: NonZeroU32,
+    /// Polls in flight.
+    pub concurrency: usize,
+    /// A whole request.
+    pub timeout: Duration,
+    /// How far behind the watermark each poll asks again.
+    pub overlap: Duration,
+    /// A deeper look for late messages after so long.
+    pub recheck_interval: Duration,
+    /// That far back.
+    pub recheck_depth: Duration,
+    /// Pages read in one poll.
+    pub max_pages: u32,
+}
+
+impl Table {
+    /// Resolves every key and refuses contradictions. `key` is the path of the account.
+    pub(super) fn resolve(&self, defaults: &Self, profile: &Profile, key: &str) -> Result<Polling, Problem> {
+        let problem = |name: &str, message: String| Problem::new(format!("{key}.polling.{name}"), message);
+        let wrong = |name: &str, message: String| Err(problem(name, message));
+        let both =
+            |own: Option<Duration>, default: Option<Duration>, builtin: Duration| own.or(default).unwrap_or(builtin);
+        let min_interval = both(self.min_interval, defaults.min_interval, Duration::from_secs(30));
+        let max_interval = both(self.max_interval, defaults.max_interval, Duration::from_secs(6 * 3600));
+        let cadence = cadence(min_interval, max_interval).map_err(|(name, message)| problem(name, message))?;
+        let first_poll = self.first_poll.as_deref().or(defaults.first_poll.as_deref()).unwrap_or("now");
+        let Some(baseline) = baseline(first_poll) else {
+            return wrong("first_poll", "must be \"now\", \"all\" or a time such as \"2026-01-31T00:00:00Z\"".into());
+        };
+        let budget = self.requests_per_minute.or(defaults.requests_per_minute).unwrap_or(profile.requests_per_minute);
+        let Some(requests_per_minute) = NonZeroU32::new(budget) else {
+            return wrong("requests_per_minute", "must be at least 1, or nothing would ever be polled".into());
+        };
+        let concurrency = self.concurrency.or(defaults.concurrency).unwrap_or(profile.concurrency);
+        if !(1..=256).contains(&concurrency) {
+            return wrong("concurrency", "must be 1 to 256".into());
+        }
+        let timeout = both(self.timeout, defaults.timeout, profile.timeout);
+        if timeout < Duration::from_millis(100) {
+            return wrong("timeout", "must be at least 100ms, or every request would fail".into());
+        }
+        let overlap = both(self.overlap, defaults.overlap, profile.overlap);
+        if overlap < profile.resolution {
+            let shown = humantime::format_duration(profile.resolution);
+            return wrong(
+                "overlap",
+                format!(
+                    "must be at least {shown}: times of {} are that coarse, and a message with the same time as the last one would be lost",
+                    profile.name
+                ),
+            );
+        }
+        let recheck_depth = both(self.recheck_depth, defaults.recheck_depth, Duration::from_secs(7 * 86_400));
+        if recheck_depth <= overlap {
+            return wrong(
+                "recheck_depth",
+                "must be longer than overlap, or the recheck would find nothing that polls do not".into(),
+            );
+        }
+        let recheck_interval = both(self.recheck_interval, defaults.recheck_interval, Duration::from_secs(86_400));
+        if recheck_interval < min_interval {
+            return wrong("recheck_interval", "must not be shorter than min_interval: rechecks are polls too".into());
+        }
+        let max_pages = self.max_pages.or(defaults.max_pages).unwrap_or(200);
+        if max_pages == 0 {
+            return wrong("max_pages", "must be at least 1, or no long conversation would ever be read".into());
+        }
+        Ok(Polling {
+            cadence,
+            baseline,
+            requests_per_minute,
+            concurrency,
+            timeout,
+            overlap,
+            recheck_interval,
+            recheck_depth,
+            max_pages,
+        })
+    }
+}
+
+/// Checks the bounds of an interval; the error names the key.
+pub(super) fn cadence(min_interval: Duration, max_interval: Duration) -> Result<Cadence, (&'static str, String)> {
+    if min_interval < SHORTEST_INTERVAL {
+        return Err(("min_interval", "must be at least 100ms".into()));
+    }
+    if max_interval < min_interval {
+        let [min, max] = [min_interval, max_interval].map(humantime::format_duration);
+        return Err((
+            "max_interval",
+            format!("is {max}, shorter than min_interval ({min}): no interval would satisfy both"),
+        ));
+    }
+    Ok(Cadence { min_interval, max_interval })
+}
+
+fn baseline(text: &str) -> Option<Baseline> {
+    match text {
+        "now" => Some(Baseline::Now),
+        "all" => Some(Baseline::All),
+        time => UnixMillis::parse(time).map(Baseline::Since),
+    }
+}

@@ -1,0 +1,98 @@
+//! The effective configuration as a person may see it: secrets masked.
+
+use serde_json::Value;
+
+use super::Config;
+
+/// What stands for a secret.
+const MASK: &str = "***";
+
+/// Names of keys that hold secrets, wherever they stand.
+const SECRET_KEYS: &[&str] = &[
+    "linked_api_token",
+    "identification_token",
+    "login_token",
+    "api_key",
+    "secret",
+    "token",
+    "push_secret",
+    "password",
+];
+
+impl Config {
+    /// The merged tree as TOML, with secrets masked and what each account's polling resolves to.
+    pub fn show(&self) -> String {
+        let mut shown = self.shown.clone();
+        for account in &self.accounts {
+            let polling = &account.polling;
+            let text = |duration| humantime::format_duration(duration).to_string();
+            shown["accounts"][account.name.as_str()]["polling"] = serde_json::json!({
+                "min_interval": text(polling.cadence.min_interval),
+                "max_interval": text(polling.cadence.max_interval),
+                "requests_per_minute": polling.requests_per_minute,
+                "concurrency": polling.concurrency,
+                "timeout": text(polling.timeout),
+                "overlap": text(polling.overlap),
+                "recheck_interval": text(polling.recheck_interval),
+                "recheck_depth": text(polling.recheck_depth),
+                "max_pages": polling.max_pages,
+            });
+        }
+        toml::to_string_pretty(&shown).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
+    }
+}
+
+/// A copy of the tree without its secrets: values of secret keys, values that came from files, and all of a sink's URL
+/// but its origin, because many services put a token into the path.
+pub(super) fn masked(tree: &Value, from_files: &[String]) -> Value {
+    let mut shown = tree.clone();
+    mask(&mut shown, "", from_files);
+    shown
+}
+
+fn mask(value: &mut Value, key: &str, from_files: &[String]) {
+    let name = key.rsplit('.').next().unwrap_or_default();
+    let name = name.split('[').next().unwrap_or_default();
+    match value {
+        Value::Object(entries) => {
+            for (name, entry) in entries.iter_mut() {
+                let path = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                mask(entry, &path, from_files);
+            }
+        }
+        Value::Array(items) => {
+            for (position, item) in items.iter_mut().enumerate() {
+                mask(item, &format!("{key}[{position}]"), from_files);
+            }
+        }
+        _ if SECRET_KEYS.contains(&name) || from_files.iter().any(|k| k == key) => *value = MASK.into(),
+        Value::String(url) if key.starts_with("sinks.") && name == "url" => {
+            let origin = reqwest::Url::parse(url).map(|url| url.origin().ascii_serialization());
+            *value = origin.map_or_else(|_| MASK.into(), |origin| format!("{origin}/{MASK}").into());
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_secret_is_shown() {
+        let tree = serde_json::json!({
+            "store": {"url": "sqlite:x.db"},
+            "accounts": {"a": {"api_key": 12345, "account_id": "from-a-file", "base_url": "http://127.0.0.1"}},
+            "sinks": {"s": {"url": "https://hooks.example.com/T0/SECRET?x=SECRET", "secret": ["whsec_A", "whsec_B"]}}
+        });
+        let shown = masked(&tree, &["accounts.a.account_id".into()]);
+        assert_eq!(
+            shown,
+            serde_json::json!({
+                "store": {"url": "sqlite:x.db"},
+                "accounts": {"a": {"api_key": "***", "account_id": "***", "base_url": "http://127.0.0.1"}},
+                "sinks": {"s": {"url": "https://hooks.example.com/***", "secret": ["***", "***"]}}
+            })
+        );
+    }
+}

@@ -1,0 +1,310 @@
+//! The composition root: builds every part from the configuration, starts them in order and stops them in order.
+//!
+//! Start: store (lock, schema), first write, sinks, dispatcher, scheduler, ready. Stop: scheduler (a poll that has not
+//! reached its commit has no effect), dispatcher (claims nothing new, attempts in flight get the grace time), store. A
+//! rude end at any point is safe: what is on disk is complete, and what is not has not happened.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Config, Sources};
+use crate::dispatcher::{self, Destination, Drain};
+use crate::ops::signals::{Request, Signals};
+use crate::ops::{space, systemd};
+use crate::providers::{self, TlsError};
+use crate::scheduler::{self, Budget, Polled, Polling};
+use crate::sinks::{self, BuildError, Sink};
+use crate::status::{Hold, Progress};
+use crate::store::{self, Followed, FollowedAccount, Store};
+use crate::time::UnixMillis;
+
+/// Attempts in flight get this long to end when the daemon stops.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Why the daemon ended, other than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// The store could not be opened.
+    #[error(transparent)]
+    Open(#[from] store::OpenError),
+    /// The store was lost.
+    #[error("the store is lost: {0}")]
+    Store(#[from] store::Error),
+    /// A sink cannot be built.
+    #[error("sinks.{name}: {source}")]
+    Sink {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: BuildError,
+    },
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Signals cannot be listened to.
+    #[error("signals cannot be listened to: {0}")]
+    Signals(std::io::Error),
+}
+
+/// What a single round came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Round {
+    /// Polls that ended well.
+    pub polled: u64,
+    /// Messages announced.
+    pub announced: u64,
+    /// Polls and deliveries that failed.
+    pub failed: u64,
+}
+
+/// Runs until told to stop. `sources` is read again on HUP.
+pub async fn run(config: Config, sources: &Sources) -> Result<(), Error> {
+    let mut signals = Signals::listen().map_err(Error::Signals)?;
+    let store = Store::open(&config.store.path)?;
+    let progress = Progress::default();
+    let hold = Hold::default();
+    let mut config = config;
+    let mut background = tokio::task::JoinSet::new();
+    {
+        let store = store.clone();
+        background.spawn(async move { store.keep_flushing_quiet_polls().await });
+    }
+    background.spawn(systemd::keep_watchdog_fed(progress.clone(), store.clone()));
+    let path = config.store.path.clone();
+    let outcome = loop {
+        let mut of_config = tokio::task::JoinSet::new();
+        of_config.spawn(space::keep_reserve(path.clone(), config.store.min_free, hold.clone()));
+        let pruned = store.clone();
+        of_config.spawn(async move { pruned.keep_pruning(config.store.retention).await });
+        let parts = match Parts::build(&config, &store).await {
+            Ok(parts) => parts,
+            Err(error) => break Err(error),
+        };
+        let status = parts.status();
+        let running = parts.start(&store, &progress, &hold);
+        tracing::info!("{status}");
+        systemd::ready(&status);
+        match running.until_told(&mut signals, &store, sources, &path).await {
+            Told::Stop => {
+                systemd::stopping();
+                running.stop(Some(&mut signals)).await;
+                break Ok(());
+            }
+            Told::Reload(new) => {
+                running.stop(None).await;
+                progress.clear();
+                config = *new;
+            }
+            Told::Lost(error) => {
+                running.abandon();
+                break Err(error.into());
+            }
+        }
+    };
+    background.shutdown().await;
+    let closed = store.close().await;
+    outcome.and(closed.map_err(Error::from))
+}
+
+/// Polls everything due once, delivers everything due once, and returns what came of it.
+pub async fn run_once(config: Config) -> Result<Round, Error> {
+    let mut signals = Signals::listen().map_err(Error::Signals)?;
+    let store = Store::open(&config.store.path)?;
+    let (progress, hold, drain) = (Progress::default(), Hold::default(), Drain::default());
+    let parts = Parts::build(&config, &store).await?;
+    let stop = CancellationToken::new();
+    let shared = scheduler::Shared { store: &store, progress: &progress, hold: &hold, stop: &stop };
+    let round = async {
+        let summary = scheduler::poll_once(parts.accounts, &shared).await;
+        let failed = dispatcher::deliver_once(parts.destinations, &store, &progress, &drain).await;
+        Round { polled: summary.polled, announced: summary.announced, failed: summary.failed + failed }
+    };
+    let round: Result<Round, Error> = tokio::select! {
+        round = round => Ok(round),
+        error = store.broken() => Err(error.into()),
+        Request::Stop = signals.next() => Ok(Round { polled: 0, announced: 0, failed: 1 }),
+    };
+    let closed = store.close().await;
+    let round = round?;
+    closed?;
+    Ok(round)
+}
+
+struct Parts {
+    accounts: Vec<scheduler::Account>,
+    destinations: Vec<Destination>,
+}
+
+impl Parts {
+    async fn build(config: &Config, store: &Store) -> Result<Self, Error> {
+        let mut sinks = Vec::with_capacity(config.sinks.len());
+        for sink in &config.sinks {
+            let built = sinks::build(&sink.name, &sink.settings)
+                .map_err(|source| Error::Sink { name: sink.name.to_string(), source })?;
+            sinks.push(built);
+        }
+        let followed = config.accounts.iter().map(|account| FollowedAccount {
+            provider: account.settings.profile().name,
+            name: account.name.clone(),
+            conversations: account.conversations.iter().map(|c| (*c.conversation).clone()).collect(),
+        });
+        let sink_names = config.sinks.iter().map(|sink| sink.name.clone()).collect();
+        let Followed { accounts, sinks: sink_ids } =
+            store.follow(followed.collect(), sink_names, UnixMillis::now()).await?;
+        let mut budgets: HashMap<String, Budget> = HashMap::new();
+        let mut scheduled = Vec::with_capacity(accounts.len());
+        for (account, (id, pause, sources)) in config.accounts.iter().zip(accounts) {
+            let polling = account.polling;
+            let shared = budgets.entry(account.settings.budget_key());
+            let budget = shared.or_insert_with(|| Budget::per_minute(polling.requests_per_minute)).clone();
+            let conversations = account.conversations.iter().zip(sources).map(|(followed, source)| Polled {
+                conversation: Arc::clone(&followed.conversation),
+                cadence: followed.cadence,
+                baseline: followed.baseline,
+                source,
+            });
+            let profile = account.settings.profile();
+            scheduled.push(scheduler::Account {
+                id,
+                name: account.name.clone(),
+                profile,
+                provider: providers::build(&account.settings, polling.timeout)?,
+                budget,
+                polling: Polling {
+                    concurrency: polling.concurrency,
+                    batch_size: account.settings.batch_size(),
+                    overlap: polling.overlap,
+                    resolution: profile.resolution,
+                    recheck_interval: polling.recheck_interval,
+                    recheck_depth: polling.recheck_depth,
+                    max_pages: polling.max_pages,
+                },
+                pause,
+                conversations: conversations.collect(),
+            });
+        }
+        let destinations = config.sinks.iter().zip(sinks).zip(sink_ids).map(|((configured, sink), id)| Destination {
+            id,
+            name: configured.name.clone(),
+            sink,
+            intake: configured.settings.intake(),
+            retry: configured.settings.retry(),
+        });
+        Ok(Self { accounts: scheduled, destinations: destinations.collect() })
+    }
+
+    fn status(&self) -> String {
+        let conversations: usize = self.accounts.iter().map(|account| account.conversations.len()).sum();
+        let (accounts, sinks) = (self.accounts.len(), self.destinations.len());
+        format!("following {conversations} conversations of {accounts} accounts, delivering to {sinks} sinks")
+    }
+
+    fn start(self, store: &Store, progress: &Progress, hold: &Hold) -> Running {
+        let (stop, drain) = (CancellationToken::new(), Drain::default());
+        let sinks = self.destinations.iter().map(|d| Arc::clone(&d.sink)).collect();
+        let dispatcher = dispatcher::start(self.destinations, store, progress, &drain);
+        let shared = scheduler::Shared { store, progress, hold, stop: &stop };
+        let scheduler = scheduler::start(self.accounts, &shared);
+        Running { scheduler, dispatcher, stop, drain, sinks }
+    }
+}
+
+enum Told {
+    Stop,
+    Reload(Box<Config>),
+    Lost(store::Error),
+}
+
+struct Running {
+    scheduler: tokio_util::task::TaskTracker,
+    dispatcher: tokio_util::task::TaskTracker,
+    stop: CancellationToken,
+    drain: Drain,
+    sinks: Vec<Arc<dyn Sink>>,
+}
+
+impl Running {
+    async fn until_told(
+        &self,
+        signals: &mut Signals,
+        store: &Store,
+        sources: &Sources,
+        path: &std::path::Path,
+    ) -> Told {
+        loop {
+            let request = tokio::select! {
+                error = store.broken() => return Told::Lost(error),
+                request = signals.next() => request,
+            };
+            match request {
+                Request::Stop => return Told::Stop,
+                Request::Reopen => self.sinks.iter().for_each(|sink| sink.reopen()),
+                Request::Reload => {
+                    systemd::reloading();
+                    match reloaded(sources, path) {
+                        Ok(config) => {
+                            tracing::info!("the configuration has changed; starting afresh with it");
+                            return Told::Reload(Box::new(config));
+                        }
+                        Err(error) => {
+                            tracing::error!(
+                                class = "config",
+                                "the configuration was not reloaded, the old one stays in force: {error}"
+                            );
+                            systemd::ready("the last reload failed; the old configuration stays in force");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends polling, then drains the sinks for as long as the grace time or a second signal allows.
+    async fn stop(self, signals: Option<&mut Signals>) {
+        tracing::info!("stopping: nothing new is polled or attempted; attempts in flight get {} s", GRACE.as_secs());
+        self.stop.cancel();
+        self.drain.stop.cancel();
+        let drained = async {
+            self.scheduler.wait().await;
+            self.dispatcher.wait().await;
+        };
+        let second_signal = async {
+            match signals {
+                Some(signals) => while signals.next().await != Request::Stop {},
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = drained => return,
+            () = tokio::time::sleep(GRACE) => tracing::warn!("the grace time is over; what was in flight is attempted again at the next start"),
+            () = second_signal => tracing::warn!("told twice; leaving at once"),
+        }
+        self.abandon();
+    }
+
+    fn abandon(&self) {
+        self.stop.cancel();
+        self.drain.stop.cancel();
+        self.drain.abandon.cancel();
+    }
+}
+
+/// Reads the configuration again and builds what can fail, so that a bad one changes nothing.
+fn reloaded(sources: &Sources, path: &std::path::Path) -> Result<Config, Error> {
+    let config = config::load(sources)?;
+    if config.store.path != path {
+        let problem = "store.url has changed, which needs a restart";
+        tracing::warn!(class = "config", "{problem}; the open store is kept");
+    }
+    for sink in &config.sinks {
+        sinks::build(&sink.name, &sink.settings)
+            .map_err(|source| Error::Sink { name: sink.name.to_string(), source })?;
+    }
+    Ok(config)
+}
