@@ -21,7 +21,10 @@ pub fn readable_line(event: &str) -> String {
         "outbound" => "->",
         _ => "--",
     };
-    let person = [text("/data/message/sender/name"), text("/data/conversation/title"), text("/subject")]
+    // With whom, not by whom: the arrow says the rest.
+    let author = if arrow == "<-" { text("/data/message/sender/name") } else { "" };
+    let profile = text("/data/conversation/person_url").rsplit('/').next().unwrap_or_default();
+    let person = [author, text("/data/conversation/title"), profile, text("/subject")]
         .into_iter()
         .find(|name| !name.is_empty())
         .unwrap_or_default();

@@ -115,10 +115,12 @@ pub enum Rest {
     /// Nothing: the range is complete.
     #[default]
     Nothing,
-    /// Perhaps more, at this cursor: needless to ask when the page holds no unknown message.
-    Perhaps(String),
     /// More, at this cursor.
     More(String),
+    /// The page may lack messages anywhere: read the range again from this cursor on.
+    Unsure(String),
+    /// The same, but needless when the page holds no unknown message.
+    UnsureIfNew(String),
 }
 
 /// How a failure is to be met; the same for every provider.

@@ -19,7 +19,7 @@ use super::{Account, Polled, Shared};
 use crate::backoff::stretched;
 use crate::providers::{self, Class, Profile};
 use crate::status::{Hold, LONGEST_SLEEP, Pulse};
-use crate::store::{AccountId, Pause, QuietPoll, Recorded};
+use crate::store::{AccountId, Pause, QuietPoll, Recorded, Walk};
 use crate::time::UnixMillis;
 
 /// Stored waits of a conversation that fails are believed up to here: no class waits longer.
@@ -65,8 +65,17 @@ struct Paused {
     probing: bool,
 }
 
+/// A poll that has ended, one way or the other.
+struct Ended {
+    index: usize,
+    began: Instant,
+    /// A walk to go on with.
+    walk: Option<Walk>,
+    result: Result<Found, Failure>,
+}
+
 enum Done {
-    Polls(Vec<(usize, Instant, Result<Found, Failure>)>),
+    Polls(Vec<Ended>),
     Probe(Result<(), providers::Error>),
     /// A write whose answer nobody waits for.
     Written,
@@ -270,7 +279,7 @@ impl AccountLoop {
 
     fn spawn_polls(&mut self, batch: Vec<usize>) {
         let began = Instant::now();
-        let jobs: Vec<_> = batch
+        let mut jobs: Vec<_> = batch
             .iter()
             .map(|&index| {
                 let source = &mut self.sources[index];
@@ -282,11 +291,12 @@ impl AccountLoop {
         self.polls_in_flight += 1;
         let poller = Arc::clone(&self.poller);
         self.tasks.spawn(async move {
-            let mut results = poller.poll_together(&jobs).await;
+            let mut results = poller.poll_together(&mut jobs).await;
             for (result, job) in results.iter_mut().zip(&jobs) {
                 poller.check_account_after(result, job).await;
             }
-            Done::Polls(batch.into_iter().zip(results).map(|(index, result)| (index, began, result)).collect())
+            let ended = batch.into_iter().zip(jobs).zip(results);
+            Done::Polls(ended.map(|((index, job), result)| Ended { index, began, walk: job.walk, result }).collect())
         });
     }
 
@@ -294,8 +304,9 @@ impl AccountLoop {
         match done {
             Ok(Done::Polls(results)) => {
                 self.polls_in_flight -= 1;
-                for (index, began, result) in results {
+                for Ended { index, began, walk, result } in results {
                     self.sources[index].in_flight = false;
+                    self.sources[index].job.walk = walk;
                     match result {
                         Ok(found) => self.succeeded(index, began, found),
                         Err(failure) => self.failed(index, failure),
@@ -349,10 +360,11 @@ impl AccountLoop {
                 self.cover(index, coverage);
                 began + poll::interval(cadence, id, recorded.last_message_at, now)
             }
-            Found::WalkGoesOn(walk) => {
-                tracing::info!(account = %self.poller.account, conversation = %self.sources[index].job.conversation.id,
-                    pages = walk.pages, "a long walk goes on in the next poll");
-                self.sources[index].job.walk = Some(walk);
+            Found::WalkGoesOn => {
+                let job = &self.sources[index].job;
+                let pages = job.walk.as_ref().map(|walk| walk.pages);
+                tracing::info!(account = %self.poller.account, conversation = %job.conversation.id, pages,
+                    "a long walk goes on in the next poll");
                 self.round_began.unwrap_or_else(Instant::now)
             }
         };
@@ -376,7 +388,6 @@ impl AccountLoop {
         }
         let job = &mut source.job;
         job.first_contact = false;
-        job.walk = None;
         job.watermark = recorded.watermark;
         job.history_until = recorded.history_until;
         job.last_message_at = recorded.last_message_at;
@@ -456,9 +467,6 @@ impl AccountLoop {
         }
         source.job.failures = failures;
         source.failing = Some(error.class);
-        if error.cursor_refused {
-            source.job.walk = None;
-        }
         let shown_wait = humantime::format_duration(Duration::from_secs(wait.as_secs().max(1)));
         if changed && self.failing <= FAILURES_LOGGED {
             tracing::warn!(account = %self.poller.account, conversation = %source.job.conversation.id,

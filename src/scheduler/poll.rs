@@ -58,7 +58,7 @@ pub(super) enum Found {
     /// Recorded; the fingerprint belongs to the page, zero where there were several.
     Recorded { recorded: Recorded, coverage: Coverage, fingerprint: u64, backfill: bool },
     /// The page limit came first; the walk goes on in the next poll.
-    WalkGoesOn(Walk),
+    WalkGoesOn,
 }
 
 /// How far the answer proves that nothing is missing.
@@ -98,14 +98,14 @@ impl From<Closed> for Failure {
 
 impl Poller {
     /// Polls several conversations in one request where that works, else singly. Answers in the order of the jobs.
-    pub(super) async fn poll_together(&self, jobs: &[Job]) -> Vec<Result<Found, Failure>> {
+    pub(super) async fn poll_together(&self, jobs: &mut [Job]) -> Vec<Result<Found, Failure>> {
         let mut results = Vec::with_capacity(jobs.len());
-        let [first, _, ..] = jobs else {
+        if jobs.len() < 2 {
             for job in jobs {
                 results.push(self.poll(job).await);
             }
             return results;
-        };
+        }
         let asked_at = UnixMillis::now();
         let requests: Vec<_> = jobs
             .iter()
@@ -125,12 +125,12 @@ impl Poller {
                 return jobs.iter().map(|_| Err(error.clone().into())).collect();
             }
             Err(error) => {
-                tracing::debug!(account = %self.account, class = %error.class, conversation = %first.conversation.id,
+                tracing::debug!(account = %self.account, class = %error.class, conversation = %jobs[0].conversation.id,
                     count = jobs.len(), "a batch failed as a whole ({error}); asking singly");
                 jobs.iter().map(|_| None).collect::<Vec<_>>()
             }
         };
-        for (job, page) in jobs.iter().zip(pages) {
+        for (job, page) in jobs.iter_mut().zip(pages) {
             results.push(match page {
                 Some(Ok(page)) => self.take_first_page(job, page, asked_at).await,
                 _ => self.poll(job).await,
@@ -139,10 +139,10 @@ impl Poller {
         results
     }
 
-    /// Polls one conversation.
-    pub(super) async fn poll(&self, job: &Job) -> Result<Found, Failure> {
-        if let Some(walk) = &job.walk {
-            return self.go_on(job, walk.clone()).await;
+    /// Polls one conversation. A walk that does not come to its end stays in the job, whatever ended it.
+    pub(super) async fn poll(&self, job: &mut Job) -> Result<Found, Failure> {
+        if let Some(walk) = job.walk.clone() {
+            return self.go_on(job, walk).await;
         }
         let asked_at = UnixMillis::now();
         let page = self.page(job, self.lower_bound(job, asked_at), None).await?;
@@ -185,7 +185,7 @@ impl Poller {
         }
     }
 
-    async fn take_first_page(&self, job: &Job, page: Page, asked_at: UnixMillis) -> Result<Found, Failure> {
+    async fn take_first_page(&self, job: &mut Job, mut page: Page, asked_at: UnixMillis) -> Result<Found, Failure> {
         let announce = self.announce(job);
         let low = match announce {
             Announce::Baseline { overlap } => {
@@ -197,38 +197,39 @@ impl Poller {
         let fingerprint = walk::fingerprint(&page, &self.keys);
         let coverage = Coverage::of(page.collected_until, asked_at);
         let step = walk::step(&page, low);
-        let unchanged = fingerprint == job.fingerprint && !matches!(step, Step::GoOn(_));
-        if unchanged && !job.recheck && !job.first_contact {
+        let may_be_known = matches!(step, Step::Complete | Step::StartOverIfNew(_));
+        if may_be_known && fingerprint == job.fingerprint && !job.recheck && !job.first_contact {
             return Ok(Found::Quiet(coverage));
         }
-        let cursor = match step {
-            Step::Complete => None,
-            Step::CompleteIfKnown(cursor) => {
-                let ids = page.messages.iter().map(|m| m.id.as_str().to_owned()).collect();
-                if self.store.knows_all(job.source, ids).await? { None } else { Some(cursor) }
-            }
-            Step::GoOn(cursor) => Some(cursor),
+        let (cursor, staged) = match step {
+            Step::StartOverIfNew(cursor) if !self.knows_all(job, &page).await? => (Some(cursor), vec![]),
+            Step::Complete | Step::StartOverIfNew(_) => (None, vec![]),
+            Step::StartOver(cursor) => (Some(cursor), vec![]),
+            Step::GoOn(cursor) => (Some(cursor), std::mem::take(&mut page.messages)),
         };
-        match cursor {
-            None => self.record(job, page, announce, coverage, fingerprint, false).await,
-            Some(cursor) => {
-                let walk = Walk {
-                    low,
-                    cursor: Some(cursor),
-                    baseline: matches!(announce, Announce::Baseline { .. }),
-                    backfill: matches!(announce, Announce::New { backfill: true, .. }),
-                    started_at: asked_at,
-                    pages: 1,
-                };
-                let record = PageRecord { source: job.source, walk: walk.clone(), messages: page.messages };
-                self.store.stage_page(record).await?;
-                self.go_on(job, walk).await
-            }
+        if cursor.is_none() {
+            return self.record(job, page, announce, coverage, fingerprint, false).await;
         }
+        let walk = Walk {
+            low,
+            cursor,
+            baseline: matches!(announce, Announce::Baseline { .. }),
+            backfill: matches!(announce, Announce::New { backfill: true, .. }),
+            started_at: asked_at,
+            pages: 1,
+        };
+        self.store.stage_page(PageRecord { source: job.source, walk: walk.clone(), messages: staged }).await?;
+        job.walk = Some(walk.clone());
+        self.go_on(job, walk).await
+    }
+
+    async fn knows_all(&self, job: &Job, page: &Page) -> Result<bool, Failure> {
+        let ids = page.messages.iter().map(|m| m.id.as_str().to_owned()).collect();
+        Ok(self.store.knows_all(job.source, ids).await?)
     }
 
     /// Reads the pages of a walk until it is complete or the page limit comes.
-    async fn go_on(&self, job: &Job, mut walk: Walk) -> Result<Found, Failure> {
+    async fn go_on(&self, job: &mut Job, mut walk: Walk) -> Result<Found, Failure> {
         let mut title = None;
         for _ in 0..self.polling.max_pages {
             let Some(cursor) = walk.cursor.clone() else { break };
@@ -236,6 +237,7 @@ impl Poller {
                 Err(Failure::Provider(error)) if error.cursor_refused => {
                     if job.failures + 1 < GAP_AFTER {
                         self.store.abandon_walk(job.source).await?;
+                        job.walk = None;
                         return Err(error.into());
                     }
                     self.close_with_gap(job, &mut walk, &error.detail).await?;
@@ -245,19 +247,16 @@ impl Poller {
             };
             let next = match walk::step(&page, walk.low) {
                 Step::Complete => None,
-                Step::GoOn(next) | Step::CompleteIfKnown(next) => Some(next),
+                Step::GoOn(next) | Step::StartOver(next) | Step::StartOverIfNew(next) => Some(next),
             };
             walk.pages += 1;
-            walk.cursor = next.clone();
             title = title.or(page.title);
             let repeats = next.as_deref() == Some(cursor.as_str());
-            let record = PageRecord {
-                source: job.source,
-                walk: Walk { cursor: if repeats { Some(cursor) } else { next.clone() }, ..walk.clone() },
-                messages: page.messages,
-            };
+            walk.cursor = next;
+            let record = PageRecord { source: job.source, walk: walk.clone(), messages: page.messages };
             let unseen = self.store.stage_page(record).await?;
-            if repeats || (unseen == 0 && next.is_some()) {
+            job.walk = Some(walk.clone());
+            if repeats || (unseen == 0 && walk.cursor.is_some()) {
                 let reason = "the provider's paging does not advance";
                 if job.failures + 1 < GAP_AFTER {
                     return Err(providers::Error::new(Class::Protocol, reason).into());
@@ -266,9 +265,11 @@ impl Poller {
             }
         }
         if walk.cursor.is_some() {
-            return Ok(Found::WalkGoesOn(walk));
+            return Ok(Found::WalkGoesOn);
         }
-        self.announce_walk(job, &walk, title).await
+        let found = self.announce_walk(job, &walk, title).await?;
+        job.walk = None;
+        Ok(found)
     }
 
     async fn close_with_gap(&self, job: &Job, walk: &mut Walk, reason: &str) -> Result<(), Failure> {

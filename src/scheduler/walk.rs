@@ -10,10 +10,12 @@ use crate::time::UnixMillis;
 pub(super) enum Step {
     /// Everything down to the lower bound has been read.
     Complete,
-    /// Complete if the page holds no unknown message, else go on at the cursor.
-    CompleteIfKnown(String),
     /// Go on at the cursor.
     GoOn(String),
+    /// Forget the page and read the range from the cursor on.
+    StartOver(String),
+    /// Complete if the page holds no unknown message, else start over.
+    StartOverIfNew(String),
 }
 
 /// Decides after a page whether the range down to `low` is complete. Pages go from newest to oldest, so one message
@@ -25,8 +27,9 @@ pub(super) fn step(page: &Page, low: Option<UnixMillis>) -> Step {
     }
     match &page.rest {
         Rest::Nothing => Step::Complete,
-        Rest::Perhaps(cursor) => Step::CompleteIfKnown(cursor.clone()),
         Rest::More(cursor) => Step::GoOn(cursor.clone()),
+        Rest::Unsure(cursor) => Step::StartOver(cursor.clone()),
+        Rest::UnsureIfNew(cursor) => Step::StartOverIfNew(cursor.clone()),
     }
 }
 

@@ -161,9 +161,9 @@ impl Provider for ConnectSafely {
         let older = payload.older();
         let rest = match (asked_since, full, older) {
             (_, _, _) if payload.len() == 0 => Rest::Nothing,
-            (true, true, _) => Rest::More(FROM_NEWEST.into()),
+            (true, true, _) => Rest::Unsure(FROM_NEWEST.into()),
             // `hasMore` may only say that the thread has a history.
-            (true, false, Some(_)) => Rest::Perhaps(FROM_NEWEST.into()),
+            (true, false, Some(_)) => Rest::UnsureIfNew(FROM_NEWEST.into()),
             (false, _, Some(cursor)) => Rest::More(cursor),
             (_, _, None) => Rest::Nothing,
         };

@@ -1,0 +1,29 @@
+//! Harness: a simulator, a recording receiver and the daemon as a process, all in a folder that goes away.
+
+mod daemon;
+mod receiver;
+mod rig;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+pub(crate) use daemon::{Daemon, Output, inboxd, inboxd_in};
+pub(crate) use receiver::{Receiver, Reply};
+pub(crate) use rig::Rig;
+
+/// Longest wait for anything: far beyond what a slow machine needs, so that only a broken daemon meets it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` holds; panics with `what` when it does not within [`PATIENCE`].
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    until_async(what, || std::future::ready(condition())).await;
+}
+
+/// Like [`until`], for a condition that has to ask.
+pub(crate) async fn until_async<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "did not come about: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,144 @@
+//! An HTTP receiver that records what it is sent and answers as told.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+/// How the receiver answers.
+#[derive(Clone, Debug)]
+pub(crate) enum Reply {
+    Status(u16),
+    RetryAfter {
+        status: u16,
+        seconds: u64,
+    },
+    Redirect(String),
+    /// Takes the event and never answers.
+    Hang,
+    /// Takes the event and answers with an error all the same: the answer that was lost.
+    TakenButFailed,
+    /// Answers 500 to this share of attempts, by a hash of event id and attempt, without taking the event.
+    FailsSometimes(f64),
+}
+
+/// One attempt as it arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrived {
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+    /// The receiver kept it.
+    pub(crate) taken: bool,
+}
+
+impl Arrived {
+    pub(crate) fn event(&self) -> Value {
+        serde_json::from_str(&self.body).expect("an event is JSON")
+    }
+
+    pub(crate) fn id(&self) -> String {
+        self.headers["webhook-id"].to_str().unwrap().to_owned()
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    arrived: Mutex<Vec<Arrived>>,
+    script: Mutex<Vec<Reply>>,
+    reply: Mutex<Option<Reply>>,
+}
+
+/// A running receiver.
+#[derive(Clone)]
+pub(crate) struct Receiver {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Receiver {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared::default());
+        let app = Router::new().fallback(receive).with_state(Arc::clone(&shared));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self { addr, shared }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/hooks", self.addr)
+    }
+
+    /// How it answers from now on.
+    pub(crate) fn reply(&self, reply: Reply) {
+        *self.shared.reply.lock().unwrap() = Some(reply);
+    }
+
+    /// Answers to the next attempts, before the standing reply.
+    pub(crate) fn script(&self, replies: Vec<Reply>) {
+        *self.shared.script.lock().unwrap() = replies;
+    }
+
+    pub(crate) fn arrived(&self) -> Vec<Arrived> {
+        self.shared.arrived.lock().unwrap().clone()
+    }
+
+    /// Events it kept, in the order they came, each id once.
+    pub(crate) fn taken(&self) -> Vec<Value> {
+        let mut seen = HashSet::new();
+        let arrived = self.shared.arrived.lock().unwrap();
+        arrived.iter().filter(|a| a.taken && seen.insert(a.id())).map(Arrived::event).collect()
+    }
+
+    pub(crate) fn taken_count(&self) -> usize {
+        let arrived = self.shared.arrived.lock().unwrap();
+        arrived.iter().filter(|a| a.taken).map(Arrived::id).collect::<HashSet<_>>().len()
+    }
+
+    /// Texts of the messages it kept, in the order they came.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        self.taken().iter().map(|e| e["data"]["message"]["text"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+    let reply = {
+        let mut script = shared.script.lock().unwrap();
+        if script.is_empty() { shared.reply.lock().unwrap().clone() } else { Some(script.remove(0)) }
+    };
+    let body = String::from_utf8(body.to_vec()).unwrap();
+    let (taken, response) = match reply {
+        None => (true, StatusCode::NO_CONTENT.into_response()),
+        Some(Reply::Status(code)) => {
+            (code < 300, (StatusCode::from_u16(code).unwrap(), format!("reply {code}")).into_response())
+        }
+        Some(Reply::RetryAfter { status, seconds }) => {
+            let headers = [("retry-after", seconds.to_string())];
+            (false, (StatusCode::from_u16(status).unwrap(), headers, "later").into_response())
+        }
+        Some(Reply::Redirect(to)) => (false, (StatusCode::FOUND, [("location", to)], "").into_response()),
+        Some(Reply::TakenButFailed) => (true, StatusCode::BAD_GATEWAY.into_response()),
+        Some(Reply::Hang) => {
+            shared.arrived.lock().unwrap().push(Arrived { headers, body, taken: true });
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+            return StatusCode::NO_CONTENT.into_response();
+        }
+        Some(Reply::FailsSometimes(share)) => {
+            let id = headers["webhook-id"].to_str().unwrap();
+            let attempt = shared.arrived.lock().unwrap().iter().filter(|a| a.id() == id).count();
+            let hash = id.bytes().fold(attempt as u64, |h, b| inboxd::backoff::mix(h, u64::from(b)));
+            let fails = (hash % 1000) as f64 / 1000.0 < share;
+            (!fails, if fails { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }.into_response())
+        }
+    };
+    shared.arrived.lock().unwrap().push(Arrived { headers, body, taken });
+    response
+}
