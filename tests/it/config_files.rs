@@ -1,1 +1,296 @@
-//! soon
+//! Bad input: exit code, message and no secret in it.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{Output, finished, inboxd, inboxd_in};
+
+const GOOD: &str = r#"
+[accounts.work]
+provider = "connectsafely"
+api_key = "s3cr3t-key"
+account_id = "65f0c0ffee00c0ffee00c0de"
+base_url = "http://127.0.0.1:9/linkedin"
+
+[[accounts.work.conversations]]
+conversation_urn = "urn:li:messagingThread:2-MGE1"
+
+[sinks.archive]
+type = "file"
+path = "events.jsonl"
+"#;
+
+fn checked(text: &str) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("inboxd.toml"), text).unwrap();
+    inboxd_in(folder.path(), &["check"])
+}
+
+/// Refused with this code and a message that has all of these, and no secret.
+fn refused(code: i32, text: &str, says: &[&str]) {
+    let output = checked(text);
+    assert_eq!(output.code, code, "{}", output.stderr);
+    for part in says {
+        assert!(output.stderr.contains(part), "{part:?} is not in:\n{}", output.stderr);
+    }
+    assert!(!output.stderr.contains("s3cr3t"), "{}", output.stderr);
+    assert!(output.stdout.is_empty(), "{}", output.stdout);
+}
+
+#[test]
+fn a_good_configuration_passes() {
+    let output = checked(GOOD);
+    assert_eq!((output.code, output.stdout.as_str()), (0, "configuration ok: 1 account, 1 conversation, 1 sink\n"));
+}
+
+#[test]
+fn a_typo_in_a_key_names_file_key_path_and_the_nearest_known_key() {
+    let cases = [
+        (
+            "conversation_urn",
+            "conversation_run",
+            "accounts.work.conversations[0].conversation_run: unknown key; did you mean \"conversation_urn\"?",
+        ),
+        (
+            "[[accounts.work.conversations]]",
+            "[[accounts.work.conversatoins]]",
+            "accounts.work.conversatoins: unknown key; did you mean \"conversations\"?",
+        ),
+        ("account_id =", "acount_id =", "accounts.work.acount_id: unknown key; did you mean \"account_id\"?"),
+        ("path =", "pth =", "sinks.archive.pth: unknown key; did you mean \"path\"?"),
+        (
+            "[accounts.work]",
+            "[polling]\nmin_intervall = \"1s\"\n[accounts.work]",
+            "polling.min_intervall: unknown key; did you mean \"min_interval\"?",
+        ),
+        ("[accounts.work]", "[stoer]\n[accounts.work]", "stoer: unknown section; did you mean \"store\"?"),
+        (
+            "[sinks.archive]",
+            "[accounts.work.polling]\noverlaps = \"1m\"\n[sinks.archive]",
+            "accounts.work.polling.overlaps: unknown key; did you mean \"overlap\"?",
+        ),
+    ];
+    for (from, to, says) in cases {
+        refused(78, &GOOD.replace(from, to), &["inboxd.toml: ", says]);
+    }
+}
+
+#[test]
+fn wrong_types_and_missing_units_say_what_is_expected_and_repeat_no_value() {
+    let polling = |line: &str| GOOD.replace("[accounts.work]", &format!("[polling]\n{line}\n[accounts.work]"));
+    refused(
+        78,
+        &polling("min_interval = 30"),
+        &["polling.min_interval: expected a duration with a unit, such as \"30s\"", "found a number"],
+    );
+    refused(78, &polling("min_interval = \"30\""), &["polling.min_interval: expected a duration with a unit"]);
+    refused(78, &polling("max_pages = \"many\""), &["polling.max_pages: expected a whole number, found other text"]);
+    refused(78, &polling("max_pages = -1"), &["polling.max_pages: expected a whole number"]);
+    refused(78, &GOOD.replace("\"s3cr3t-key\"", "8675309"), &["accounts.work.api_key: expected text, found a number"]);
+    refused(
+        78,
+        &GOOD.replace("\"s3cr3t-key\"", "[\"s3cr3t-key\"]"),
+        &["accounts.work.api_key: expected text, found a list"],
+    );
+    refused(
+        78,
+        &GOOD.replace("[accounts.work]", "[store]\nmin_free = 5\n[accounts.work]"),
+        &["store.min_free: expected a size with a unit"],
+    );
+    assert!(!checked(&GOOD.replace("\"s3cr3t-key\"", "8675309")).stderr.contains("8675309"));
+}
+
+#[test]
+fn contradictions_are_refused_with_their_consequence() {
+    let polling =
+        |lines: &str| GOOD.replace("[sinks.archive]", &format!("[accounts.work.polling]\n{lines}\n[sinks.archive]"));
+    refused(78, &polling("min_interval = \"0s\""), &["accounts.work.polling.min_interval: must be at least 100ms"]);
+    refused(
+        78,
+        &polling("min_interval = \"1h\"\nmax_interval = \"1m\""),
+        &["accounts.work.polling.max_interval: is 1m, shorter than min_interval (1h)"],
+    );
+    refused(78, &polling("requests_per_minute = 0"), &["requests_per_minute: must be at least 1"]);
+    refused(78, &polling("overlap = \"8d\""), &["recheck_depth: must be longer than overlap"]);
+    refused(78, &polling("first_poll = \"yesterday\""), &["first_poll: must be \"now\", \"all\" or a time"]);
+    let twice = GOOD.replace(
+        "[sinks.archive]",
+        "[[accounts.work.conversations]]\nconversation_urn = \"urn:li:msg_conversation:(urn:li:fsd_profile:ACoAAx,2-MGE1)\"\n[sinks.archive]",
+    );
+    refused(78, &twice, &["accounts.work.conversations[1]: names a conversation that is listed before it"]);
+    let same_file = format!("{GOOD}\n[sinks.other]\ntype = \"file\"\npath = \"./events.jsonl\"\n");
+    refused(78, &same_file, &["sinks.other: writes to the same place as sinks.archive"]);
+}
+
+#[test]
+fn unknown_providers_and_types_name_the_known_ones() {
+    refused(
+        78,
+        &GOOD.replace("\"connectsafely\"", "\"conectsafely\""),
+        &["accounts.work.provider: unknown provider; did you mean \"connectsafely\"?"],
+    );
+    refused(
+        78,
+        &GOOD.replace("\"connectsafely\"", "\"pigeon\""),
+        &["accounts.work.provider: unknown provider; known are connectsafely, linkedapi"],
+    );
+    refused(78, &GOOD.replace("provider = \"connectsafely\"\n", ""), &["accounts.work.provider: is missing"]);
+    refused(78, &GOOD.replace("\"file\"", "\"fiel\""), &["sinks.archive.type: unknown type; did you mean \"file\"?"]);
+    refused(
+        78,
+        &GOOD.replace("accounts.work", "accounts.\"My Work\""),
+        &["accounts.My Work: a name has 1 to 64 characters"],
+    );
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once() {
+    let text = GOOD.replace("account_id =", "acount_id =").replace("path =", "pth =");
+    refused(78, &text, &["accounts.work.acount_id", "sinks.archive.pth"]);
+}
+
+#[test]
+fn a_configuration_that_would_do_nothing_is_refused() {
+    refused(78, "", &["accounts: there is none", "sinks: there is none"]);
+    let no_conversations =
+        GOOD.replace("[[accounts.work.conversations]]\nconversation_urn = \"urn:li:messagingThread:2-MGE1\"\n", "");
+    refused(78, &no_conversations, &["accounts.work.conversations: there is none"]);
+}
+
+#[test]
+fn an_unset_variable_is_78_and_an_unreadable_file_77_each_with_its_name() {
+    refused(
+        78,
+        &GOOD.replace("s3cr3t-key", "${INBOXD_TEST_UNSET}"),
+        &["accounts.work.api_key: environment variable INBOXD_TEST_UNSET is not set"],
+    );
+    refused(
+        77,
+        &GOOD.replace("s3cr3t-key", "${file:/nonexistent/key}"),
+        &["accounts.work.api_key: file /nonexistent/key cannot be read"],
+    );
+    refused(
+        78,
+        &GOOD.replace("s3cr3t-key", "${credential:key}"),
+        &["accounts.work.api_key: credential key: $CREDENTIALS_DIRECTORY is not set"],
+    );
+}
+
+#[test]
+fn syntax_errors_give_the_place_and_do_not_quote_the_line() {
+    refused(78, &GOOD.replace("\"s3cr3t-key\"", "\"s3cr3t-key"), &["inboxd.toml: line 4, column ", "is not TOML"]);
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("bad.json", "{\"accounts\": {\"work\": {\"api_key\": \"s3cr3t\" \"x\"}}}"),
+        ("bad.yaml", "accounts:\n  work: [s3cr3t\n"),
+    ] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+        let output = inboxd_in(folder.path(), &["check", "--config", name]);
+        assert_eq!(output.code, 78);
+        assert!(output.stderr.contains(name) && !output.stderr.contains("s3cr3t"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn toml_yaml_and_json_say_the_same() {
+    let tree: serde_json::Value = toml::from_str(GOOD).unwrap();
+    let yaml = "accounts:\n  work:\n    provider: connectsafely\n    api_key: s3cr3t-key\n    account_id: 65f0c0ffee00c0ffee00c0de\n    conversations:\n      - conversation_urn: \"urn:li:messagingThread:2-MGE1\"\nsinks:\n  archive:\n    type: file\n    path: events.jsonl\n";
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [("c.json", tree.to_string()), ("c.yaml", yaml.to_owned())] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+        let output = inboxd_in(folder.path(), &["check", "--config", name]);
+        assert_eq!(output.code, 0, "{name}: {}", output.stderr);
+    }
+}
+
+fn with_env(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command: Command = inboxd(arguments);
+    command.current_dir(folder).envs(variables.iter().copied());
+    finished(&mut command)
+}
+
+#[test]
+fn the_environment_overrides_the_file_and_its_errors_name_the_variable() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("inboxd.toml"), GOOD).unwrap();
+    let show = |variables: &[(&str, &str)]| with_env(folder.path(), &["config", "show"], variables);
+    let shown = show(&[("INBOXD__POLLING__MIN_INTERVAL", "7m"), ("INBOXD__POLLING__MAX_PAGES", "9")]);
+    assert_eq!(shown.code, 0, "{}", shown.stderr);
+    assert!(
+        shown.stdout.contains("min_interval = \"7m\"") && shown.stdout.contains("max_pages = 9"),
+        "{}",
+        shown.stdout
+    );
+    assert!(shown.stdout.contains("api_key = \"***\"") && !shown.stdout.contains("s3cr3t"), "{}", shown.stdout);
+    let typo = show(&[("INBOXD__POLLING__MIN_INTERVALL", "7m")]);
+    assert_eq!(typo.code, 78);
+    assert!(
+        typo.stderr.contains("environment variable INBOXD__POLLING__MIN_INTERVALL: polling.min_intervall: unknown key; did you mean \"min_interval\"?"),
+        "{}",
+        typo.stderr
+    );
+    let numeric_key = show(&[("INBOXD__ACCOUNTS__WORK__API_KEY", "12345")]);
+    assert_eq!(numeric_key.code, 0, "a key of digits is text: {}", numeric_key.stderr);
+}
+
+#[test]
+fn secrets_come_from_files_and_credentials_without_their_last_line_break() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("key"), "s3cr3t-key\n").unwrap();
+    for reference in [
+        format!("${{file:{}/key}}", folder.path().display()),
+        "${credential:key}".into(),
+        "${KEY}".into(),
+        "${NO_KEY:-fallback}".into(),
+    ] {
+        std::fs::write(folder.path().join("inboxd.toml"), GOOD.replace("s3cr3t-key", &reference)).unwrap();
+        let credentials = folder.path().to_str().unwrap();
+        let output = with_env(folder.path(), &["check"], &[("CREDENTIALS_DIRECTORY", credentials), ("KEY", "x")]);
+        assert_eq!(output.code, 0, "{reference}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn the_embedded_defaults_the_example_and_both_templates_are_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    for provider in ["linkedapi", "connectsafely"] {
+        let template = inboxd_in(folder.path(), &["init", provider]);
+        assert_eq!(template.code, 0);
+        std::fs::write(folder.path().join("inboxd.toml"), template.stdout).unwrap();
+        let variables = [("LINKED_API_TOKEN", "a"), ("IDENTIFICATION_TOKEN", "b"), ("CONNECTSAFELY_API_KEY", "c")];
+        let output = with_env(folder.path(), &["check"], &variables);
+        assert_eq!(output.code, 0, "{provider}: {}", output.stderr);
+    }
+    let example = include_str!("../../config/example.toml").replace("/run/secrets", folder.path().to_str().unwrap());
+    for name in ["linked_api_token", "identification_token", "connectsafely"] {
+        std::fs::write(folder.path().join(name), "x\n").unwrap();
+    }
+    std::fs::write(folder.path().join("crm_whsec"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
+    std::fs::write(folder.path().join("inboxd.toml"), example).unwrap();
+    let output = inboxd_in(folder.path(), &["check"]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+}
+
+#[test]
+fn every_documented_default_is_a_key_that_is_read() {
+    let defaults = include_str!("../../config/default.toml");
+    for line in defaults.lines().filter_map(|line| line.strip_prefix("# ")) {
+        let Some((key, _)) = line.split_once(" = ") else { continue };
+        if !key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
+            continue;
+        }
+        let source = [
+            include_str!("../../src/config/polling.rs"),
+            include_str!("../../src/config/accounts.rs"),
+            include_str!("../../src/config/sinks.rs"),
+            include_str!("../../src/providers/linkedapi/mod.rs"),
+            include_str!("../../src/providers/connectsafely/mod.rs"),
+            include_str!("../../src/sinks/http.rs"),
+            include_str!("../../src/sinks/file.rs"),
+            include_str!("../../src/sinks/stdout.rs"),
+        ]
+        .concat();
+        let field = [format!("{key}:"), format!("\"{key}\"")];
+        assert!(field.iter().any(|f| source.contains(f.as_str())), "{key} is documented and read nowhere");
+    }
+}

@@ -1,1 +1,123 @@
-//! soon
+//! Linked API: a conversation is collected only after being told to, and a sync lapses in silence.
+
+use std::time::Duration;
+
+use inboxd::simulator::{Dialect, Endpoint, Kind, Outcome};
+use inboxd::time::UnixMillis;
+
+use crate::support::{Rig, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unsynced_conversation_is_synced_once_and_then_polled() {
+    let mut rig = Rig::new().await;
+    let conversation = rig.follow(Dialect::LinkedApi, "Ada Byron");
+    rig.world().set_synced(conversation, None);
+    rig.world().push(conversation, "waiting to be collected");
+    let daemon = rig.start();
+    rig.until_taken(1).await;
+    assert_eq!(rig.world().request_count(Endpoint::LinkedApiStart), 1);
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_sync_is_resumed_after_a_kill_and_not_started_again() {
+    let mut rig = Rig::new().await;
+    let conversation = rig.follow(Dialect::LinkedApi, "Ada Byron");
+    rig.world().set_synced(conversation, None);
+    rig.world().set_switches(|s| s.linked_api.running_ms = 4_000);
+    rig.world().push(conversation, "waiting to be collected");
+    let daemon = rig.start();
+    let state = |rig: &Rig| rig.known_conversations().first().and_then(|c| c.sync_state.clone()).unwrap_or_default();
+    until("the workflow to be on record", || state(&rig) == "running").await;
+    daemon.kill();
+    let daemon = rig.start_again();
+    rig.until_taken(1).await;
+    assert_eq!(rig.world().request_count(Endpoint::LinkedApiStart), 1);
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lapse_is_noticed_renewed_and_nothing_from_it_is_missing() {
+    let mut rig = Rig::new().await;
+    let conversation = rig.follow(Dialect::LinkedApi, "Ada Byron");
+    // The period ends in three seconds and renewals are refused: answers stay 200 and bring nothing new.
+    rig.world().set_synced(conversation, Some(UnixMillis::now() + Duration::from_secs(3)));
+    rig.world().set_switches(|s| s.linked_api.refuse_start = Some("linkedinAccountSignedOut".into()));
+    let daemon = rig.start();
+    rig.world().push(conversation, "in time");
+    rig.until_taken(1).await;
+    let lapsed = || rig.known_conversations().remove(0);
+    until("the lapse to be noticed", || lapsed().lapsed_at.is_some()).await;
+    assert!(daemon.log().contains("has stopped collecting"));
+    rig.world().push(conversation, "into the void");
+    rig.settle().await;
+    assert_eq!(rig.receiver.taken_count(), 1);
+    let verified = lapsed().verified_until.unwrap();
+    assert!(verified <= lapsed().lapsed_at.unwrap(), "coverage does not pass the lapse");
+
+    // A person logs in again; the provider is told afresh at the next start of the daemon.
+    rig.world().set_switches(|s| s.linked_api.refuse_start = None);
+    rig.world().set_synced(conversation, Some(UnixMillis::now() + Duration::from_secs(86_400)));
+    rig.until_taken(2).await;
+    until("coverage to go on", || lapsed().lapsed_at.is_none()).await;
+    assert_eq!(rig.receiver.texts(), ["in time", "into the void"]);
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_period_is_renewed_before_it_ends() {
+    let mut rig = Rig::new().await;
+    let conversation = rig.follow(Dialect::LinkedApi, "Ada Byron");
+    // A fifth of the default period is left: due for renewal.
+    rig.world().set_synced(conversation, Some(UnixMillis::now() + Duration::from_secs(5 * 86_400)));
+    let daemon = rig.start();
+    let far = UnixMillis::now() + Duration::from_secs(20 * 86_400);
+    until("a renewed period", || rig.world().sync_until(conversation).is_some_and(|until| until > far)).await;
+    rig.world().push(conversation, "still collected");
+    rig.until_taken(1).await;
+    assert_eq!(rig.world().request_count(Endpoint::LinkedApiStart), 1);
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_unsynced_conversation_does_not_hold_up_the_others_of_its_batch() {
+    let mut rig = Rig::new().await;
+    let conversations: Vec<_> = (0..10).map(|n| rig.follow(Dialect::LinkedApi, &format!("Person {n}"))).collect();
+    rig.world().set_switches(|s| s.linked_api.outcome = Outcome::CompletedWithError("personNotFound".into()));
+    let daemon = rig.start();
+    for &conversation in &conversations {
+        rig.world().push(conversation, "first");
+    }
+    rig.until_taken(10).await;
+    rig.world().set_synced(conversations[3], None);
+    for (number, &conversation) in conversations.iter().enumerate() {
+        if number != 3 {
+            rig.world().push(conversation, "second");
+        }
+    }
+    rig.until_taken(19).await;
+    until("the one to be reported", || rig.known_conversations().iter().filter(|c| c.failures > 0).count() == 1).await;
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn known_conversations_share_requests() {
+    let mut rig = Rig::new().await;
+    for number in 0..40 {
+        rig.follow(Dialect::LinkedApi, &format!("Person {number}"));
+    }
+    rig.follow_kind(Dialect::LinkedApi, Kind::SalesNavigator, "Navigator");
+    let daemon = rig.start();
+    until("every conversation to be known", || {
+        let known = rig.known_conversations();
+        known.len() == 41 && known.iter().all(|c| c.last_polled_at.is_some())
+    })
+    .await;
+    let largest = || {
+        let requests = rig.world().requests();
+        requests.iter().map(|r| r.body.matches("personUrl").count()).max().unwrap_or(0)
+    };
+    until("a request for many", || largest() >= 10).await;
+    assert!(largest() <= 20, "no request asks for more than batch_size");
+    assert_eq!(daemon.stop(), 0);
+}

@@ -193,10 +193,7 @@ async fn a_cursor_that_repeats_for_good_costs_a_recorded_gap_and_no_endless_requ
     }
     rig.world().inject(Fault::RepeatCursor, When { needs_cursor: true, skip: 1, ..When::default() });
     let daemon = rig.start();
-    until("a gap on record", || {
-        rig.overview().is_some_and(|o| o.accounts.iter().any(|a| a.conversations.iter().any(|c| c.gaps == 1)))
-    })
-    .await;
+    until("a gap on record", || rig.known_conversations().iter().any(|c| c.gaps == 1)).await;
     until("what was read to be announced", || rig.receiver.texts().last().is_some_and(|t| t == "299")).await;
     assert!(rig.world().request_count(Endpoint::ConnectSafelyMessages) < 100);
     assert!(rig.receiver.texts().is_sorted_by_key(|t| t.parse::<u32>().unwrap()));
@@ -212,12 +209,11 @@ async fn a_known_id_with_other_text_is_one_message_and_counted_as_an_edit() {
         let id = rig.world().push(conversation, "first words");
         rig.until_taken(1).await;
         rig.world().edit(conversation, &id, "other words");
-        until("the edit to be counted", || rig.overview().is_some_and(|o| o.accounts[0].conversations[0].edits == 1))
-            .await;
+        until("the edit to be counted", || rig.known_conversations().iter().any(|c| c.edits == 1)).await;
         rig.settle().await;
         rig.until_taken(1).await;
         assert_eq!(rig.receiver.texts(), ["first words"]);
-        assert_eq!(rig.overview().unwrap().accounts[0].conversations[0].edits, 1);
+        assert_eq!(rig.known_conversations()[0].edits, 1);
         assert_eq!(daemon.stop(), 0);
     }
 }

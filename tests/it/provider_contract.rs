@@ -1,1 +1,199 @@
-//! soon
+//! What every provider keeps to, whatever its wire looks like: one row per provider.
+//!
+//! For each fault of the way or of the answer: the class, the wait, and the watermark where it was. Then the fault
+//! passes, and everything that was written meanwhile arrives once.
+
+use std::time::Duration;
+
+use inboxd::simulator::{Dialect, Endpoint, Fault, RetryAfter, When};
+use inboxd::time::UnixMillis;
+
+use crate::support::{Rig, until};
+
+struct Row {
+    dialect: Dialect,
+    polls: Endpoint,
+}
+
+const PROVIDERS: [Row; 2] = [
+    Row { dialect: Dialect::LinkedApi, polls: Endpoint::LinkedApiPoll },
+    Row { dialect: Dialect::ConnectSafely, polls: Endpoint::ConnectSafelyMessages },
+];
+
+/// A conversation with one message delivered, and the daemon that follows it.
+async fn followed(row: &Row) -> (Rig, inboxd::simulator::ConversationRef, crate::support::Daemon) {
+    let mut rig = Rig::new().await;
+    rig.polling = "timeout = \"500ms\"\n".into();
+    let conversation = rig.follow(row.dialect, "Ada Byron");
+    rig.world().push(conversation, "before");
+    let daemon = rig.start();
+    rig.until_taken(1).await;
+    rig.settle().await;
+    (rig, conversation, daemon)
+}
+
+fn status(code: u16) -> Fault {
+    Fault::Status { code, body: "{\"error\":\"refused\"}".into(), headers: vec![] }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_has_its_class_moves_nothing_and_loses_nothing_once_it_has_passed() {
+    let cases: Vec<(&str, Fault, &str)> = vec![
+        ("a page of HTML with 200", Fault::Html200, "protocol"),
+        ("a truncated body", Fault::TruncatedBody, "transient"),
+        ("500", status(500), "transient"),
+        ("502 as HTML", Fault::Html5xx(502), "transient"),
+        ("503", status(503), "transient"),
+        ("a reset connection", Fault::Reset, "transient"),
+        ("a body that does not end", Fault::SlowBody { millis: 3_000 }, "transient"),
+        ("no answer at all", Fault::Hang, "transient"),
+        ("an answer far too large", Fault::Oversized { bytes: 17 << 20 }, "protocol"),
+        ("an answer nested too deeply", Fault::DeeplyNested { depth: 10_000 }, "protocol"),
+        ("success without content", Fault::MissingPayload, "protocol"),
+    ];
+    for row in &PROVIDERS {
+        let (rig, conversation, daemon) = followed(row).await;
+        for (number, (name, fault, class)) in cases.iter().enumerate() {
+            let before = rig.watermark();
+            let times = Some(if row.dialect == Dialect::LinkedApi { 2 } else { 1 });
+            rig.world().inject(fault.clone(), When { endpoint: Some(row.polls), times, ..When::default() });
+            rig.world().push(conversation, &format!("behind {name}"));
+            let failed = || rig.known_conversations()[0].failure_class.clone();
+            until(&format!("{name} to be classed"), || failed().is_some() || rig.receiver.taken_count() > number + 1)
+                .await;
+            assert_eq!(failed().as_deref(), Some(*class), "{name} at {}", rig.known_conversations()[0].id);
+            assert_eq!(rig.watermark(), before, "{name} moved the watermark");
+            rig.world().clear_faults();
+            rig.until_taken(number + 2).await;
+            until("the failure to be over", || failed().is_none()).await;
+        }
+        let last = rig.receiver.texts();
+        assert_eq!(last.len(), cases.len() + 1);
+        assert_eq!(daemon.stop(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_told_wait_is_kept_by_the_whole_account_and_an_unreadable_one_is_as_none() {
+    let waits = [
+        (RetryAfter::Seconds(2), 2),
+        (RetryAfter::HttpDate(3), 2),
+        (RetryAfter::Garbage("soon".into()), 2),
+        (RetryAfter::Missing, 2),
+    ];
+    for row in &PROVIDERS {
+        for (wait, at_least) in &waits {
+            let (rig, conversation, daemon) = followed(row).await;
+            let throttled = Fault::RateLimited { retry_after: wait.clone() };
+            let asked = |rig: &Rig| rig.world().request_count(row.polls);
+            rig.world().inject(throttled, When { times: Some(1), ..When::default() });
+            let paused = || rig.overview().unwrap().accounts.remove(0);
+            until("the account to be paused", || paused().paused_until.is_some()).await;
+            assert_eq!(paused().pause_class.as_deref(), Some("throttled"));
+            let (since, end) = (paused().paused_since.unwrap(), paused().paused_until.unwrap());
+            assert!(end.since(since) >= Duration::from_secs(*at_least), "{wait:?}: {since} to {end}");
+            if end.since(since) > Duration::from_secs(4) {
+                // The provider's own back-off; longer than a test should wait.
+                assert_eq!(daemon.stop(), 0);
+                continue;
+            }
+            let asked_before = asked(&rig);
+            rig.world().push(conversation, "during the pause");
+            rig.until_taken(2).await;
+            assert!(UnixMillis::now() >= since + Duration::from_secs(*at_least), "{wait:?} was not waited for");
+            assert!(asked(&rig) > asked_before);
+            assert_eq!(daemon.stop(), 0);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_credentials_pause_the_account_and_nothing_is_asked_meanwhile() {
+    for row in &PROVIDERS {
+        for code in [401, 403] {
+            let (rig, conversation, daemon) = followed(row).await;
+            rig.world().inject(status(code), When { endpoint: Some(row.polls), ..When::default() });
+            let account = || rig.overview().unwrap().accounts.remove(0);
+            until("the account to be paused", || account().paused_until.is_some()).await;
+            assert_eq!(account().pause_class.as_deref(), Some("auth"));
+            let wait = account().paused_until.unwrap().since(account().paused_since.unwrap());
+            assert!((59..=61).contains(&wait.as_secs()), "the first probe comes after a minute, not {wait:?}");
+            let asked = rig.world().request_count(row.polls);
+            rig.world().push(conversation, "while paused");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            assert_eq!(rig.world().request_count(row.polls), asked, "a paused account is not asked");
+            assert!(daemon.log().contains("waits for a person"));
+            // A restart may be the repair: it probes at once.
+            assert_eq!(daemon.stop(), 0);
+            rig.world().clear_faults();
+            let daemon = rig.start_again();
+            rig.until_taken(2).await;
+            assert!(account().paused_until.is_none());
+            assert_eq!(daemon.stop(), 0);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_is_gone_is_paused_alone() {
+    for row in &PROVIDERS {
+        let mut rig = Rig::new().await;
+        rig.linkedapi = "batch_size = 1\n".into();
+        let gone = rig.follow(row.dialect, "Ada Byron");
+        let here = rig.follow(row.dialect, "Grace Murray");
+        let fault = match row.dialect {
+            Dialect::LinkedApi => {
+                Fault::TypedError { error_type: "personNotFound".into(), message: "no such person".into() }
+            }
+            Dialect::ConnectSafely => status(404),
+        };
+        let only = When { endpoint: Some(row.polls), conversation: Some(gone), ..When::default() };
+        rig.world().inject(fault, only);
+        let daemon = rig.start();
+        let failing = || rig.known_conversations().into_iter().filter(|c| c.failures > 0).collect::<Vec<_>>();
+        until("the one to be paused", || failing().len() == 1).await;
+        assert_eq!(failing()[0].failure_class.as_deref(), Some("gone"));
+        assert!(failing()[0].due_at.since(UnixMillis::now()) > Duration::from_secs(3_600));
+        rig.world().push(here, "the other goes on");
+        rig.until_taken(1).await;
+        assert!(rig.overview().unwrap().accounts[0].paused_until.is_none());
+        assert_eq!(daemon.stop(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_account_delays_no_other_account() {
+    let mut rig = Rig::new().await;
+    rig.follow(Dialect::LinkedApi, "Ada Byron");
+    let healthy = rig.follow(Dialect::ConnectSafely, "Grace Murray");
+    rig.world().inject(Fault::Hang, When { endpoint: Some(Endpoint::LinkedApiPoll), ..When::default() });
+    let daemon = rig.start();
+    for number in 0..10 {
+        rig.world().push(healthy, &number.to_string());
+        rig.until_taken(number + 1).await;
+    }
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interval_is_kept_and_downtime_causes_one_poll_and_no_burst() {
+    for row in &PROVIDERS {
+        let mut rig = Rig::new().await;
+        rig.polling = "min_interval = \"400ms\"\nmax_interval = \"400ms\"\n".into();
+        rig.follow(row.dialect, "Ada Byron");
+        let daemon = rig.start();
+        let asked = |rig: &Rig| rig.world().request_count(row.polls);
+        until("five polls", || asked(&rig) >= 5).await;
+        daemon.kill();
+        // Several intervals are missed while the daemon is away.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let daemon = rig.start_again();
+        until("five more polls", || asked(&rig) >= 10).await;
+        assert_eq!(daemon.stop(), 0);
+        let times: Vec<_> =
+            rig.world().requests().into_iter().filter(|r| r.endpoint == row.polls).map(|r| r.at).collect();
+        let shortest = times.windows(2).map(|pair| pair[1].since(pair[0])).min().unwrap();
+        // The simulator stamps arrivals, so a little of the gap may be lost on the way.
+        assert!(shortest >= Duration::from_millis(300), "{shortest:?} between two polls");
+    }
+}

@@ -1,1 +1,143 @@
-//! soon
+//! What every sink keeps to, and what an HTTP receiver sees.
+
+use std::time::Duration;
+
+use inboxd::simulator::Dialect;
+
+use crate::support::{Reply, Rig, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_lost_after_the_receiver_stored_it_brings_the_same_id_and_bytes_again() {
+    let mut rig = Rig::new().await;
+    let conversation = rig.follow(Dialect::LinkedApi, "Ada Byron");
+    rig.http = "retry = [\"100ms\"]\n".into();
+    rig.receiver.script(vec![Reply::TakenButFailed]);
+    rig.world().push(conversation, "twice on the wire, once in the world");
+    let daemon = rig.start();
+    until("two attempts", || rig.receiver.arrived().len() == 2).await;
+    let arrived = rig.receiver.arrived();
+    assert_eq!(arrived[0].id(), arrived[1].id());
+    assert_eq!(arrived[0].body, arrived[1].body);
+    assert_ne!(arrived[0].headers["webhook-signature"].len(), 0);
+    rig.settle().await;
+    assert_eq!(rig.receiver.arrived().len(), 2, "a third attempt would be one too many");
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_event_holds_its_conversation_in_order_and_no_other() {
+    let mut rig = Rig::new().await;
+    rig.http = "retry = [\"1s\", \"1s\"]\nconcurrency = 2\n".into();
+    let held = rig.follow(Dialect::LinkedApi, "Ada Byron");
+    let free = rig.follow(Dialect::LinkedApi, "Grace Murray");
+    rig.receiver.script(vec![Reply::Status(503)]);
+    for number in 0..3 {
+        rig.world().push(held, &format!("held {number}"));
+    }
+    let daemon = rig.start();
+    until("the first attempt", || !rig.receiver.arrived().is_empty()).await;
+    for number in 0..20 {
+        rig.world().push(free, &format!("free {number}"));
+    }
+    rig.until_taken(23).await;
+    let texts = rig.receiver.texts();
+    let position = |text: &str| texts.iter().position(|t| t == text).unwrap();
+    assert!(position("free 0") < position("held 0"), "the other conversation did not wait: {texts:?}");
+    assert!(position("held 0") < position("held 1") && position("held 1") < position("held 2"));
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_failing_sink_holds_no_other_sink() {
+    let mut rig = Rig::new().await;
+    rig.more = "\n[sinks.archive]\ntype = \"file\"\npath = \"events.jsonl\"\n".into();
+    rig.receiver.reply(Reply::Hang);
+    let conversation = rig.follow(Dialect::LinkedApi, "Ada Byron");
+    let daemon = rig.start();
+    for number in 0..50 {
+        rig.world().push(conversation, &number.to_string());
+    }
+    let lines = || std::fs::read_to_string(rig.path().join("events.jsonl")).unwrap_or_default();
+    until("everything in the file", || lines().lines().count() == 50).await;
+    assert_eq!(rig.receiver.taken_count(), 1);
+    daemon.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retry_after_is_kept_and_a_schedule_that_ends_makes_the_delivery_dead() {
+    let mut rig = Rig::new().await;
+    rig.http = "retry = [\"100ms\", \"100ms\"]\n".into();
+    let conversation = rig.follow(Dialect::LinkedApi, "Ada Byron");
+    rig.receiver.script(vec![Reply::RetryAfter { status: 429, seconds: 1 }, Reply::Status(500), Reply::Status(500)]);
+    rig.world().push(conversation, "unlucky");
+    rig.world().push(conversation, "lucky");
+    let began = std::time::Instant::now();
+    let daemon = rig.start();
+    rig.until_taken(1).await;
+    assert!(began.elapsed() >= Duration::from_secs(1), "the told wait was not kept");
+    assert_eq!(rig.receiver.texts(), ["lucky"], "what is dead no longer holds what comes after it");
+    let sink = rig.overview().unwrap().sinks.remove(0);
+    assert_eq!((sink.delivered, sink.pending, sink.dead), (1, 0, 1));
+    assert!(sink.last_failure.unwrap().contains("status 500: reply 500"));
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_dead_at_once_and_a_redirect_is_not_followed() {
+    let mut rig = Rig::new().await;
+    let elsewhere = crate::support::Receiver::start().await;
+    let conversation = rig.follow(Dialect::LinkedApi, "Ada Byron");
+    rig.receiver.script(vec![Reply::Status(400), Reply::Redirect(elsewhere.url())]);
+    for text in ["refused", "redirected", "fine"] {
+        rig.world().push(conversation, text);
+    }
+    let daemon = rig.start();
+    rig.until_taken(1).await;
+    assert_eq!(rig.receiver.texts(), ["fine"]);
+    assert_eq!(elsewhere.arrived().len(), 0);
+    until("two dead deliveries", || rig.overview().unwrap().sinks[0].dead == 2).await;
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_added_later_starts_from_now_and_a_removed_one_keeps_what_it_is_owed() {
+    let mut rig = Rig::new().await;
+    let conversation = rig.follow(Dialect::LinkedApi, "Ada Byron");
+    let daemon = rig.start();
+    rig.world().push(conversation, "before");
+    rig.until_taken(1).await;
+    assert_eq!(daemon.stop(), 0);
+
+    rig.more = "\n[sinks.archive]\ntype = \"file\"\npath = \"events.jsonl\"\n".into();
+    let daemon = rig.start();
+    rig.world().push(conversation, "after");
+    rig.until_taken(2).await;
+    let lines = || std::fs::read_to_string(rig.path().join("events.jsonl")).unwrap_or_default();
+    until("the file to have it too", || lines().lines().count() == 1).await;
+    assert!(lines().contains("after"));
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_torn_by_a_crash_is_repaired_and_its_event_comes_again_whole() {
+    let mut rig = Rig::new().await;
+    rig.more = "\n[sinks.archive]\ntype = \"file\"\npath = \"events.jsonl\"\n".into();
+    let conversation = rig.follow(Dialect::LinkedApi, "Ada Byron");
+    rig.world().push(conversation, "whole");
+    let daemon = rig.start();
+    rig.until_taken(1).await;
+    let path = rig.path().join("events.jsonl");
+    let lines = || std::fs::read_to_string(&path).unwrap_or_default();
+    until("the line", || lines().ends_with('\n')).await;
+    daemon.kill();
+    std::fs::write(&path, lines() + "{\"specversion\":\"1.0\",\"id\":\"evt_torn").unwrap();
+    rig.world().push(conversation, "next");
+    let daemon = rig.start_again();
+    rig.until_taken(2).await;
+    until("the second line", || lines().lines().count() >= 2).await;
+    for line in lines().lines() {
+        serde_json::from_str::<serde_json::Value>(line).expect("every line is JSON");
+    }
+    assert!(!lines().contains("evt_torn"));
+    assert_eq!(daemon.stop(), 0);
+}

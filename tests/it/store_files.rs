@@ -1,1 +1,109 @@
-//! soon
+//! Databases that must not be touched, and folders that cannot be used.
+
+use std::path::Path;
+
+use inboxd::simulator::Dialect;
+use rusqlite::Connection;
+
+use crate::support::{Output, Rig, finished, inboxd, inboxd_in};
+
+async fn rig() -> Rig {
+    let mut rig = Rig::new().await;
+    rig.follow(Dialect::ConnectSafely, "Ada Byron");
+    rig.write_config();
+    rig
+}
+
+fn bytes(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_database_is_76_and_stays_as_it_is() {
+    let rig = rig().await;
+    assert_eq!(inboxd_in(rig.path(), &["run", "--once"]).code, 0);
+    Connection::open(rig.database()).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let before = bytes(&rig.database());
+    for command in [&["run"][..], &["status"], &["tail"]] {
+        let output = inboxd_in(rig.path(), command);
+        assert_eq!(output.code, 76, "{command:?}: {}", output.stderr);
+        assert!(output.stderr.contains("inboxd.db has schema 99"), "{}", output.stderr);
+    }
+    assert_eq!(bytes(&rig.database()), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_or_damaged_database_is_65_and_stays_as_it_is() {
+    let rig = rig().await;
+    Connection::open(rig.database()).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    let foreign = bytes(&rig.database());
+    for content in [foreign, b"this is no database, it is a letter to my mother".repeat(100)] {
+        std::fs::write(rig.database(), &content).unwrap();
+        let output = inboxd_in(rig.path(), &["run"]);
+        assert_eq!(output.code, 65, "{}", output.stderr);
+        assert!(output.stderr.contains("inboxd.db") && output.stderr.contains("move it away"), "{}", output.stderr);
+        assert_eq!(bytes(&rig.database()), content);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_look_say_so_when_there_is_no_database_and_make_none() {
+    let rig = rig().await;
+    for command in ["status", "tail"] {
+        let output = inboxd_in(rig.path(), &[command]);
+        assert_eq!(output.code, 1);
+        assert!(output.stderr.contains("inboxd.db does not exist"), "{}", output.stderr);
+    }
+    assert!(!rig.database().exists());
+}
+
+/// Runs the daemon as a user without rights, where the test itself may change users.
+fn unprivileged(rig: &Rig) -> Option<Output> {
+    if !rustix::process::geteuid().is_root() {
+        return Some(inboxd_in(rig.path(), &["run"]));
+    }
+    if !Path::new("/usr/bin/setpriv").exists() {
+        assert!(std::env::var_os("CI").is_none(), "setpriv(1) of util-linux is missing");
+        println!("skipped: running as root without setpriv(1)");
+        return None;
+    }
+    // The program itself may lie in a folder that only root may enter.
+    let program = rig.path().join("inboxd");
+    std::fs::copy(env!("CARGO_BIN_EXE_inboxd"), &program).unwrap();
+    let mut command = std::process::Command::new("/usr/bin/setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program).arg("run").current_dir(rig.path());
+    Some(finished(&mut command))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_may_not_be_written_is_77_and_names_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let rig = rig().await;
+    let permit = |mode: u32| std::fs::set_permissions(rig.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+    permit(0o555);
+    let output = unprivileged(&rig);
+    permit(0o755);
+    let Some(output) = output else { return };
+    assert_eq!(output.code, 77, "{}", output.stderr);
+    assert!(output.stderr.contains("inboxd.db.lock may not be opened by this user"), "{}", output.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_file_that_cannot_be_opened_ends_the_start_with_its_name() {
+    let mut rig = rig().await;
+    rig.more = "\n[sinks.archive]\ntype = \"file\"\npath = \"inboxd.toml/events.jsonl\"\n".into();
+    rig.write_config();
+    let output = inboxd_in(rig.path(), &["run"]);
+    assert_eq!(output.code, 74, "{}", output.stderr);
+    assert!(output.stderr.contains("sinks.archive: inboxd.toml/events.jsonl cannot be opened"), "{}", output.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn state_lies_in_the_state_directory_where_systemd_gives_one() {
+    let rig = rig().await;
+    let state = rig.path().join("state");
+    let mut command = inboxd(&["run", "--once"]);
+    let output = finished(command.current_dir(rig.path()).env("STATE_DIRECTORY", &state));
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert!(state.join("inboxd.db").exists() && !rig.database().exists());
+}

@@ -7,7 +7,7 @@ mod rig;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-pub(crate) use daemon::{Daemon, Output, inboxd, inboxd_in};
+pub(crate) use daemon::{Daemon, Output, finished, inboxd, inboxd_in};
 pub(crate) use receiver::{Receiver, Reply};
 pub(crate) use rig::Rig;
 

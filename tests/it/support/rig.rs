@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use inboxd::simulator::{ConversationRef, Dialect, Kind, Settings, Simulator, World};
-use inboxd::store::{Overview, ReadOnlyStore};
+use inboxd::store::{ConversationOverview, Overview, ReadOnlyStore};
 use tempfile::TempDir;
 
 use super::{Daemon, Receiver, until};
@@ -149,9 +149,13 @@ impl Rig {
     }
 
     fn polled(&self) -> Vec<Option<inboxd::time::UnixMillis>> {
-        let Some(overview) = self.overview() else { return vec![] };
-        let accounts = overview.accounts.into_iter();
-        accounts.flat_map(|a| a.conversations.into_iter().map(|c| c.last_polled_at)).collect()
+        self.known_conversations().into_iter().map(|c| c.last_polled_at).collect()
+    }
+
+    /// What the store knows of every conversation; empty before the daemon has got so far.
+    pub(crate) fn known_conversations(&self) -> Vec<ConversationOverview> {
+        let accounts = self.overview().map(|overview| overview.accounts).unwrap_or_default();
+        accounts.into_iter().flat_map(|account| account.conversations).collect()
     }
 
     pub(crate) fn overview(&self) -> Option<Overview> {
@@ -160,6 +164,6 @@ impl Rig {
 
     /// The watermark of the only conversation.
     pub(crate) fn watermark(&self) -> Option<inboxd::time::UnixMillis> {
-        self.overview()?.accounts.first()?.conversations.first()?.watermark
+        self.known_conversations().first()?.watermark
     }
 }
