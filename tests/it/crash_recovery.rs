@@ -20,6 +20,9 @@ async fn twenty_kills_while_messages_flow_lose_nothing_and_keep_the_order() {
         "retry = [\"100ms\", \"100ms\", \"100ms\", \"200ms\", \"200ms\", \"500ms\", \"1s\", \"1s\", \"1s\", \"1s\"]\n"
             .into();
     rig.receiver.reply(Reply::FailsSometimes(0.05));
+    // A long overlap, and a second look at the newest page, would read again what a wrong commit has lost, and hide it.
+    rig.connectsafely = "[accounts.work.polling]\noverlap = \"1ms\"\n".into();
+    rig.world().set_switches(|s| s.connect_safely.has_more_counts_history = false);
     let conversations: Vec<_> = (0..CONVERSATIONS)
         .map(|n| rig.follow([Dialect::LinkedApi, Dialect::ConnectSafely][n % 2], &format!("Person {n}")))
         .collect();

@@ -21,6 +21,8 @@ pub(crate) struct Rig {
     pub(crate) http: String,
     /// Further keys of the Linked API account.
     pub(crate) linkedapi: String,
+    /// Further keys and tables of the ConnectSafely account.
+    pub(crate) connectsafely: String,
     /// Further text at the end.
     pub(crate) more: String,
     conversations: Vec<(ConversationRef, Dialect, Kind)>,
@@ -39,6 +41,7 @@ impl Rig {
             polling: String::new(),
             http: String::new(),
             linkedapi: String::new(),
+            connectsafely: String::new(),
             more: String::new(),
             conversations: vec![],
         }
@@ -105,10 +108,11 @@ impl Rig {
         }
         if of(Dialect::ConnectSafely).next().is_some() {
             text += &format!(
-                "\n[accounts.work]\nprovider = \"connectsafely\"\nbase_url = \"{}\"\napi_key = \"{}\"\naccount_id = \"{}\"\n",
+                "\n[accounts.work]\nprovider = \"connectsafely\"\nbase_url = \"{}\"\napi_key = \"{}\"\naccount_id = \"{}\"\n{}\n",
                 self.simulator.base_url(Dialect::ConnectSafely),
                 credentials.api_key,
-                credentials.account_id
+                credentials.account_id,
+                self.connectsafely
             );
             for (conversation, ..) in of(Dialect::ConnectSafely) {
                 let urn = self.world().address(*conversation);
