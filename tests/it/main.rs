@@ -1,5 +1,8 @@
 //! The daemon from outside: real processes, real sockets, real files. One binary, so that it links once.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+#![allow(clippy::print_stdout, reason = "a skipped test says so")]
+
 mod support;
 
 mod architecture;
