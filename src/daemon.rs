@@ -249,7 +249,7 @@ impl Running {
                     systemd::reloading();
                     match reloaded(sources, path) {
                         Ok(config) => {
-                            tracing::info!("the configuration has changed; starting afresh with it");
+                            tracing::info!("the configuration was read again; starting afresh with it");
                             return Told::Reload(Box::new(config));
                         }
                         Err(error) => {
@@ -299,8 +299,8 @@ impl Running {
 fn reloaded(sources: &Sources, path: &std::path::Path) -> Result<Config, Error> {
     let config = config::load(sources)?;
     if config.store.path != path {
-        let problem = "store.url has changed, which needs a restart";
-        tracing::warn!(class = "config", "{problem}; the open store is kept");
+        tracing::warn!(class = "config", open = %path.display(), configured = %config.store.path.display(),
+            "store.url has changed, which needs a restart; the open store is kept");
     }
     for sink in &config.sinks {
         sinks::build(&sink.name, &sink.settings)

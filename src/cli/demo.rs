@@ -34,6 +34,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let traffic =
             simulator.world().start_traffic(Traffic { messages_per_minute: MESSAGES_PER_MINUTE, ..Traffic::default() });
 
+        // Something to see at once, while the traffic warms up.
+        for (conversation, ..) in simulator.world().conversations().into_iter().step_by(4) {
+            simulator.world().push(conversation, "Hello! Is this a good time?");
+        }
+
         let database = folder.path().join("inboxd.db");
         let file = folder.path().join("inboxd.toml");
         let text =

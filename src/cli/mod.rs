@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Sources};
+use crate::store::ReadOnlyStore;
 use crate::{daemon, store};
 
 /// Watches LinkedIn conversations through the messaging APIs you already pay for, and hands every new message, once,
@@ -46,6 +47,12 @@ impl ConfigFile {
 
     fn load(&self) -> Result<Config, Failure> {
         Ok(crate::config::load(&self.sources())?)
+    }
+
+    /// Opens the store to look at it.
+    fn open_store(&self) -> Result<ReadOnlyStore, Failure> {
+        let store = crate::config::load_store(&self.sources())?;
+        Ok(ReadOnlyStore::open(&store.path)?)
     }
 }
 
@@ -146,7 +153,7 @@ impl From<store::Error> for Failure {
             store::Error::Io(_) | store::Error::Full(_) => IO,
             _ => FAILED,
         };
-        Self::new(code, chain(&error))
+        Self::new(code, crate::model::chain(&error, 1000))
     }
 }
 
@@ -160,9 +167,9 @@ impl From<daemon::Error> for Failure {
                 let code = if cause.kind() == std::io::ErrorKind::PermissionDenied { PERMISSION } else { IO };
                 Self::new(code, error.to_string())
             }
-            daemon::Error::Sink { .. } | daemon::Error::Tls(_) | daemon::Error::Signals(_) => {
-                Self::new(FAILED, error.to_string())
-            }
+            // No certificates, or none that can be read: starting again would end the same way.
+            daemon::Error::Sink { .. } | daemon::Error::Tls(_) => Self::new(CONFIG, error.to_string()),
+            daemon::Error::Signals(_) => Self::new(FAILED, error.to_string()),
         }
     }
 }
@@ -173,16 +180,6 @@ impl From<std::io::Error> for Failure {
         let code = if error.kind() == std::io::ErrorKind::BrokenPipe { 0 } else { FAILED };
         Self::new(code, if code == 0 { String::new() } else { error.to_string() })
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Runs an asynchronous command to its end. What still blocks a thread then, such as a write to a pipe that nobody

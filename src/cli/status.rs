@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use super::{ConfigFile, Failure};
 use crate::model::Untrusted;
-use crate::store::{AccountOverview, ConversationOverview, Overview, ReadOnlyStore, SinkOverview};
+use crate::store::{AccountOverview, ConversationOverview, Overview, SinkOverview};
 use crate::time::UnixMillis;
 
 #[derive(Debug, clap::Args)]
@@ -18,8 +18,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let config = arguments.file.load()?;
-    let overview = ReadOnlyStore::open(&config.store.path)?.overview()?;
+    let overview = arguments.file.open_store()?.overview()?;
     let text = if arguments.json {
         serde_json::to_string(&overview).map_err(|e| Failure::new(super::FAILED, e.to_string()))? + "\n"
     } else {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{ConfigFile, Failure};
 use crate::model::readable_line;
-use crate::store::{ReadOnlyStore, Tail};
+use crate::store::Tail;
 
 /// Between two looks for new events.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
@@ -26,8 +26,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let config = arguments.file.load()?;
-    let store = ReadOnlyStore::open(&config.store.path)?;
+    let store = arguments.file.open_store()?;
     let mut stdout = std::io::stdout().lock();
     // Where to go on must be known before looking, or an event recorded in between would be skipped.
     let mut after = store.tail(Tail::Last(1))?.last().map_or(0, |event| event.row);

@@ -106,6 +106,17 @@ const SHORTEST_RETENTION: Duration = Duration::from_secs(3600);
 
 const SECTIONS: &[&str] = &["store", "log", "polling", "accounts", "sinks"];
 
+/// Reads only where state lies: commands that look need no credentials, and work where the daemon's are out of reach.
+pub fn load_store(sources: &Sources) -> Result<Store, Error> {
+    let layers = layers::read(sources).map_err(|problem| Error(vec![problem]))?;
+    let mut section = layers.merged.get("store").cloned().unwrap_or_default();
+    let mut problems = Vec::new();
+    remove_nulls(&mut section);
+    expand::expand(&mut section, "store", &mut Vec::new(), &mut problems);
+    let store = keep(&mut problems, table::<StoreTable>("store", section).and_then(checked_store));
+    store.filter(|_| problems.is_empty()).ok_or_else(|| located(problems, &layers))
+}
+
 /// Reads, expands and checks all layers.
 pub fn load(sources: &Sources) -> Result<Config, Error> {
     let layers = layers::read(sources).map_err(|problem| Error(vec![problem]))?;

@@ -12,4 +12,4 @@ pub use event::{EVENT_LIMIT, Event, EventContext, MESSAGE_NEW, Route, Seen, even
 pub use ids::{AccountName, ConversationId, InvalidName, MessageId, SinkName};
 pub use message::{Direction, Flag, Message, Sender, assign_missing_ids};
 pub use readable::readable_line;
-pub use untrusted::{Untrusted, cut_at};
+pub use untrusted::{Untrusted, chain, cut_at};

@@ -30,6 +30,17 @@ pub fn cut_at(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
 }
 
+/// An error and everything behind it, on one line of at most `limit` bytes.
+pub fn chain(error: &(dyn std::error::Error + 'static), limit: usize) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    Untrusted(cut_at(&text, limit)).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 
 use super::{Class, Error};
 use crate::backoff;
-use crate::model::{Untrusted, cut_at};
+use crate::model::{Untrusted, chain, cut_at};
 use crate::time::UnixMillis;
 
 /// Largest answer read. A page of 100 long messages is far below; a whole history in one answer may come near.
@@ -21,7 +21,7 @@ const DETAIL_LIMIT: usize = 200;
 
 /// TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
-#[error("TLS cannot be set up: {0}")]
+#[error("TLS cannot be set up, perhaps for want of CA certificates: {0}")]
 pub struct TlsError(String);
 
 /// Chooses the one TLS implementation of this process. To be called once, before any client is built.
@@ -77,14 +77,7 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
 
 /// An error's chain without the URL, which may carry ids or keys.
 fn without_url(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
+    chain(&error.without_url(), DETAIL_LIMIT)
 }
 
 /// Text from outside, on one line, without controls, bounded.

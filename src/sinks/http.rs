@@ -13,7 +13,7 @@ use serde::Deserialize;
 use sha2::Sha256;
 
 use super::{BuildError, Delivered, Error, Outgoing, Sink};
-use crate::model::{Untrusted, cut_at};
+use crate::model::{Untrusted, chain, cut_at};
 use crate::time::UnixMillis;
 
 /// First bytes of a refusal that are kept.
@@ -161,7 +161,7 @@ impl Http {
             // A receiver that has moved must be put into the configuration; a redirect would carry events elsewhere.
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|e| BuildError::Client(e.without_url().to_string()))?;
+            .map_err(|e| BuildError::Client(chain(&e.without_url(), REPLY_LIMIT)))?;
         let url = Url::parse(settings.url.expose_secret()).map_err(|e| BuildError::Client(e.to_string()))?;
         let secrets = settings.secrets().map_err(|e| BuildError::Client(e.to_string()))?;
         Ok(Self { client, url, secrets })
@@ -208,14 +208,7 @@ impl Sink for Http {
 }
 
 fn transport(error: reqwest::Error) -> Error {
-    let error = error.without_url();
-    let mut detail = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        detail = format!("{detail}: {cause}");
-        source = cause.source();
-    }
-    Error::Retry { detail: Untrusted(cut_at(&detail, REPLY_LIMIT)).to_string(), wait: None }
+    Error::Retry { detail: chain(&error.without_url(), REPLY_LIMIT), wait: None }
 }
 
 /// Reads a reply that nobody needs, so that its connection can be used again; a long one is cut off instead.

@@ -126,7 +126,7 @@ pub enum BuildError {
         source: std::io::Error,
     },
     /// Its HTTP client cannot be set up.
-    #[error("the HTTP client cannot be set up: {0}")]
+    #[error("the HTTP client cannot be set up, perhaps for want of CA certificates: {0}")]
     Client(String),
 }
 

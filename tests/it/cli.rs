@@ -100,6 +100,9 @@ async fn status_and_tail_work_beside_a_running_daemon_and_without_one() {
     };
     look();
     assert_eq!(daemon.stop(), 0);
+    // Whoever looks need not have the credentials.
+    let text = rig.config().replace("sim-linked-api-token", "${file:/nonexistent/token}");
+    std::fs::write(rig.path().join("inboxd.toml"), text).unwrap();
     look();
 }
 
