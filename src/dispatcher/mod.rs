@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::model::SinkName;
 use crate::sinks::{Intake, RetrySchedule, Sink};
 use crate::status::{LONGEST_SLEEP, Progress, Pulse};
-use crate::store::{SinkId, SourceId, Store};
+use crate::store::{ClaimLimit, SinkId, SourceId, Store};
 use crate::time::UnixMillis;
 use deliver::Courier;
 
@@ -79,14 +79,18 @@ struct SinkLoop {
     drain: Drain,
     in_flight: HashSet<SourceId>,
     attempts: JoinSet<(Vec<SourceId>, u64)>,
+    clock: Clock,
     failed: u64,
 }
 
+/// Bytes of events in one claim.
+const CLAIM_BYTES: usize = 4 << 20;
 /// Deliveries of a lane claimed at once. More would only age in memory.
 const PER_LANE: usize = 16;
-/// Lanes and deliveries of a lane in one hand-over of a sink that takes many events together.
-const LANES_TOGETHER: usize = 256;
-const PER_LANE_TOGETHER: usize = 64;
+/// For a sink that takes many events in one hand-over.
+const TOGETHER: ClaimLimit = ClaimLimit { lanes: 256, per_lane: 64, bytes: CLAIM_BYTES };
+/// A wall clock that runs behind by more than this was set back; less is drift.
+const CLOCK_STEP: Duration = Duration::from_secs(2);
 /// Between two looks after the store could not be read.
 const AFTER_STORE_ERROR: Duration = Duration::from_secs(1);
 
@@ -105,6 +109,7 @@ impl SinkLoop {
             drain,
             in_flight: HashSet::new(),
             attempts: JoinSet::new(),
+            clock: Clock { at: Instant::now(), wall: UnixMillis::now() },
             failed: 0,
         }
     }
@@ -154,19 +159,24 @@ impl SinkLoop {
     }
 
     async fn claim_and_hand_over(&mut self) -> Result<Option<Instant>, crate::store::Error> {
-        let (lanes, per_lane) = match self.intake {
-            Intake::Single { concurrency } => (concurrency - self.attempts.len(), PER_LANE),
-            Intake::Together if self.attempts.is_empty() => (LANES_TOGETHER, PER_LANE_TOGETHER),
-            Intake::Together => (0, 0),
+        if let Some(set_back) = self.clock.set_back(Instant::now(), UnixMillis::now()) {
+            self.courier.store.shift_due(self.courier.id, set_back).await?;
+        }
+        let limit = match self.intake {
+            Intake::Single { concurrency } => {
+                ClaimLimit { lanes: concurrency - self.attempts.len(), per_lane: PER_LANE, bytes: CLAIM_BYTES }
+            }
+            Intake::Together if self.attempts.is_empty() => TOGETHER,
+            Intake::Together => return Ok(None),
         };
-        if lanes == 0 {
+        if limit.lanes == 0 {
             return Ok(None);
         }
         let in_flight = || self.in_flight.iter().copied().collect();
         let store = &self.courier.store;
         let now = UnixMillis::now();
-        let claimed = store.claim_due(self.courier.id, in_flight(), lanes, per_lane, now).await?;
-        let takes_more = claimed.len() < lanes && (claimed.is_empty() || self.intake != Intake::Together);
+        let claimed = store.claim_due(self.courier.id, in_flight(), limit, now).await?;
+        let takes_more = claimed.len() < limit.lanes && (claimed.is_empty() || self.intake != Intake::Together);
         self.in_flight.extend(claimed.iter().map(|lane| lane.conversation));
         match self.intake {
             _ if claimed.is_empty() => {}
@@ -196,5 +206,39 @@ impl SinkLoop {
             }
             self.failed += failed;
         }
+    }
+}
+
+/// Where the two clocks stood when they were last looked at. Due times are stored by the wall clock; when that is set
+/// back they would lie in the future, and deliveries would stall.
+struct Clock {
+    at: Instant,
+    wall: UnixMillis,
+}
+
+impl Clock {
+    /// By how much the wall clock was set back since the last look.
+    fn set_back(&mut self, now: Instant, wall: UnixMillis) -> Option<Duration> {
+        let expected = self.wall + now.duration_since(self.at);
+        *self = Self { at: now, wall };
+        Some(expected.since(wall)).filter(|&behind| behind > CLOCK_STEP)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wall_clock_that_was_set_back_is_noticed_once_and_drift_is_not() {
+        let (start, wall) = (Instant::now(), UnixMillis::from_millis(1_000_000_000));
+        let mut clock = Clock { at: start, wall };
+        let second = Duration::from_secs(1);
+        assert_eq!(clock.set_back(start + second, wall + second), None);
+        assert_eq!(clock.set_back(start + 2 * second, wall + second), None, "drift");
+        let hour_back = wall + 2 * second - Duration::from_secs(3_600);
+        assert_eq!(clock.set_back(start + 3 * second, hour_back), Some(Duration::from_secs(3_600)));
+        assert_eq!(clock.set_back(start + 4 * second, hour_back + second), None);
+        assert_eq!(clock.set_back(start + 5 * second, wall + 7_200 * second), None, "forward needs nothing");
     }
 }

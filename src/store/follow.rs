@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use rusqlite::{Connection, params};
 
 use super::accounts::{self, Pause};
+use super::outbox;
 use super::syncs::{self, SyncRow};
 use super::walks::{self, Walk};
 use super::{AccountId, Error, SinkId, SourceId, Store, millis};
@@ -114,6 +115,7 @@ fn follow(
     );
     tx.execute(&others, [])?;
     let sinks = sinks.iter().map(|name| sink_row(tx, name, now)).collect::<Result<_, _>>()?;
+    outbox::believe_due_times(tx, now)?;
     Ok(Followed { accounts: rows, sinks })
 }
 

@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 pub use accounts::Pause;
 pub use error::{Error, OpenError};
 pub use follow::{Followed, FollowedAccount, Source};
-pub use outbox::{Attempt, Lane, Outcome, Owed, Settlement};
+pub use outbox::{Attempt, ClaimLimit, Lane, Outcome, Owed, Settlement};
 pub use overview::{AccountOverview, ConversationOverview, Overview, SinkOverview, Tail, TailedEvent};
 pub use quiet::QuietPoll;
 pub use record_poll::{Announce, PollRecord, Recorded};

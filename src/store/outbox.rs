@@ -4,10 +4,15 @@
 //! database makes this process the only one, so what it has in flight is known in memory, and after a crash
 //! everything unsettled is simply due again.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Error, SinkId, SourceId, Store};
 use crate::time::UnixMillis;
+
+/// No retry is planned further ahead: a `Retry-After` of a day and the tenth that may come on top.
+const LONGEST_WAIT: Duration = Duration::from_secs(27 * 3600);
 
 /// The deliveries of one conversation that one sink is owed, oldest first. Only the first may be attempted.
 #[derive(Clone, Debug)]
@@ -69,18 +74,38 @@ pub struct Settlement {
     pub attempts: Vec<Attempt>,
 }
 
+/// How much is claimed at once.
+#[derive(Clone, Copy, Debug)]
+pub struct ClaimLimit {
+    /// Lanes.
+    pub lanes: usize,
+    /// Deliveries of each.
+    pub per_lane: usize,
+    /// Bytes of events; the claim ends with the lane that passes it.
+    pub bytes: usize,
+}
+
 impl Store {
-    /// The lanes of a sink that are due, longest due first, without those in `in_flight`: at most `lanes` of them
-    /// with at most `per_lane` deliveries each.
+    /// The lanes of a sink that are due, longest due first, without those in `in_flight`, up to the limit.
     pub async fn claim_due(
         &self,
         sink: SinkId,
         in_flight: Vec<SourceId>,
-        lanes: usize,
-        per_lane: usize,
+        limit: ClaimLimit,
         now: UnixMillis,
     ) -> Result<Vec<Lane>, Error> {
-        self.read(move |connection| claim_due(connection, sink, &in_flight, lanes, per_lane, now)).await
+        self.read(move |connection| claim_due(connection, sink, &in_flight, limit, now)).await
+    }
+
+    /// Moves the due times of a sink back, after the wall clock was set back by so much.
+    pub async fn shift_due(&self, sink: SinkId, set_back: Duration) -> Result<(), Error> {
+        let millis = i64::try_from(set_back.as_millis()).unwrap_or(i64::MAX);
+        self.write(move |tx| {
+            tx.prepare_cached("UPDATE lanes SET due_at = due_at - ?2 WHERE sink = ?1")?
+                .execute(params![sink.0, millis])?;
+            Ok(())
+        })
+        .await
     }
 
     /// When the next lane of a sink that is not in flight becomes due.
@@ -122,32 +147,49 @@ fn claim_due(
     connection: &Connection,
     sink: SinkId,
     in_flight: &[SourceId],
-    lanes: usize,
-    per_lane: usize,
+    limit: ClaimLimit,
     now: UnixMillis,
 ) -> Result<Vec<Lane>, Error> {
     let mut due = connection
         .prepare_cached("SELECT conversation FROM lanes WHERE sink = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT ?3")?;
-    let due = due.query_map(params![sink.0, now.as_millis(), lanes + in_flight.len()], |r| Ok(SourceId(r.get(0)?)))?;
+    let due =
+        due.query_map(params![sink.0, now.as_millis(), limit.lanes + in_flight.len()], |r| Ok(SourceId(r.get(0)?)))?;
     let mut owed = connection.prepare_cached(
         "SELECT d.id, d.attempts, e.event_id, e.body FROM deliveries d JOIN events e ON e.id = d.event
          WHERE d.sink = ?1 AND d.conversation = ?2 AND d.state = 0 ORDER BY d.id LIMIT ?3",
     )?;
     let mut claimed = Vec::new();
+    let mut bytes = 0;
     for conversation in due {
         let conversation = conversation?;
-        if claimed.len() == lanes || in_flight.contains(&conversation) {
+        if claimed.len() == limit.lanes || bytes >= limit.bytes {
+            break;
+        }
+        if in_flight.contains(&conversation) {
             continue;
         }
-        let rows = owed.query_map(params![sink.0, conversation.0, per_lane], |r| {
+        let rows = owed.query_map(params![sink.0, conversation.0, limit.per_lane], |r| {
             Ok(Owed { delivery: r.get(0)?, attempts: r.get(1)?, event_id: r.get(2)?, body: r.get(3)? })
         })?;
         let owed: Vec<_> = rows.collect::<Result<_, _>>()?;
+        bytes += owed.iter().map(|owed| owed.body.len()).sum::<usize>();
         if !owed.is_empty() {
             claimed.push(Lane { conversation, owed });
         }
     }
     Ok(claimed)
+}
+
+/// Corrects due times that a clock step while we were away has put out of reach: nothing waits longer than the longest
+/// wait there is, and what was never attempted does not wait at all.
+pub(super) fn believe_due_times(tx: &Connection, now: UnixMillis) -> Result<(), Error> {
+    tx.execute(
+        "UPDATE lanes SET due_at = min(due_at, ?1 + ?2 * (SELECT d.attempts > 0 FROM deliveries d
+            WHERE d.sink = lanes.sink AND d.conversation = lanes.conversation AND d.state = 0 ORDER BY d.id LIMIT 1))
+         WHERE due_at > ?1",
+        params![now.as_millis(), i64::try_from(LONGEST_WAIT.as_millis()).unwrap_or(i64::MAX)],
+    )?;
+    Ok(())
 }
 
 fn settle(tx: &Connection, settlement: &Settlement) -> Result<(), Error> {

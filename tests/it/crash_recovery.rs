@@ -106,3 +106,25 @@ async fn a_kill_in_the_middle_of_a_long_history_resumes_the_walk() {
     assert!(pages <= 40 + 2, "{pages} requests for 40 pages, killed after {before}: it started over");
     assert_eq!(daemon.stop(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn due_times_from_a_clock_that_was_ahead_do_not_stall_deliveries_after_a_restart() {
+    let mut rig = Rig::new().await;
+    let conversation = rig.follow(Dialect::LinkedApi, "Ada Byron");
+    rig.receiver.reply(Reply::Hang);
+    rig.world().push(conversation, "owed");
+    let daemon = rig.start();
+    until("the delivery to be owed", || rig.receiver.arrived().len() == 1).await;
+    daemon.kill();
+    let year = 365 * 86_400_000i64;
+    let database = rusqlite::Connection::open(rig.database()).unwrap();
+    database.execute("UPDATE lanes SET due_at = due_at + ?1", [year]).unwrap();
+    database.execute("UPDATE conversations SET due_at = due_at + ?1", [year]).unwrap();
+    drop(database);
+    rig.receiver.reply(Reply::Status(204));
+    let daemon = rig.start_again();
+    until("the delivery", || rig.receiver.arrived().len() >= 2).await;
+    rig.world().push(conversation, "and polls go on");
+    rig.until_taken(2).await;
+    assert_eq!(daemon.stop(), 0);
+}
