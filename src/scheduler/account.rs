@@ -1,4 +1,4 @@
-//! The loop of one account: a timer queue of its conversations, a limit on polls in flight, and pauses.
+//! The loop of one account: a timer queue of its conversations and a limit on polls in flight.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,17 +13,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::budget::Gate;
 use super::failure::{self, Next};
+use super::pause::{PauseChange, Pauses, Permission};
 use super::poll::{self, Coverage, Failure, Found, Job, Poller};
+use super::source::SourceState;
 use super::upkeep::{Kept, Report, Request, UpkeepLoop};
 use super::{Account, Polled, Shared};
 use crate::backoff::stretched;
 use crate::providers::{self, Class, Profile};
 use crate::status::{Hold, LONGEST_SLEEP, Pulse};
-use crate::store::{AccountId, Pause, QuietPoll, Recorded, Walk};
+use crate::store::{QuietPoll, Recorded, Walk};
 use crate::time::UnixMillis;
-
-/// Stored waits of a conversation that fails are believed up to here: no class waits longer.
-const LONGEST_WAIT: Duration = Duration::from_secs(27 * 3600);
 
 /// Conversations of one account whose failure is logged one by one; an outage must not fill the log.
 const FAILURES_LOGGED: usize = 10;
@@ -47,24 +46,6 @@ impl Summary {
     }
 }
 
-struct SourceState {
-    job: Job,
-    due: Instant,
-    recheck_due: Instant,
-    in_flight: bool,
-    /// Something asked for a poll while one was in flight.
-    nudged: bool,
-    collected_until: Option<UnixMillis>,
-    failing: Option<Class>,
-}
-
-struct Paused {
-    until: Instant,
-    stored: Pause,
-    needs_probe: bool,
-    probing: bool,
-}
-
 /// A poll that has ended, one way or the other.
 struct Ended {
     index: usize,
@@ -82,7 +63,6 @@ enum Done {
 }
 
 pub(super) struct AccountLoop {
-    id: AccountId,
     profile: &'static Profile,
     poller: Arc<Poller>,
     pulse: Pulse,
@@ -91,8 +71,7 @@ pub(super) struct AccountLoop {
     queue: BinaryHeap<Reverse<(Instant, usize)>>,
     tasks: JoinSet<Done>,
     polls_in_flight: usize,
-    paused: Option<Paused>,
-    pauses_in_a_row: u32,
+    pauses: Pauses,
     failing: usize,
     upkeep: Option<UpkeepLoop>,
     requests: mpsc::UnboundedSender<Request>,
@@ -131,23 +110,9 @@ impl AccountLoop {
             .upkeep()
             .map(|_| UpkeepLoop::new(Arc::clone(&poller), kept(), upkeep_requests, upkeep_reports));
         let sources: Vec<_> =
-            account.conversations.into_iter().map(|p| source_state(p, &polling, now, clock)).collect();
-        let paused = account.pause.map(|stored| Paused {
-            // After a restart an account that waited for a person is probed at once: the restart may be the repair.
-            until: if stored.class == Class::Auth.as_str() {
-                clock
-            } else {
-                clock + stored.until.since(now).min(LONGEST_WAIT)
-            },
-            needs_probe: stored.class == Class::Auth.as_str(),
-            stored,
-            probing: false,
-        });
-        if let Some(paused) = &paused {
-            poller.gate.close_until(paused.until + LONGEST_WAIT);
-        }
+            account.conversations.into_iter().map(|p| SourceState::new(p, &polling, now, clock)).collect();
+        let pauses = Pauses::new(account.id, account.profile, Arc::clone(&poller), account.pause, now);
         Self {
-            id: account.id,
             profile: account.profile,
             poller,
             pulse,
@@ -157,8 +122,7 @@ impl AccountLoop {
             sources,
             tasks: JoinSet::new(),
             polls_in_flight: 0,
-            pauses_in_a_row: paused.as_ref().map_or(0, |p| p.stored.failures),
-            paused,
+            pauses,
             upkeep,
             requests,
             reports,
@@ -194,7 +158,7 @@ impl AccountLoop {
         self.round_began = Some(began);
         loop {
             self.start_due(began);
-            if self.polls_in_flight == 0 && !self.paused.as_ref().is_some_and(|p| p.probing) {
+            if self.polls_in_flight == 0 && !self.pauses.is_probing() {
                 break;
             }
             tokio::select! {
@@ -203,7 +167,7 @@ impl AccountLoop {
                 Some(done) = self.tasks.join_next() => self.take(done),
             }
         }
-        if self.paused.is_some() {
+        if self.pauses.look_again().is_some() {
             self.summary.failed += 1;
         } else if let Some(upkeep) = self.upkeep.take() {
             upkeep.run_once().await;
@@ -214,10 +178,9 @@ impl AccountLoop {
 
     fn next_wake(&self) -> Instant {
         let latest = Instant::now() + LONGEST_SLEEP;
-        let next = match &self.paused {
+        let next = match self.pauses.look_again() {
             _ if self.hold.is_set() => latest,
-            Some(paused) if paused.probing => latest,
-            Some(paused) => paused.until,
+            Some(at) => at.unwrap_or(latest),
             None if self.polls_in_flight >= self.poller.polling.concurrency => latest,
             None => self.queue.peek().map_or(latest, |Reverse((at, _))| *at),
         };
@@ -245,21 +208,30 @@ impl AccountLoop {
     }
 
     fn may_ask(&mut self, now: Instant) -> bool {
-        let Some(paused) = &mut self.paused else { return true };
-        if paused.probing || now < paused.until {
-            return false;
+        match self.pauses.permission(now) {
+            Permission::Granted => true,
+            Permission::Denied => false,
+            Permission::PauseOver(change) => {
+                self.store(change);
+                true
+            }
+            Permission::ProbeFirst => {
+                let poller = Arc::clone(&self.poller);
+                self.tasks.spawn(async move {
+                    poller.gate.admit_probe().await;
+                    Done::Probe(poller.provider.probe().await)
+                });
+                false
+            }
         }
-        if paused.needs_probe {
-            paused.probing = true;
-            let poller = Arc::clone(&self.poller);
-            self.tasks.spawn(async move {
-                poller.gate.admit_probe().await;
-                Done::Probe(poller.provider.probe().await)
-            });
-            return false;
-        }
-        self.resume();
-        true
+    }
+
+    fn store(&mut self, change: PauseChange) {
+        let store = self.poller.store.clone();
+        self.tasks.spawn(async move {
+            log_unwritten(store.record_pause(change.account, change.pause).await);
+            Done::Written
+        });
     }
 
     /// The conversation at the head of the queue if it is due. Entries that have been overtaken are dropped.
@@ -316,8 +288,11 @@ impl AccountLoop {
                     }
                 }
             }
-            Ok(Done::Probe(Ok(()))) => self.resume(),
-            Ok(Done::Probe(Err(error))) => self.still_paused(&error),
+            Ok(Done::Probe(result)) => {
+                if let Some(change) = self.pauses.probed(result) {
+                    self.store(change);
+                }
+            }
             Ok(Done::Written) => {}
             Err(error) => debug_assert!(error.is_cancelled(), "a panic ends the process in the panic hook"),
         }
@@ -338,7 +313,7 @@ impl AccountLoop {
 
     fn succeeded(&mut self, index: usize, began: Instant, found: Found) {
         self.summary.polled += 1;
-        self.pauses_in_a_row = 0;
+        self.pauses.forget_row();
         self.recovered(index);
         let now = UnixMillis::now();
         let (cadence, id) = (self.sources[index].job.cadence, self.sources[index].job.source);
@@ -429,8 +404,8 @@ impl AccountLoop {
     fn failed(&mut self, index: usize, failure: Failure) {
         match failure {
             Failure::Paused => {
-                let until = self.paused.as_ref().map_or_else(Instant::now, |p| p.until);
-                self.schedule(index, until);
+                let at = self.pauses.look_again().flatten();
+                self.schedule(index, at.unwrap_or_else(Instant::now));
             }
             Failure::Store(error) => {
                 self.summary.failed += 1;
@@ -448,10 +423,12 @@ impl AccountLoop {
         let source = &mut self.sources[index];
         let failures = source.job.failures + 1;
         let seed = source.job.source.seed();
-        let wait = match failure::next(error, failures, self.pauses_in_a_row + 1, self.profile, seed) {
+        let wait = match failure::next(error, failures, self.pauses.in_a_row() + 1, self.profile, seed) {
             Next::PauseAccount(wait) => {
                 let due = source.due;
-                self.pause(error, wait);
+                if let Some(change) = self.pauses.enter(error, wait) {
+                    self.store(change);
+                }
                 self.schedule(index, due);
                 return;
             }
@@ -483,76 +460,6 @@ impl AccountLoop {
         });
         self.schedule(index, Instant::now() + wait);
     }
-
-    fn pause(&mut self, error: &providers::Error, wait: Duration) {
-        let needs_probe = error.class == Class::Auth;
-        let until = Instant::now() + wait;
-        // Polls in flight when the first was refused tell the same story.
-        if self.paused.as_ref().is_some_and(|p| p.needs_probe || p.until >= until) {
-            return;
-        }
-        self.pauses_in_a_row += 1;
-        let since = self.paused.as_ref().map_or_else(UnixMillis::now, |p| p.stored.since);
-        let stored = Pause {
-            until: UnixMillis::now() + wait,
-            since,
-            class: error.class.as_str().into(),
-            reason: error.detail.clone(),
-            failures: self.pauses_in_a_row,
-        };
-        let shown_wait = humantime::format_duration(Duration::from_secs(wait.as_secs().max(1)));
-        if needs_probe {
-            tracing::error!(account = %self.poller.account, class = %error.class,
-                "the account is paused and waits for a person ({error}); next probe in {shown_wait}");
-        } else {
-            tracing::warn!(account = %self.poller.account, class = %error.class,
-                "the account is paused ({error}); next try in {shown_wait}");
-        }
-        self.poller.gate.close_until(if needs_probe { until + LONGEST_WAIT } else { until });
-        self.paused = Some(Paused { until, stored: stored.clone(), needs_probe, probing: false });
-        self.store_pause(Some(stored));
-    }
-
-    fn still_paused(&mut self, error: &providers::Error) {
-        self.pauses_in_a_row += 1;
-        let wait = match failure::next(error, self.pauses_in_a_row, self.pauses_in_a_row, self.profile, 0) {
-            Next::PauseAccount(wait) | Next::Retry(wait) | Next::Upkeep(wait) => wait,
-        };
-        let Some(paused) = &mut self.paused else { return };
-        paused.probing = false;
-        paused.until = Instant::now() + wait;
-        paused.stored.until = UnixMillis::now() + wait;
-        paused.stored.failures = self.pauses_in_a_row;
-        paused.stored.reason.clone_from(&error.detail);
-        self.poller.gate.close_until(paused.until + LONGEST_WAIT);
-        tracing::debug!(account = %self.poller.account, class = %error.class,
-            "the account is still paused ({error}); next probe in {}", humantime::format_duration(Duration::from_secs(wait.as_secs())));
-        let stored = paused.stored.clone();
-        self.store_pause(Some(stored));
-    }
-
-    fn resume(&mut self) {
-        if let Some(paused) = self.paused.take() {
-            tracing::info!(account = %self.poller.account, since = %paused.stored.since, "the account is polled again");
-            self.poller.gate.open();
-            self.store_pause(None);
-        }
-    }
-
-    fn store_pause(&mut self, pause: Option<Pause>) {
-        let (store, id) = (self.poller.store.clone(), self.id);
-        self.tasks.spawn(async move {
-            log_unwritten(store.record_pause(id, pause).await);
-            Done::Written
-        });
-    }
-}
-
-impl SourceState {
-    /// Known to be collected and without anything special about its next poll: it may share a request.
-    fn can_share(&self) -> bool {
-        !self.job.first_contact && self.job.walk.is_none() && self.job.failures == 0
-    }
 }
 
 impl Poller {
@@ -566,37 +473,6 @@ impl Poller {
         {
             *error = of_account;
         }
-    }
-}
-
-fn source_state(polled: Polled, polling: &super::Polling, now: UnixMillis, clock: Instant) -> SourceState {
-    let source = polled.source;
-    // A stored time may be wrong by any clock step since; it is believed only inside what could have been stored.
-    let longest = if source.failures > 0 { LONGEST_WAIT } else { polled.cadence.max_interval };
-    let rechecked = source.rechecked_at.map_or(Duration::ZERO, |at| now.since(at));
-    let recheck_in = stretched(polling.recheck_interval, source.id.seed()).saturating_sub(rechecked);
-    SourceState {
-        due: clock + source.due_at.since(now).min(longest),
-        recheck_due: clock + recheck_in,
-        in_flight: false,
-        nudged: false,
-        collected_until: source.sync.as_ref().and_then(|s| s.sync_until),
-        failing: None,
-        job: Job {
-            source: source.id,
-            conversation: polled.conversation,
-            baseline: polled.baseline,
-            cadence: polled.cadence,
-            first_contact: source.first_polled_at.is_none(),
-            watermark: source.watermark,
-            history_until: source.history_until,
-            last_message_at: source.last_message_at,
-            lapsed_at: source.lapsed_at,
-            walk: source.walk,
-            failures: source.failures,
-            fingerprint: 0,
-            recheck: false,
-        },
     }
 }
 

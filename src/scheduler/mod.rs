@@ -1,14 +1,17 @@
 //! When to poll what: one loop per account, so that none delays another.
 //!
-//! [`account`] is the loop: a timer queue of due conversations, a limit on polls in flight, pauses. [`poll`] is one
-//! poll from question to commit; [`upkeep`] starts and watches the provider's own collecting where it must be told to.
+//! [`account`] is the loop: a timer queue of due conversations and a limit on polls in flight; [`pause`] holds it back
+//! while the account may not be asked. [`poll`] is one poll from question to commit; [`upkeep`] starts and watches the
+//! provider's own collecting where it must be told to.
 //! The decisions are pure and sit apart: [`due`] (when), [`walk`] (how far), [`failure`] (what next).
 
 mod account;
 mod budget;
 mod due;
 mod failure;
+mod pause;
 mod poll;
+mod source;
 mod upkeep;
 mod walk;
 
@@ -27,6 +30,9 @@ use crate::time::UnixMillis;
 pub use account::Summary;
 pub use budget::Budget;
 pub use due::Cadence;
+
+/// Stored waits are believed up to here: a told wait of a day, and the tenth that may come on top.
+const LONGEST_WAIT: Duration = Duration::from_secs(27 * 3600);
 
 /// What the first poll of a conversation does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

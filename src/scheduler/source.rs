@@ -1,0 +1,61 @@
+//! A conversation as the loop of its account holds it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::poll::Job;
+use super::{LONGEST_WAIT, Polled, Polling};
+use crate::backoff::stretched;
+use crate::providers::Class;
+use crate::time::UnixMillis;
+
+pub(super) struct SourceState {
+    pub(super) job: Job,
+    pub(super) due: Instant,
+    pub(super) recheck_due: Instant,
+    pub(super) in_flight: bool,
+    /// Something asked for a poll while one was in flight.
+    pub(super) nudged: bool,
+    pub(super) collected_until: Option<UnixMillis>,
+    pub(super) failing: Option<Class>,
+}
+
+impl SourceState {
+    /// From what the store knows; `now` and `clock` are the same moment on the two clocks.
+    pub(super) fn new(polled: Polled, polling: &Polling, now: UnixMillis, clock: Instant) -> Self {
+        let source = polled.source;
+        // A stored time may be wrong by any clock step since; it is believed only inside what could have been stored.
+        let longest = if source.failures > 0 { LONGEST_WAIT } else { polled.cadence.max_interval };
+        let rechecked = source.rechecked_at.map_or(Duration::ZERO, |at| now.since(at));
+        let recheck_in = stretched(polling.recheck_interval, source.id.seed()).saturating_sub(rechecked);
+        Self {
+            due: clock + source.due_at.since(now).min(longest),
+            recheck_due: clock + recheck_in,
+            in_flight: false,
+            nudged: false,
+            collected_until: source.sync.as_ref().and_then(|s| s.sync_until),
+            failing: None,
+            job: Job {
+                source: source.id,
+                conversation: polled.conversation,
+                baseline: polled.baseline,
+                cadence: polled.cadence,
+                first_contact: source.first_polled_at.is_none(),
+                watermark: source.watermark,
+                history_until: source.history_until,
+                last_message_at: source.last_message_at,
+                lapsed_at: source.lapsed_at,
+                walk: source.walk,
+                failures: source.failures,
+                fingerprint: 0,
+                recheck: false,
+            },
+        }
+    }
+
+    /// Known to be collected and without anything special about its next poll: it may share a request.
+    pub(super) fn can_share(&self) -> bool {
+        !self.job.first_contact && self.job.walk.is_none() && self.job.failures == 0
+    }
+}
