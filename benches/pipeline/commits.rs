@@ -1,0 +1,131 @@
+//! The store alone: one new message a poll, recorded with its event and one delivery, synchronous=FULL.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use inboxd::model::{
+    AccountName, Conversation, ConversationId, ConversationType, Direction, Message, MessageId, Sender, SinkName,
+};
+use inboxd::store::{Announce, FollowedAccount, PollRecord, SourceId, Store};
+use inboxd::time::UnixMillis;
+use tokio::task::JoinSet;
+
+use crate::table::{Pair, Table, median};
+
+/// Short and often: what a sync costs on a shared disk changes from second to second.
+const WINDOW: Duration = Duration::from_millis(500);
+const ROUNDS: usize = 9;
+
+const TEXT: &str = "Thanks for the offer; shall we talk it over on Thursday, at nine or at half past two?";
+
+/// `record_poll` by one caller and by many, beside the smallest transaction that keeps a message.
+pub(crate) async fn commits(table: &mut Table, folder: &Path) -> Result<()> {
+    let (mut alone, mut together, mut groups): (Vec<Pair>, Vec<Pair>, Vec<f64>) = Default::default();
+    for _ in 0..ROUNDS {
+        let plain = {
+            let folder = tempfile::tempdir_in(folder)?;
+            let path = folder.path().join("plain.db");
+            tokio::task::spawn_blocking(move || plain(&path)).await??
+        };
+        alone.push((Some(record(folder, 1).await?.0), Some(plain)));
+        let (rate, group) = record(folder, CALLERS).await?;
+        together.push((Some(rate), Some(plain)));
+        groups.push(group);
+    }
+    table.row("store, one caller", "commits/s, FULL", alone);
+    table.row(format!("store, {CALLERS} callers"), "commits/s, FULL", together);
+    if let Some((_, group, _)) = median(groups) {
+        table.remark(format!("store: {CALLERS} callers share a transaction, {group:.0} polls in each"));
+    }
+    table.remark("store: synchronous=FULL on both sides; bare is one INSERT a transaction, with rusqlite");
+    Ok(())
+}
+
+const CALLERS: usize = 64;
+
+/// Polls recorded per second, and how many of them went into one transaction.
+async fn record(folder: &Path, callers: usize) -> Result<(f64, f64)> {
+    let folder = tempfile::tempdir_in(folder)?;
+    let store = Store::open(&folder.path().join("inboxd.db"))?;
+    let account = AccountName::new("bench")?;
+    let conversations: Vec<_> = (0..callers).map(conversation).collect();
+    let followed = FollowedAccount { provider: "bench", name: account.clone(), conversations: conversations.clone() };
+    let known = store.follow(vec![followed], vec![SinkName::new("sink")?], UnixMillis::now()).await?;
+    let (_, _, sources) = known.accounts.into_iter().next().context("the store follows no account")?;
+    let (groups, began) = (store.commits(), Instant::now());
+    let mut tasks = JoinSet::new();
+    for (source, conversation) in sources.into_iter().zip(conversations) {
+        let (store, account, conversation) = (store.clone(), account.clone(), Arc::new(conversation));
+        tasks.spawn(async move {
+            let mut recorded = 0_u64;
+            while began.elapsed() < WINDOW {
+                let poll = poll(source.id, &account, &conversation, recorded);
+                recorded += u64::from(store.record_poll(poll).await?.announced);
+            }
+            anyhow::Ok(recorded)
+        });
+    }
+    let mut recorded = 0;
+    while let Some(ended) = tasks.join_next().await {
+        recorded += ended??;
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let groups = store.commits() - groups;
+    store.close().await?;
+    Ok((recorded as f64 / seconds, recorded as f64 / groups as f64))
+}
+
+fn conversation(number: usize) -> Conversation {
+    let urn = format!("urn:li:msg_conversation:{number}");
+    Conversation {
+        id: ConversationId::new(urn.clone()),
+        address: urn,
+        kind: ConversationType::Standard,
+        person_url: None,
+    }
+}
+
+fn poll(source: SourceId, account: &AccountName, conversation: &Arc<Conversation>, number: u64) -> PollRecord {
+    let now = UnixMillis::now();
+    let message = Message {
+        id: MessageId::new(format!("2-{number:040}")),
+        direction: Direction::Inbound,
+        sent_at: Some(now),
+        sender: Sender { id: None, name: Some("Ada Byron".into()), profile_url: None },
+        text: TEXT.into(),
+        attachments: vec![],
+        flags: vec![],
+    };
+    PollRecord {
+        source,
+        provider: "bench",
+        account: account.clone(),
+        conversation: Arc::clone(conversation),
+        title: None,
+        messages: vec![message],
+        announce: Announce::New { backfill: false, history_until: None },
+        polled_at: now,
+        verified_until: Some(now),
+        recheck: false,
+        lapsed_at: None,
+        ends_walk: false,
+        due: Box::new(move |_| now + Duration::from_secs(60)),
+    }
+}
+
+/// Messages kept per second with one INSERT a transaction.
+fn plain(path: &Path) -> Result<f64> {
+    let connection = rusqlite::Connection::open(path)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.execute("CREATE TABLE messages (id TEXT PRIMARY KEY, sent_at INTEGER, text TEXT) WITHOUT ROWID", [])?;
+    let mut insert = connection.prepare("INSERT INTO messages VALUES (?1, ?2, ?3)")?;
+    let (began, mut kept) = (Instant::now(), 0_u64);
+    while began.elapsed() < WINDOW {
+        insert.execute(rusqlite::params![format!("2-{kept:040}"), UnixMillis::now().as_millis(), TEXT])?;
+        kept += 1;
+    }
+    Ok(kept as f64 / began.elapsed().as_secs_f64())
+}
