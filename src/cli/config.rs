@@ -12,6 +12,6 @@ pub(super) enum Command {
 
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
     let Command::Show(file) = command;
-    write!(std::io::stdout(), "{}", file.load()?.show())?;
+    write!(std::io::stdout(), "{}", crate::config::show(&file.sources())?)?;
     Ok(())
 }

@@ -40,8 +40,6 @@ pub struct Config {
     pub sinks: Vec<Sink>,
     /// What a user should know although the configuration is valid.
     pub warnings: Vec<Problem>,
-    /// The merged tree, secrets masked.
-    shown: Value,
 }
 
 /// Where state lies and how long it is kept.
@@ -119,8 +117,19 @@ pub fn load_store(sources: &Sources) -> Result<Store, Error> {
 
 /// Reads, expands and checks all layers.
 pub fn load(sources: &Sources) -> Result<Config, Error> {
-    let layers = layers::read(sources).map_err(|problem| Error(vec![problem]))?;
-    let mut tree = layers.merged.clone();
+    load_and(sources, |_, _| ()).map(|(config, ())| config)
+}
+
+/// The effective configuration as TOML, secrets masked.
+pub fn show(sources: &Sources) -> Result<String, Error> {
+    let (config, masked) = load_and(sources, show::masked)?;
+    Ok(show::show(masked, &config))
+}
+
+/// Loads, and looks at the expanded tree on the way; the second argument names the keys whose values came from files.
+fn load_and<T>(sources: &Sources, look: impl FnOnce(&Value, &[String]) -> T) -> Result<(Config, T), Error> {
+    let mut layers = layers::read(sources).map_err(|problem| Error(vec![problem]))?;
+    let mut tree = std::mem::take(&mut layers.merged);
     let mut problems = Vec::new();
     let mut from_files = Vec::new();
     remove_nulls(&mut tree);
@@ -129,11 +138,11 @@ pub fn load(sources: &Sources) -> Result<Config, Error> {
         // Whatever else is wrong may only follow from these.
         return Err(located(problems, &layers));
     }
-    let shown = show::masked(&tree, &from_files);
-    match checked(tree, shown, &mut problems) {
+    let seen = look(&tree, &from_files);
+    match checked(tree, &mut problems) {
         Some(mut config) if problems.is_empty() => {
             config.warnings = located(std::mem::take(&mut config.warnings), &layers).0;
-            Ok(config)
+            Ok((config, seen))
         }
         _ => Err(located(problems, &layers)),
     }
@@ -143,7 +152,7 @@ fn located(problems: Vec<Problem>, layers: &layers::Layers) -> Error {
     Error(problems.into_iter().map(|p| Problem { origin: layers.origin(&p.key), ..p }).collect())
 }
 
-fn checked(tree: Value, shown: Value, problems: &mut Vec<Problem>) -> Option<Config> {
+fn checked(tree: Value, problems: &mut Vec<Problem>) -> Option<Config> {
     let Value::Object(mut tree) = tree else {
         problems.push(Problem::new("", "is not a table of keys"));
         return None;
@@ -158,7 +167,7 @@ fn checked(tree: Value, shown: Value, problems: &mut Vec<Problem>) -> Option<Con
     let mut warnings = Vec::new();
     let accounts = accounts::read(section("accounts"), defaults.as_ref(), problems, &mut warnings);
     let sinks = sinks::read(section("sinks"), problems, &mut warnings);
-    Some(Config { store: store?, log: log?, accounts, sinks, warnings, shown })
+    Some(Config { store: store?, log: log?, accounts, sinks, warnings })
 }
 
 fn table<T: serde::de::DeserializeOwned>(key: &str, table: Value) -> Result<T, Problem> {

@@ -19,27 +19,24 @@ const SECRET_KEYS: &[&str] = &[
     "password",
 ];
 
-impl Config {
-    /// The merged tree as TOML, with secrets masked and what each account's polling resolves to.
-    pub fn show(&self) -> String {
-        let mut shown = self.shown.clone();
-        for account in &self.accounts {
-            let polling = &account.polling;
-            let text = |duration| humantime::format_duration(duration).to_string();
-            shown["accounts"][account.name.as_str()]["polling"] = serde_json::json!({
-                "min_interval": text(polling.cadence.min_interval),
-                "max_interval": text(polling.cadence.max_interval),
-                "requests_per_minute": polling.requests_per_minute,
-                "concurrency": polling.concurrency,
-                "timeout": text(polling.timeout),
-                "overlap": text(polling.overlap),
-                "recheck_interval": text(polling.recheck_interval),
-                "recheck_depth": text(polling.recheck_depth),
-                "max_pages": polling.max_pages,
-            });
-        }
-        toml::to_string_pretty(&shown).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
+/// The masked tree as TOML, with what each account's polling resolves to.
+pub(super) fn show(mut masked: Value, config: &Config) -> String {
+    for account in &config.accounts {
+        let polling = &account.polling;
+        let text = |duration| humantime::format_duration(duration).to_string();
+        masked["accounts"][account.name.as_str()]["polling"] = serde_json::json!({
+            "min_interval": text(polling.cadence.min_interval),
+            "max_interval": text(polling.cadence.max_interval),
+            "requests_per_minute": polling.requests_per_minute,
+            "concurrency": polling.concurrency,
+            "timeout": text(polling.timeout),
+            "overlap": text(polling.overlap),
+            "recheck_interval": text(polling.recheck_interval),
+            "recheck_depth": text(polling.recheck_depth),
+            "max_pages": polling.max_pages,
+        });
     }
+    toml::to_string_pretty(&masked).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
 }
 
 /// A copy of the tree without its secrets: values of secret keys, values that came from files, and all of a sink's URL

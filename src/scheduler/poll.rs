@@ -99,12 +99,8 @@ impl From<Closed> for Failure {
 impl Poller {
     /// Polls several conversations in one request where that works, else singly. Answers in the order of the jobs.
     pub(super) async fn poll_together(&self, jobs: &mut [Job]) -> Vec<Result<Found, Failure>> {
-        let mut results = Vec::with_capacity(jobs.len());
-        if jobs.len() < 2 {
-            for job in jobs {
-                results.push(self.poll(job).await);
-            }
-            return results;
+        if let [job] = jobs {
+            return vec![self.poll(job).await];
         }
         let asked_at = UnixMillis::now();
         let requests: Vec<_> = jobs
@@ -119,7 +115,7 @@ impl Poller {
             return jobs.iter().map(|_| Err(Failure::Paused)).collect();
         }
         let pages = match self.provider.batch(&requests).await {
-            Ok(pages) => pages.into_iter().map(Some).collect(),
+            Ok(pages) => pages,
             // About the account or the way to it, not about any one of them.
             Err(error) if matches!(error.class, Class::Auth | Class::Throttled | Class::Transient) => {
                 return jobs.iter().map(|_| Err(error.clone().into())).collect();
@@ -127,13 +123,20 @@ impl Poller {
             Err(error) => {
                 tracing::debug!(account = %self.account, class = %error.class, conversation = %jobs[0].conversation.id,
                     count = jobs.len(), "a batch failed as a whole ({error}); asking singly");
-                jobs.iter().map(|_| None).collect::<Vec<_>>()
+                jobs.iter().map(|_| Err(error.clone())).collect()
             }
         };
-        for (job, page) in jobs.iter_mut().zip(pages) {
-            results.push(match page {
-                Some(Ok(page)) => self.take_first_page(job, page, asked_at).await,
-                _ => self.poll(job).await,
+        // Recorded beside each other, so that they share a commit.
+        let taken = jobs.iter_mut().zip(pages).map(async |(job, page)| match page {
+            Ok(page) => Some(self.take_first_page(job, page, asked_at).await),
+            Err(_) => None,
+        });
+        let taken = futures_util::future::join_all(taken).await;
+        let mut results = Vec::with_capacity(jobs.len());
+        for (job, result) in jobs.iter_mut().zip(taken) {
+            results.push(match result {
+                Some(result) => result,
+                None => self.poll(job).await,
             });
         }
         results

@@ -63,6 +63,8 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Error> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     // A long write burst must not leave a log of its size behind for good.
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    // Savepoints keep copies of touched pages; those need no file.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }

@@ -60,7 +60,8 @@ impl Store {
         if polls.is_empty() {
             return Ok(());
         }
-        let batch: Vec<_> = polls.into_values().collect();
+        let mut batch: Vec<_> = polls.into_values().collect();
+        batch.sort_unstable_by_key(|poll| poll.source);
         let kept = batch.clone();
         let written = self
             .write(move |tx| {

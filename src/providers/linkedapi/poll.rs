@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{LinkedApi, bare_url, errors, wire_type};
-use crate::model::{Direction, Flag, Message, MessageId, Sender, assign_missing_ids};
+use crate::model::{Conversation, Direction, Flag, Message, MessageId, Sender, assign_missing_ids};
 use crate::providers::{Class, Error, Page, PageRequest, Rest};
 use crate::time::UnixMillis;
 
@@ -32,6 +32,13 @@ struct Entry {
     messages: Option<Vec<WireMessage>>,
     #[serde(default)]
     sync_until: Option<Value>,
+}
+
+impl Entry {
+    fn answers(&self, conversation: &Conversation) -> bool {
+        self.kind.as_deref() == Some(wire_type(conversation))
+            && self.person_url.as_deref().is_some_and(|url| bare_url(url) == bare_url(&conversation.address))
+    }
 }
 
 #[derive(Deserialize)]
@@ -65,6 +72,11 @@ impl LinkedApi {
 fn matched(requests: &[PageRequest<'_>], mut entries: Vec<Entry>) -> Result<Vec<Result<Page, Error>>, Error> {
     if requests.len() == 1 && entries.len() == 1 {
         return Ok(vec![page(requests[0], entries.remove(0))]);
+    }
+    let in_order = entries.len() == requests.len()
+        && requests.iter().zip(&entries).all(|(request, entry)| entry.answers(request.conversation));
+    if in_order {
+        return Ok(requests.iter().zip(entries).map(|(request, entry)| page(*request, entry)).collect());
     }
     let mut by_person: HashMap<(String, String), Entry> = HashMap::with_capacity(entries.len());
     for entry in entries {
