@@ -5,6 +5,7 @@
 //! rude end at any point is safe: what is on disk is complete, and what is not has not happened.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,15 +78,32 @@ pub async fn run(config: Config, sources: &Sources) -> Result<(), Error> {
     }
     background.spawn(systemd::keep_watchdog_fed(progress.clone(), store.clone()));
     let path = config.store.path.clone();
+    // What was in force before a reload, until the new one has proved that it can be built.
+    let mut previous: Option<Config> = None;
     let outcome = loop {
-        let mut of_config = tokio::task::JoinSet::new();
-        of_config.spawn(space::keep_reserve(path.clone(), config.store.min_free, hold.clone()));
-        let pruned = store.clone();
-        of_config.spawn(async move { pruned.keep_pruning(config.store.retention).await });
         let parts = match Parts::build(&config, &store).await {
             Ok(parts) => parts,
-            Err(error) => break Err(error),
+            Err(Error::Store(error)) if previous.is_some() && error.is_retryable() => {
+                tracing::warn!(class = "storage", %error, "the configuration cannot be taken over yet; trying again in 1 s");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+            Err(error) => match previous.take() {
+                Some(old) => {
+                    tracing::error!(
+                        class = "config",
+                        "the configuration was not reloaded, the old one stays in force: {error}"
+                    );
+                    config = old;
+                    continue;
+                }
+                None => break Err(error),
+            },
         };
+        let mut of_config = tokio::task::JoinSet::new();
+        of_config.spawn(space::keep_reserve(path.clone(), config.store.min_free, hold.clone()));
+        let (pruned, retention) = (store.clone(), config.store.retention);
+        of_config.spawn(async move { pruned.keep_pruning(retention).await });
         let status = parts.status();
         let running = parts.start(&store, &progress, &hold);
         tracing::info!("{status}");
@@ -99,7 +117,7 @@ pub async fn run(config: Config, sources: &Sources) -> Result<(), Error> {
             Told::Reload(new) => {
                 running.stop(None).await;
                 progress.clear();
-                config = *new;
+                previous = Some(std::mem::replace(&mut config, *new));
             }
             Told::Lost(error) => {
                 running.abandon();
@@ -125,10 +143,19 @@ pub async fn run_once(config: Config) -> Result<Round, Error> {
         let failed = dispatcher::deliver_once(parts.destinations, &store, &progress, &drain).await;
         Round { polled: summary.polled, announced: summary.announced, failed: summary.failed + failed }
     };
+    let told_to_stop = async {
+        while signals.next().await != Request::Stop {}
+        tracing::info!("stopping: nothing new is polled or attempted; attempts in flight get {} s", GRACE.as_secs());
+        stop.cancel();
+        drain.stop.cancel();
+        tokio::time::sleep(GRACE).await;
+        drain.abandon.cancel();
+        std::future::pending::<()>().await;
+    };
     let round: Result<Round, Error> = tokio::select! {
         round = round => Ok(round),
         error = store.broken() => Err(error.into()),
-        Request::Stop = signals.next() => Ok(Round { polled: 0, announced: 0, failed: 1 }),
+        () = told_to_stop => unreachable!("it only tells the round to end"),
     };
     let closed = store.close().await;
     let round = round?;
@@ -157,12 +184,18 @@ impl Parts {
         let sink_names = config.sinks.iter().map(|sink| sink.name.clone()).collect();
         let Followed { accounts, sinks: sink_ids } =
             store.follow(followed.collect(), sink_names, UnixMillis::now()).await?;
-        let mut budgets: HashMap<String, Budget> = HashMap::new();
+        // Accounts that the provider limits together share the smallest of their budgets.
+        let mut smallest: HashMap<String, NonZeroU32> = HashMap::new();
+        for account in &config.accounts {
+            let own = account.polling.requests_per_minute;
+            smallest.entry(account.settings.budget_key()).and_modify(|least| *least = own.min(*least)).or_insert(own);
+        }
+        let budgets: HashMap<_, _> =
+            smallest.into_iter().map(|(key, per_minute)| (key, Budget::per_minute(per_minute))).collect();
         let mut scheduled = Vec::with_capacity(accounts.len());
         for (account, (id, pause, sources)) in config.accounts.iter().zip(accounts) {
             let polling = account.polling;
-            let shared = budgets.entry(account.settings.budget_key());
-            let budget = shared.or_insert_with(|| Budget::per_minute(polling.requests_per_minute)).clone();
+            let budget = budgets[&account.settings.budget_key()].clone();
             let conversations = account.conversations.iter().zip(sources).map(|(followed, source)| Polled {
                 conversation: Arc::clone(&followed.conversation),
                 cadence: followed.cadence,
@@ -295,16 +328,12 @@ impl Running {
     }
 }
 
-/// Reads the configuration again and builds what can fail, so that a bad one changes nothing.
-fn reloaded(sources: &Sources, path: &std::path::Path) -> Result<Config, Error> {
+/// Reads the configuration again.
+fn reloaded(sources: &Sources, path: &std::path::Path) -> Result<Config, config::Error> {
     let config = config::load(sources)?;
     if config.store.path != path {
         tracing::warn!(class = "config", open = %path.display(), configured = %config.store.path.display(),
             "store.url has changed, which needs a restart; the open store is kept");
-    }
-    for sink in &config.sinks {
-        sinks::build(&sink.name, &sink.settings)
-            .map_err(|source| Error::Sink { name: sink.name.to_string(), source })?;
     }
     Ok(config)
 }

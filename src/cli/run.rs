@@ -14,11 +14,11 @@ pub(super) struct Arguments {
     /// Poll everything that is due once, deliver, and exit; 3 if a poll or a delivery failed
     #[arg(long)]
     once: bool,
-    /// error, warn, info, debug or trace; overrides log.level
-    #[arg(long, value_name = "LEVEL")]
+    /// Overrides log.level
+    #[arg(long, value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
     log_level: Option<String>,
-    /// text or json; overrides log.format
-    #[arg(long, value_name = "FORMAT")]
+    /// Overrides log.format
+    #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
     log_format: Option<String>,
 }
 

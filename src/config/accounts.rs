@@ -105,27 +105,43 @@ fn account(
     let listed = entry.remove("conversations").unwrap_or_else(|| Value::Array(vec![]));
     let reader = Reader { key, also_known: OF_ACCOUNTS };
     let settings = Settings::read(&provider, &reader, Value::Object(entry))
-        .ok_or_else(|| Problem::new(format!("{key}.provider"), unknown("provider", &provider, providers::NAMES)))??;
-    if let Some((name, message)) = settings.problem() {
-        return Err(Problem::new(format!("{key}.{name}"), message));
-    }
-    let polling = table::<polling::Table>(&format!("{key}.polling"), own_polling)?;
-    let polling = polling.resolve(defaults, settings.profile(), key)?;
+        .ok_or_else(|| Problem::new(format!("{key}.provider"), unknown("provider", &provider, providers::NAMES)))?;
+    let own_polling = table::<polling::Table>(&format!("{key}.polling"), own_polling);
+    // Without one of the two there is nothing to read the conversations with; both are wrong at once, often enough.
+    let (settings, own_polling) = match (settings, own_polling) {
+        (Ok(settings), Ok(polling)) => (settings, polling),
+        (Ok(_), Err(problem)) | (Err(problem), Ok(_)) => return Err(problem),
+        (Err(problem), Err(other)) => {
+            problems.push(other);
+            return Err(problem);
+        }
+    };
+    problems.extend(settings.problem().map(|(name, message)| Problem::new(format!("{key}.{name}"), message)));
+    let polling = own_polling.resolve(defaults, settings.profile(), key)?;
+    let conversations = conversations(key, listed, &settings, &polling, problems);
+    Ok(Account { name, settings, polling, conversations })
+}
+
+fn conversations(
+    key: &str,
+    listed: Value,
+    settings: &Settings,
+    polling: &Polling,
+    problems: &mut Vec<Problem>,
+) -> Vec<FollowedConversation> {
+    let key = format!("{key}.conversations");
     let Value::Array(listed) = listed else {
-        return Err(Problem::new(
-            format!("{key}.conversations"),
-            format!("expected a list, found {}", type_of(&listed)),
-        ));
+        problems.push(Problem::new(key, format!("expected a list, found {}", type_of(&listed))));
+        return vec![];
     };
     if listed.is_empty() {
-        let message = "there is none, so nothing would be polled; add [[accounts.NAME.conversations]]";
-        return Err(Problem::new(format!("{key}.conversations"), message.replace("NAME", name.as_str())));
+        problems.push(Problem::new(&key, format!("there is none, so nothing would be polled; add [[{key}]]")));
     }
     let mut seen = HashSet::with_capacity(listed.len());
     let mut conversations = Vec::with_capacity(listed.len());
     for (position, entry) in listed.into_iter().enumerate() {
-        let key = format!("{key}.conversations[{position}]");
-        match conversation(&key, entry, &settings, &polling) {
+        let key = format!("{key}[{position}]");
+        match conversation(&key, entry, settings, polling) {
             Ok(followed) if seen.insert(followed.conversation.id.clone()) => conversations.push(followed),
             Ok(_) => {
                 problems.push(Problem::new(key, "names a conversation that is listed before it; remove one of them"))
@@ -133,7 +149,7 @@ fn account(
             Err(problem) => problems.push(problem),
         }
     }
-    Ok(Account { name, settings, polling, conversations })
+    conversations
 }
 
 fn conversation(

@@ -24,7 +24,7 @@ pub(super) fn show(mut masked: Value, config: &Config) -> String {
     for account in &config.accounts {
         let polling = &account.polling;
         let text = |duration| humantime::format_duration(duration).to_string();
-        masked["accounts"][account.name.as_str()]["polling"] = serde_json::json!({
+        let resolved = serde_json::json!({
             "min_interval": text(polling.cadence.min_interval),
             "max_interval": text(polling.cadence.max_interval),
             "requests_per_minute": polling.requests_per_minute,
@@ -35,6 +35,10 @@ pub(super) fn show(mut masked: Value, config: &Config) -> String {
             "recheck_depth": text(polling.recheck_depth),
             "max_pages": polling.max_pages,
         });
+        let shown = &mut masked["accounts"][account.name.as_str()]["polling"];
+        for (key, value) in resolved.as_object().into_iter().flatten() {
+            shown[key] = value.clone();
+        }
     }
     toml::to_string_pretty(&masked).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
 }

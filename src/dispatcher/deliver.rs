@@ -81,15 +81,15 @@ impl Courier {
         let attempts = owed.attempts + 1;
         let (outcome, detail) = match failure {
             None => (Outcome::Delivered, None),
-            Some(error @ sinks::Error::Rejected { .. }) => (Outcome::Dead, Some(error.to_string())),
-            Some(error @ sinks::Error::Retry { wait, .. }) => {
+            Some(error) if error.rejected => (Outcome::Dead, Some(error.recorded())),
+            Some(error) => {
                 let seed = crate::backoff::mix(conversation.seed(), owed.delivery.unsigned_abs());
-                let outcome = retry::wait(&self.retry, attempts, *wait, seed)
+                let outcome = retry::wait(&self.retry, attempts, error.wait, seed)
                     .map_or(Outcome::Dead, |wait| Outcome::Retry { due_at: at + wait });
-                (outcome, Some(error.to_string()))
+                (outcome, Some(error.recorded()))
             }
         };
-        let detail_shown = detail.as_deref().unwrap_or_default();
+        let detail_shown = failure.map_or("", |error| &error.detail);
         match &outcome {
             Outcome::Delivered if attempts > 1 => tracing::info!(sink = %self.name, event = owed.event_id, attempts,
                 "delivered after failed attempts"),

@@ -44,6 +44,8 @@ pub(super) fn client(timeout: Duration) -> Result<Client, TlsError> {
         .user_agent(concat!("inboxd/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(timeout)
+        // Credentials and events go where the configuration says, whatever the environment says.
+        .no_proxy()
         .redirect(same_origin)
         .build()
         .map_err(|e| TlsError(without_url(e)))

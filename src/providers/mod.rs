@@ -6,7 +6,9 @@
 
 mod connectsafely;
 mod http;
+mod json;
 mod linkedapi;
+mod redact;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use crate::settings::Read;
 use crate::time::UnixMillis;
 
 pub use http::{TlsError, install_tls};
+use redact::Redacted;
 
 /// An API that can list the messages of a conversation.
 #[async_trait]
@@ -295,8 +298,14 @@ impl Settings {
 /// Builds the provider of an account.
 pub fn build(settings: &Settings, timeout: Duration) -> Result<Arc<dyn Provider>, TlsError> {
     Ok(match settings {
-        Settings::LinkedApi(settings) => Arc::new(linkedapi::LinkedApi::new(settings.clone(), timeout)?),
-        Settings::ConnectSafely(settings) => Arc::new(connectsafely::ConnectSafely::new(settings.clone(), timeout)?),
+        Settings::LinkedApi(settings) => Arc::new(Redacted {
+            secrets: settings.secrets(),
+            inner: linkedapi::LinkedApi::new(settings.clone(), timeout)?,
+        }),
+        Settings::ConnectSafely(settings) => Arc::new(Redacted {
+            secrets: settings.secrets(),
+            inner: connectsafely::ConnectSafely::new(settings.clone(), timeout)?,
+        }),
     })
 }
 

@@ -52,14 +52,14 @@ struct Ended {
     began: Instant,
     /// A walk to go on with.
     walk: Option<Walk>,
+    dead_ends: u32,
     result: Result<Found, Failure>,
 }
 
 enum Done {
     Polls(Vec<Ended>),
     Probe(Result<(), providers::Error>),
-    /// A write whose answer nobody waits for.
-    Written,
+    Upkeep,
 }
 
 pub(super) struct AccountLoop {
@@ -70,6 +70,8 @@ pub(super) struct AccountLoop {
     sources: Vec<SourceState>,
     queue: BinaryHeap<Reverse<(Instant, usize)>>,
     tasks: JoinSet<Done>,
+    /// Writes whose answer nobody waits for.
+    writes: JoinSet<()>,
     polls_in_flight: usize,
     pauses: Pauses,
     failing: usize,
@@ -121,6 +123,7 @@ impl AccountLoop {
             failing: sources.iter().filter(|s| s.job.failures > 0).count(),
             sources,
             tasks: JoinSet::new(),
+            writes: JoinSet::new(),
             polls_in_flight: 0,
             pauses,
             upkeep,
@@ -136,7 +139,7 @@ impl AccountLoop {
             let stop = stop.clone();
             self.tasks.spawn(async move {
                 upkeep.run(stop).await;
-                Done::Written
+                Done::Upkeep
             });
         }
         loop {
@@ -145,12 +148,16 @@ impl AccountLoop {
             let wake = self.next_wake();
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
                 Some(done) = self.tasks.join_next() => self.take(done),
+                Some(()) = async { self.writes.join_next().await.map(drop) } => {}
                 Some(report) = self.reports.recv() => self.hear(report),
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
+        // Whoever reads the store next must not meet a poll that commits behind its back.
+        self.tasks.shutdown().await;
+        while self.writes.join_next().await.is_some() {}
     }
 
     pub(super) async fn run_once(mut self, stop: CancellationToken) -> Summary {
@@ -173,6 +180,7 @@ impl AccountLoop {
             upkeep.run_once().await;
         }
         while self.tasks.join_next().await.is_some() {}
+        while self.writes.join_next().await.is_some() {}
         self.summary
     }
 
@@ -196,12 +204,14 @@ impl AccountLoop {
             let Some(first) = self.pop_due(now) else { return };
             let mut batch = vec![first];
             while batch.len() < self.poller.polling.batch_size && self.sources[first].can_share() {
-                match self.queue.peek() {
-                    Some(&Reverse((at, index))) if at <= now && self.sources[index].can_share() => {}
-                    _ => break,
-                }
                 let Some(next) = self.pop_due(now) else { break };
-                batch.push(next);
+                if self.sources[next].can_share() {
+                    batch.push(next);
+                } else {
+                    self.sources[next].in_flight = false;
+                    self.schedule(next, self.sources[next].due);
+                    break;
+                }
             }
             self.spawn_polls(batch);
         }
@@ -228,21 +238,20 @@ impl AccountLoop {
 
     fn store(&mut self, change: PauseChange) {
         let store = self.poller.store.clone();
-        self.tasks.spawn(async move {
-            log_unwritten(store.record_pause(change.account, change.pause).await);
-            Done::Written
-        });
+        self.writes.spawn(async move { log_unwritten(store.record_pause(change.account, change.pause).await) });
     }
 
-    /// The conversation at the head of the queue if it is due. Entries that have been overtaken are dropped.
+    /// Takes the conversation at the head of the queue if it is due; it counts as in flight from now on. Entries that
+    /// have been overtaken are dropped.
     fn pop_due(&mut self, now: Instant) -> Option<usize> {
         while let Some(&Reverse((at, index))) = self.queue.peek() {
             if at > now {
                 return None;
             }
             self.queue.pop();
-            let source = &self.sources[index];
+            let source = &mut self.sources[index];
             if source.due == at && !source.in_flight {
+                source.in_flight = true;
                 return Some(index);
             }
         }
@@ -255,8 +264,10 @@ impl AccountLoop {
             .iter()
             .map(|&index| {
                 let source = &mut self.sources[index];
-                source.in_flight = true;
-                source.job.recheck = began >= source.recheck_due && !source.job.first_contact;
+                // A walk that goes on is as deep as it began.
+                if source.job.walk.is_none() {
+                    source.job.recheck = began >= source.recheck_due && !source.job.first_contact;
+                }
                 source.job.clone()
             })
             .collect();
@@ -268,7 +279,17 @@ impl AccountLoop {
                 poller.check_account_after(result, job).await;
             }
             let ended = batch.into_iter().zip(jobs).zip(results);
-            Done::Polls(ended.map(|((index, job), result)| Ended { index, began, walk: job.walk, result }).collect())
+            Done::Polls(
+                ended
+                    .map(|((index, job), result)| Ended {
+                        index,
+                        began,
+                        walk: job.walk,
+                        dead_ends: job.dead_ends,
+                        result,
+                    })
+                    .collect(),
+            )
         });
     }
 
@@ -276,9 +297,10 @@ impl AccountLoop {
         match done {
             Ok(Done::Polls(results)) => {
                 self.polls_in_flight -= 1;
-                for Ended { index, began, walk, result } in results {
+                for Ended { index, began, walk, dead_ends, result } in results {
                     self.sources[index].in_flight = false;
                     self.sources[index].job.walk = walk;
+                    self.sources[index].job.dead_ends = dead_ends;
                     match result {
                         Ok(found) => self.succeeded(index, began, found),
                         Err(failure) => self.failed(index, failure),
@@ -293,7 +315,7 @@ impl AccountLoop {
                     self.store(change);
                 }
             }
-            Ok(Done::Written) => {}
+            Ok(Done::Upkeep) => {}
             Err(error) => debug_assert!(error.is_cancelled(), "a panic ends the process in the panic hook"),
         }
     }
@@ -363,6 +385,7 @@ impl AccountLoop {
         }
         let job = &mut source.job;
         job.first_contact = false;
+        job.dead_ends = 0;
         job.watermark = recorded.watermark;
         job.history_until = recorded.history_until;
         job.last_message_at = recorded.last_message_at;
@@ -381,8 +404,11 @@ impl AccountLoop {
         }
         source.job.lapsed_at = coverage.lapsed_at;
         if self.poller.provider.upkeep().is_some()
-            && (source.collected_until != coverage.collected_until || source.failing == Some(Class::NotReady))
+            && (!source.upkeep_knows
+                || source.collected_until != coverage.collected_until
+                || source.failing == Some(Class::NotReady))
         {
+            source.upkeep_knows = true;
             source.collected_until = coverage.collected_until;
             drop(self.requests.send(Request::Collected(index, coverage.collected_until)));
         }
@@ -454,9 +480,8 @@ impl AccountLoop {
         }
         let (store, source_id) = (self.poller.store.clone(), source.job.source);
         let (class, detail, due_at) = (error.class.as_str(), error.detail.clone(), UnixMillis::now() + wait);
-        self.tasks.spawn(async move {
+        self.writes.spawn(async move {
             log_unwritten(store.record_failure(source_id, class, detail, failures, due_at).await);
-            Done::Written
         });
         self.schedule(index, Instant::now() + wait);
     }

@@ -1,4 +1,4 @@
-//! The requests an account may make. Every request passes here, pages and status checks included.
+//! The requests an account may make. Every poll, probe and start passes here.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};

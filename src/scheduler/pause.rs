@@ -96,15 +96,24 @@ impl Pauses {
         }
     }
 
-    /// Pauses the account. `None` when a pause that says at least as much is in force: polls in flight when the first
-    /// was refused tell the same story.
+    /// Pauses the account. `None` when that changes nothing: polls in flight when the first was refused tell the same
+    /// story again, and only a longer wait that the provider asks for is news.
     pub(super) fn enter(&mut self, error: &providers::Error, wait: Duration) -> Option<PauseChange> {
         let needs_probe = error.class == Class::Auth;
         let until = Instant::now() + wait;
-        if self.current.as_ref().is_some_and(|p| p.needs_probe || (!needs_probe && p.until >= until)) {
-            return None;
+        match &mut self.current {
+            Some(current) if current.needs_probe => return None,
+            Some(current) if !needs_probe => {
+                if error.wait.is_none() || current.until >= until {
+                    return None;
+                }
+                current.until = until;
+                current.stored.until = UnixMillis::now() + wait;
+                self.close_gate();
+                return self.change();
+            }
+            _ => self.in_a_row += 1,
         }
-        self.in_a_row += 1;
         let shown_wait = humantime::format_duration(Duration::from_secs(wait.as_secs().max(1)));
         if needs_probe {
             tracing::error!(account = %self.poller.account, class = %error.class,

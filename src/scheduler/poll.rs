@@ -17,8 +17,8 @@ use crate::providers::{self, Class, Page, PageRequest, Provider};
 use crate::store::{self, Announce, PageRecord, PollRecord, Recorded, SourceId, Store, Walk};
 use crate::time::UnixMillis;
 
-/// Failures in a row at the same point of a walk after which the rest of it is put on record as a gap: what has been
-/// read must not wait for ever for what cannot be.
+/// A walk that was refused or did not advance so often, without a complete poll in between, ends, and the rest of it
+/// is put on record as a gap: what has been read must not wait for ever for what cannot be.
 const GAP_AFTER: u32 = 3;
 
 /// What a poll needs to know of its account; shared by all of them.
@@ -45,6 +45,8 @@ pub(super) struct Job {
     pub(super) last_message_at: Option<UnixMillis>,
     pub(super) lapsed_at: Option<UnixMillis>,
     pub(super) walk: Option<Walk>,
+    /// Walks that were refused or did not advance since the last complete poll.
+    pub(super) dead_ends: u32,
     pub(super) failures: u32,
     pub(super) fingerprint: u64,
     pub(super) recheck: bool,
@@ -167,7 +169,8 @@ impl Poller {
             }
         } else {
             let reach = if job.recheck { self.polling.recheck_depth.max(self.overlap()) } else { self.overlap() };
-            let bound = job.watermark.or(job.history_until).map(|w| w - reach);
+            // A time ahead of our clock must not eat the overlap.
+            let bound = job.watermark.or(job.history_until).map(|w| w.min(now) - reach);
             bound.map(|bound| job.lapsed_at.map_or(bound, |lapsed| bound.min(lapsed - self.overlap())))
         };
         bound.map(|bound| bound.min(now))
@@ -199,7 +202,13 @@ impl Poller {
         };
         let fingerprint = walk::fingerprint(&page, &self.keys);
         let coverage = Coverage::of(page.collected_until, asked_at);
-        let step = walk::step(&page, low);
+        let mut step = walk::step(&page, low);
+        if let Step::StartOverIfNew(cursor) = &step
+            && job.watermark > page.messages.iter().filter_map(|m| m.sent_at).max()
+        {
+            // The youngest message known is not in it: it was cut at the young end, where new ones would be.
+            step = Step::StartOver(cursor.clone());
+        }
         let may_be_known = matches!(step, Step::Complete | Step::StartOverIfNew(_));
         if may_be_known && fingerprint == job.fingerprint && !job.recheck && !job.first_contact {
             return Ok(Found::Quiet(coverage));
@@ -234,16 +243,19 @@ impl Poller {
     /// Reads the pages of a walk until it is complete or the page limit comes.
     async fn go_on(&self, job: &mut Job, mut walk: Walk) -> Result<Found, Failure> {
         let mut title = None;
+        let mut has_gap = false;
         for _ in 0..self.polling.max_pages {
             let Some(cursor) = walk.cursor.clone() else { break };
             let page = match self.page(job, walk.low, Some(&cursor)).await {
                 Err(Failure::Provider(error)) if error.cursor_refused => {
-                    if job.failures + 1 < GAP_AFTER {
+                    job.dead_ends += 1;
+                    if job.dead_ends < GAP_AFTER {
                         self.store.abandon_walk(job.source).await?;
                         job.walk = None;
                         return Err(error.into());
                     }
                     self.close_with_gap(job, &mut walk, &error.detail).await?;
+                    has_gap = true;
                     break;
                 }
                 page => page?,
@@ -261,30 +273,40 @@ impl Poller {
             job.walk = Some(walk.clone());
             if repeats || (unseen == 0 && walk.cursor.is_some()) {
                 let reason = "the provider's paging does not advance";
-                if job.failures + 1 < GAP_AFTER {
+                job.dead_ends += 1;
+                if job.dead_ends < GAP_AFTER {
                     return Err(providers::Error::new(Class::Protocol, reason).into());
                 }
                 self.close_with_gap(job, &mut walk, reason).await?;
+                has_gap = true;
             }
         }
         if walk.cursor.is_some() {
             return Ok(Found::WalkGoesOn);
         }
-        let found = self.announce_walk(job, &walk, title).await?;
+        let found = self.announce_walk(job, &walk, title, has_gap).await?;
         job.walk = None;
+        job.dead_ends = 0;
         Ok(found)
     }
 
-    async fn close_with_gap(&self, job: &Job, walk: &mut Walk, reason: &str) -> Result<(), Failure> {
+    async fn close_with_gap(&self, job: &mut Job, walk: &mut Walk, reason: &str) -> Result<(), Failure> {
         tracing::error!(account = %self.account, conversation = %job.conversation.id, class = %Class::Protocol,
             "part of the conversation cannot be read ({reason}); it is on record as a gap, and what was read is announced");
         self.store.close_walk_with_gap(job.source, walk.low, reason.to_owned()).await?;
         walk.cursor = None;
+        job.walk = Some(walk.clone());
         Ok(())
     }
 
     /// Announces what a finished walk has staged, oldest first and in parts, then moves coverage.
-    async fn announce_walk(&self, job: &Job, walk: &Walk, title: Option<String>) -> Result<Found, Failure> {
+    async fn announce_walk(
+        &self,
+        job: &Job,
+        walk: &Walk,
+        title: Option<String>,
+        has_gap: bool,
+    ) -> Result<Found, Failure> {
         let announce = match (walk.baseline, walk.backfill) {
             (true, _) => Announce::Baseline { overlap: self.overlap() },
             (false, backfill) => Announce::New {
@@ -309,6 +331,7 @@ impl Poller {
         }
         let page = Page { title, ..Page::default() };
         let coverage = Coverage::of(None, walk.started_at);
+        let coverage = Coverage { verified_until: coverage.verified_until.filter(|_| !has_gap), ..coverage };
         let mut found = self.record(job, page, announce, coverage, 0, true).await?;
         if let Found::Recorded { recorded, .. } = &mut found {
             recorded.announced += announced;

@@ -17,6 +17,8 @@ pub(super) struct SourceState {
     pub(super) in_flight: bool,
     /// Something asked for a poll while one was in flight.
     pub(super) nudged: bool,
+    /// Upkeep has been told of this conversation.
+    pub(super) upkeep_knows: bool,
     pub(super) collected_until: Option<UnixMillis>,
     pub(super) failing: Option<Class>,
 }
@@ -34,6 +36,7 @@ impl SourceState {
             recheck_due: clock + recheck_in,
             in_flight: false,
             nudged: false,
+            upkeep_knows: source.sync.is_some(),
             collected_until: source.sync.as_ref().and_then(|s| s.sync_until),
             failing: None,
             job: Job {
@@ -47,6 +50,7 @@ impl SourceState {
                 last_message_at: source.last_message_at,
                 lapsed_at: source.lapsed_at,
                 walk: source.walk,
+                dead_ends: 0,
                 failures: source.failures,
                 fingerprint: 0,
                 recheck: false,

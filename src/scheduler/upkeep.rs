@@ -30,6 +30,8 @@ const LONGEST_BETWEEN_STARTS: Duration = Duration::from_secs(6 * 3600);
 const SIGNED_OUT: Duration = Duration::from_secs(15 * 60);
 /// A workflow that has not ended by then is given up.
 const WORKFLOW_LIMIT: Duration = Duration::from_secs(24 * 3600);
+/// Between two tries to store a state while the store is busy or its disk full.
+const STORE_AGAIN: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// What the polls tell.
@@ -63,6 +65,8 @@ pub(super) struct UpkeepLoop {
     waiting: BTreeSet<(Instant, usize)>,
     due: Vec<Option<Instant>>,
     current: Option<usize>,
+    /// End of the period when the current workflow was started; `None` after a restart.
+    until_before: Option<UnixMillis>,
     starts_paused_until: Option<Instant>,
     requests: mpsc::UnboundedReceiver<Request>,
     reports: mpsc::UnboundedSender<Report>,
@@ -83,6 +87,7 @@ impl UpkeepLoop {
             kept,
             waiting: BTreeSet::new(),
             current: None,
+            until_before: None,
             starts_paused_until: None,
             requests,
             reports,
@@ -104,10 +109,13 @@ impl UpkeepLoop {
             let wake = next.map_or_else(|| Instant::now() + DAY, |(at, _)| at);
             tokio::select! {
                 () = stop.cancelled() => return,
-                request = self.requests.recv() => match request {
-                    Some(request) => self.take(request).await,
-                    None => return,
-                },
+                request = self.requests.recv() => {
+                    let Some(request) = request else { return };
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = self.take(request) => {}
+                    }
+                }
                 () = tokio::time::sleep_until(wake), if next.is_some() => {
                     if let Some((_, index)) = next {
                         tokio::select! {
@@ -160,8 +168,7 @@ impl UpkeepLoop {
                 }
             }
             Request::Collected(index, until) => {
-                let period = self.period();
-                let seed = self.kept[index].source.seed();
+                let (period, seed) = (self.period(), self.kept[index].source.seed());
                 let mut row = self.kept[index].row.clone().unwrap_or_else(|| new_row(now));
                 row.sync_until = row.sync_until.max(until);
                 if row.period_started_at.is_none() && row.sync_until.is_none() {
@@ -207,6 +214,7 @@ impl UpkeepLoop {
         if !self.set(index, started.clone(), Duration::ZERO).await {
             return;
         }
+        self.until_before = row.sync_until;
         let Some(upkeep) = self.poller.provider.upkeep() else { return };
         let conversation = Arc::clone(&self.kept[index].conversation);
         match upkeep.start(&conversation).await {
@@ -262,7 +270,8 @@ impl UpkeepLoop {
     }
 
     async fn done(&mut self, index: usize, row: SyncRow, sync_until: Option<UnixMillis>, now: UnixMillis) {
-        let extended = sync_until.is_none() || sync_until > row.sync_until;
+        // Polls may have told the new end already; what counts is whether this sync has moved it.
+        let extended = sync_until.is_none() || sync_until > self.until_before.take();
         let row = SyncRow {
             state: SyncState::Idle,
             starts: 0,
@@ -315,14 +324,20 @@ impl UpkeepLoop {
         }
     }
 
-    /// Stores a row and when to act on it; false when the store did not take it, and then it is tried again later.
+    /// Stores a row and when to act on it, for as long as that takes: nothing may be started that a restart would not
+    /// know of. False when the store is lost.
     async fn set(&mut self, index: usize, row: SyncRow, wait: Duration) -> bool {
         let in_progress = matches!(row.state, SyncState::Running { .. } | SyncState::Starting);
         let row = SyncRow { due_at: UnixMillis::now() + wait, ..row };
-        if let Err(error) = self.poller.store.record_sync(self.kept[index].source, row.clone()).await {
-            tracing::warn!(account = %self.poller.account, %error, "the state of a sync was not stored; trying again in a minute");
-            self.schedule(index, Instant::now() + Duration::from_secs(60));
-            return false;
+        while let Err(error) = self.poller.store.record_sync(self.kept[index].source, row.clone()).await {
+            if !error.is_retryable() {
+                // The daemon listens to the store itself and ends.
+                self.schedule(index, Instant::now() + DAY);
+                return false;
+            }
+            tracing::warn!(account = %self.poller.account, class = "storage", %error,
+                "the state of a sync was not stored; trying again in {} s", STORE_AGAIN.as_secs());
+            tokio::time::sleep(STORE_AGAIN).await;
         }
         self.kept[index].row = Some(row);
         self.schedule(index, Instant::now() + wait);

@@ -69,7 +69,7 @@ impl Sink for File {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the write was cancelled".into(),
         };
-        Delivered::none(Error::Retry { detail: format!("{}: {failed}", self.path.display()), wait: None })
+        Delivered::none(Error::retry(format!("{}: {failed}", self.path.display())))
     }
 
     fn reopen(&self) {
@@ -84,10 +84,14 @@ fn append(slot: &mut Option<fs::File>, path: &Path, lines: &[u8]) -> io::Result<
         Some(file) => file,
         None => open(path)?,
     };
+    // Against a repair by another handle of ours: one that a reload opens while this write is still under way would
+    // take its first half for a torn line.
+    file.lock()?;
     let before = file.metadata()?.len();
     let written = file.write_all(lines).and_then(|()| file.sync_data());
     match written {
         Ok(()) => {
+            file.unlock()?;
             *slot = Some(file);
             Ok(())
         }
@@ -107,7 +111,10 @@ fn open(path: &Path) -> io::Result<fs::File> {
     }
     let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
     if file.metadata()?.is_file() {
-        repair(&mut file)?;
+        file.lock()?;
+        let repaired = repair(&mut file);
+        file.unlock()?;
+        repaired?;
     }
     Ok(file)
 }

@@ -19,6 +19,10 @@ use crate::time::UnixMillis;
 /// First bytes of a refusal that are kept.
 const REPLY_LIMIT: usize = 200;
 
+/// Refusals that another attempt would meet again. Every other one, such as 401, 403, 404 or a redirect, speaks of the
+/// receiver, and a person may repair that while the schedule lasts.
+const SPEAKS_OF_THE_EVENT: [u16; 5] = [400, 410, 413, 415, 422];
+
 /// A reply is read to its end up to here, so that the connection can be used again.
 const DRAIN_LIMIT: usize = 64 << 10;
 
@@ -159,6 +163,8 @@ impl Http {
             .connect_timeout(settings.timeout.min(Duration::from_secs(10)))
             .timeout(settings.timeout)
             // A receiver that has moved must be put into the configuration; a redirect would carry events elsewhere.
+            // Credentials and events go where the configuration says, whatever the environment says.
+            .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|e| BuildError::Client(chain(&e.without_url(), REPLY_LIMIT)))?;
@@ -186,12 +192,12 @@ impl Http {
             return Ok(());
         }
         let wait = retry_after(response.headers());
-        let reply = first_bytes(&mut response).await;
-        let detail = format!("status {}: {reply}", status.as_u16());
-        match status.as_u16() {
-            408 | 425 | 429 | 500..=599 => Err(Error::Retry { detail, wait }),
-            _ => Err(Error::Rejected { detail }),
-        }
+        Err(Error {
+            rejected: SPEAKS_OF_THE_EVENT.contains(&status.as_u16()),
+            detail: format!("status {}", status.as_u16()),
+            reply: Some(first_bytes(&mut response).await),
+            wait,
+        })
     }
 }
 
@@ -208,7 +214,7 @@ impl Sink for Http {
 }
 
 fn transport(error: reqwest::Error) -> Error {
-    Error::Retry { detail: chain(&error.without_url(), REPLY_LIMIT), wait: None }
+    Error::retry(chain(&error.without_url(), REPLY_LIMIT))
 }
 
 /// Reads a reply that nobody needs, so that its connection can be used again; a long one is cut off instead.

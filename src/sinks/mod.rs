@@ -57,23 +57,33 @@ impl Delivered {
     }
 }
 
-/// Why a sink has not taken an event. The detail is safe to show: no secret, one line, bounded.
+/// Why a sink has not taken an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// It may take it later.
-    #[error("{detail}")]
-    Retry {
-        /// What happened.
-        detail: String,
-        /// How long to wait, where the sink says.
-        wait: Option<Duration>,
-    },
+#[error("{detail}")]
+pub struct Error {
     /// It will never take it.
-    #[error("{detail}")]
-    Rejected {
-        /// What happened.
-        detail: String,
-    },
+    pub rejected: bool,
+    /// What happened, for the log: no secret, no word of the message, one line, bounded.
+    pub detail: String,
+    /// The beginning of what the sink replied, for the record of the attempt. It may repeat the message, so it is not
+    /// for the log.
+    pub reply: Option<String>,
+    /// How long to wait, where the sink says.
+    pub wait: Option<Duration>,
+}
+
+impl Error {
+    fn retry(detail: impl Into<String>) -> Self {
+        Self { rejected: false, detail: detail.into(), reply: None, wait: None }
+    }
+
+    /// Everything that is known, for the record of the attempt.
+    pub fn recorded(&self) -> String {
+        match self.reply.as_deref().filter(|reply| !reply.is_empty()) {
+            Some(reply) => format!("{}: {reply}", self.detail),
+            None => self.detail.clone(),
+        }
+    }
 }
 
 /// How much a sink takes at once.

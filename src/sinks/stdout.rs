@@ -53,8 +53,8 @@ impl Sink for Stdout {
         });
         match written.await {
             Ok(Ok(())) => Delivered::all(events),
-            Ok(Err(error)) => Delivered::none(Error::Retry { detail: format!("stdout: {error}"), wait: None }),
-            Err(_) => Delivered::none(Error::Retry { detail: "stdout: the write was cancelled".into(), wait: None }),
+            Ok(Err(error)) => Delivered::none(Error::retry(format!("stdout: {error}"))),
+            Err(_) => Delivered::none(Error::retry("stdout: the write was cancelled")),
         }
     }
 }

@@ -10,7 +10,7 @@ pub enum Error {
     /// Another process holds the database for longer than the busy wait; try again.
     #[error("the database is busy")]
     Busy(#[source] Arc<rusqlite::Error>),
-    /// The disk or a quota is full; try again when there is room.
+    /// The disk is full; try again when there is room.
     #[error("no space left for the database")]
     Full(#[source] Arc<rusqlite::Error>),
     /// The disk failed or went read-only; nothing that follows can be trusted.

@@ -113,7 +113,10 @@ impl Store {
     /// Waits until the store is lost: the disk failed or the file is corrupt, and the process should end.
     pub async fn broken(&self) -> Error {
         let writer = self.shared.writer.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(mut broken) = writer.map(|writer| writer.broken()) else { return Error::Closed };
+        let Some(writer) = writer else { return Error::Closed };
+        let mut broken = writer.broken().subscribe();
+        // The writer must be able to end while somebody waits here.
+        drop(writer);
         match broken.wait_for(Option::is_some).await {
             Ok(error) => error.clone().unwrap_or(Error::Closed),
             Err(_) => Error::Closed,
@@ -152,7 +155,13 @@ impl Store {
             shared.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
             Ok(result)
         });
-        task.await.map_err(|_| Error::Closed)?
+        let result = task.await.map_err(|_| Error::Closed)?;
+        if let Err(error @ (Error::Io(_) | Error::Corrupt(_))) = &result
+            && let Some(writer) = &*self.shared.writer.read().unwrap_or_else(PoisonError::into_inner)
+        {
+            writer.broken().send_replace(Some(error.clone()));
+        }
+        result
     }
 
     fn sinks(&self) -> Arc<[SinkId]> {

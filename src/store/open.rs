@@ -33,9 +33,12 @@ pub(super) struct Lock {
 /// Takes the lock, checks that the file is ours and returns the one connection that writes.
 pub(super) fn open_exclusive(path: &Path) -> Result<(Lock, Connection), OpenError> {
     let lock = lock(path)?;
-    if fs::metadata(path).is_ok_and(|m| m.len() > 0) {
-        let reader = open_reader(path).map_err(|e| refused(path, e))?;
-        schema::check(&reader, path)?;
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.len() > 0 => {
+            let reader = open_reader(path).map_err(|e| refused(path, e))?;
+            schema::check(&reader, path)?;
+        }
+        _ => create(path)?,
     }
     let mut writer = open_writer(path).map_err(|e| refused(path, e))?;
     schema::upgrade(&mut writer).map_err(|e| refused(path, e))?;
@@ -44,8 +47,13 @@ pub(super) fn open_exclusive(path: &Path) -> Result<(Lock, Connection), OpenErro
 
 /// Opens an existing database for reading, beside a running daemon or without one.
 pub(super) fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
-    if !path.exists() {
-        return Err(OpenError::Missing { path: path.display().to_string() });
+    // Opened and closed before SQLite has any lock on it: to tell missing from forbidden.
+    match File::open(path) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(OpenError::Missing { path: path.display().to_string() });
+        }
+        Err(error) => return Err(failed("opened")(path, error)),
     }
     let reader = open_reader(path).map_err(|e| refused(path, e))?;
     schema::check(&reader, path)?;
@@ -53,12 +61,9 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
 }
 
 pub(super) fn open_writer(path: &Path) -> Result<Connection, Error> {
-    let connection = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_WAIT)?;
-    schema::claim_new_file(&connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     // A long write burst must not leave a log of its size behind for good.
@@ -79,14 +84,6 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
 
 fn lock(path: &Path) -> Result<Lock, OpenError> {
     let lock_path = PathBuf::from(format!("{}.lock", path.display()));
-    let failed = |action: &'static str| {
-        move |path: &Path, source: io::Error| match source.kind() {
-            io::ErrorKind::PermissionDenied => {
-                OpenError::Permission { path: path.display().to_string(), action, source }
-            }
-            _ => OpenError::Io { path: path.display().to_string(), reason: source.to_string() },
-        }
-    };
     if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| failed("created")(folder, e))?;
     }
@@ -113,12 +110,44 @@ fn lock(path: &Path) -> Result<Lock, OpenError> {
     }
     let note = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
     note.map_err(|e| failed("written")(&lock_path, e))?;
-    // SQLite would create the database with the umask; message texts are nobody else's business.
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(|e| failed("opened")(path, e))?;
     Ok(Lock { _file: file })
 }
 
-fn refused(path: &Path, error: Error) -> OpenError {
+/// Makes the database under another name and moves it into place when it is complete: a kill at any instruction leaves
+/// either none or a sound one.
+fn create(path: &Path) -> Result<(), OpenError> {
+    let draft = PathBuf::from(format!("{}.new", path.display()));
+    let io = |source: io::Error| failed("created")(&draft, source);
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
+    // SQLite would create it with the umask; message texts are nobody else's business.
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(io)?;
+    let made = || -> Result<(), Error> {
+        let mut connection = Connection::open_with_flags(&draft, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        // Nobody else knows this file, so it needs no journal, and none can be left behind.
+        connection.pragma_update(None, "journal_mode", "MEMORY")?;
+        schema::claim(&connection)?;
+        schema::upgrade(&mut connection)?;
+        connection.close().map_err(|(_, error)| error)?;
+        Ok(())
+    };
+    made().map_err(|e| refused(&draft, e))?;
+    File::open(&draft).and_then(|file| file.sync_all()).map_err(io)?;
+    fs::rename(&draft, path).map_err(io)?;
+    let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
+}
+
+fn failed(action: &'static str) -> impl Fn(&Path, io::Error) -> OpenError {
+    move |path, source| match source.kind() {
+        io::ErrorKind::PermissionDenied => OpenError::Permission { path: path.display().to_string(), action, source },
+        _ => OpenError::Io { path: path.display().to_string(), reason: source.to_string() },
+    }
+}
+
+pub(super) fn refused(path: &Path, error: Error) -> OpenError {
     let path = path.display().to_string();
     match error {
         Error::Corrupt(source) => OpenError::Corrupt {

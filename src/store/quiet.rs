@@ -70,7 +70,7 @@ impl Store {
                         verified_until = max(coalesce(verified_until, ?3), coalesce(?3, verified_until)),
                         lapsed_at = ?4, due_at = ?5,
                         failures = 0, failing_since = NULL, failure_class = NULL, failure_detail = NULL
-                     WHERE id = ?1",
+                     WHERE id = ?1 AND coalesce(last_polled_at, 0) <= ?2 AND coalesce(failing_since, 0) <= ?2",
                 )?;
                 for poll in batch {
                     statement.execute(params![

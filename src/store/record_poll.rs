@@ -211,7 +211,7 @@ impl<'a> Recording<'a> {
     /// Writes the watermark and the line of history.
     pub(super) fn finish(mut self) -> Result<Recorded, Error> {
         self.recorded.history_until = match self.announce {
-            Announce::Baseline { overlap } => self.recorded.watermark.map(|w| w - overlap),
+            Announce::Baseline { overlap } => self.recorded.watermark.map(|w| w.min(self.now) - overlap),
             Announce::New { history_until, .. } => history_until,
         };
         self.tx

@@ -27,12 +27,13 @@ impl Store {
     /// row `from` (0 to begin). Pending deliveries are never touched and dead ones are kept for replay.
     pub async fn prune(&self, before: UnixMillis, from: i64) -> Result<Pruned, Error> {
         self.write(move |tx| {
-            let last: Option<i64> = tx
+            let (last, oldest): (Option<i64>, Option<i64>) = tx
                 .prepare_cached(
-                    "SELECT max(id) FROM (SELECT id FROM events WHERE id > ?1 AND created_at < ?2 ORDER BY id LIMIT ?3)",
+                    "SELECT max(id), min(created_at) FROM (SELECT id, created_at FROM events WHERE id > ?1 ORDER BY id LIMIT ?2)",
                 )?
-                .query_row(params![from, before.as_millis(), STEP], |r| r.get(0))?;
-            let Some(last) = last else {
+                .query_row(params![from, STEP], |r| Ok((r.get(0)?, r.get(1)?)))?;
+            // Events are numbered as they are recorded: behind a step without an old one there is none.
+            let Some(last) = last.filter(|_| oldest.is_some_and(|oldest| oldest < before.as_millis())) else {
                 return Ok(Pruned { deliveries: 0, events: 0, next: None });
             };
             let settled = "SELECT id FROM deliveries WHERE event > ?1 AND event <= ?2 AND state = 1 AND settled_at < ?3";

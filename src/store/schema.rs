@@ -24,9 +24,7 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), OpenErro
         remedy: "check store.url, restore it from a backup, or move it away to start afresh",
     };
     let pragma = |name: &str| -> Result<i64, OpenError> {
-        connection
-            .pragma_query_value(None, name, |row| row.get(0))
-            .map_err(|e| corrupt(format!("is not a sound SQLite database ({e})")))
+        connection.pragma_query_value(None, name, |row| row.get(0)).map_err(|e| super::open::refused(path, e.into()))
     };
     if pragma("application_id")? != APPLICATION_ID {
         return Err(corrupt("is an SQLite database of another program".into()));
@@ -38,13 +36,9 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), OpenErro
     Ok(())
 }
 
-/// Marks a new, empty file as ours. Before the file is switched to WAL, so that the mark is in the file itself and
-/// not in a log beside it.
-pub(super) fn claim_new_file(connection: &Connection) -> Result<(), Error> {
-    let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
-    if pages == 0 {
-        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-    }
+/// Marks a new file as ours.
+pub(super) fn claim(connection: &Connection) -> Result<(), Error> {
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     Ok(())
 }
 

@@ -23,7 +23,7 @@ const GROUP: usize = 256;
 const QUEUE: usize = 1024;
 
 trait Write: Send {
-    fn run(&mut self, connection: &Connection) -> bool;
+    fn run(&mut self, connection: &Connection) -> Result<(), Error>;
     fn answer(self: Box<Self>, commit: Result<(), Error>);
 }
 
@@ -38,12 +38,10 @@ where
     T: Send,
     F: FnOnce(&Connection) -> Result<T, Error> + Send,
 {
-    fn run(&mut self, connection: &Connection) -> bool {
+    fn run(&mut self, connection: &Connection) -> Result<(), Error> {
         let work = self.work.take().expect("a write runs once");
-        let result = work(connection);
-        let succeeded = result.is_ok();
-        self.result = Some(result);
-        succeeded
+        let result = self.result.insert(work(connection));
+        result.as_ref().map(|_| ()).map_err(Error::clone)
     }
 
     fn answer(self: Box<Self>, commit: Result<(), Error>) {
@@ -61,15 +59,19 @@ where
 pub(super) struct Writer {
     queue: mpsc::Sender<Box<dyn Write>>,
     commits: Arc<AtomicU64>,
-    broken: watch::Receiver<Option<Error>>,
+    broken: Broken,
 }
+
+/// Set once an error has shown that nothing written can be trusted any more.
+pub(super) type Broken = Arc<watch::Sender<Option<Error>>>;
 
 impl Writer {
     /// Starts the thread, which owns connection and lock until it ends.
     pub(super) fn start(path: PathBuf, connection: Connection, lock: Lock) -> (Self, JoinHandle<()>) {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let commits = Arc::new(AtomicU64::new(0));
-        let (breaks, broken) = watch::channel(None);
+        let broken: Broken = Arc::new(watch::Sender::new(None));
+        let breaks = Arc::clone(&broken);
         let writer = Self { queue, commits: Arc::clone(&commits), broken };
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
@@ -93,9 +95,9 @@ impl Writer {
         result.await.map_err(|_| Error::Closed)?
     }
 
-    /// Waits for an error after which nothing written can be trusted.
-    pub(super) fn broken(&self) -> watch::Receiver<Option<Error>> {
-        self.broken.clone()
+    /// Where such an error is told and waited for.
+    pub(super) fn broken(&self) -> &Broken {
+        &self.broken
     }
 
     /// Groups committed so far: the proof of progress for the watchdog.
@@ -154,18 +156,14 @@ fn commit(connection: &Connection, group: &mut [Box<dyn Write>]) -> Result<(), E
     let result = (|| {
         for write in group.iter_mut() {
             execute("SAVEPOINT write")?;
-            if write.run(connection) {
-                execute("RELEASE write")?;
-            } else {
-                // A disk-level error may have rolled everything back by itself.
-                if connection.is_autocommit() {
-                    return Err(Error::from(rusqlite::Error::SqliteFailure(
-                        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR),
-                        Some("the transaction was rolled back by SQLite".into()),
-                    )));
+            match write.run(connection) {
+                Ok(()) => execute("RELEASE write")?,
+                // The disk has spoken about all of them, and SQLite may have rolled everything back by itself.
+                Err(error) if error.spoils_connection() || connection.is_autocommit() => return Err(error),
+                Err(_) => {
+                    execute("ROLLBACK TO write")?;
+                    execute("RELEASE write")?;
                 }
-                execute("ROLLBACK TO write")?;
-                execute("RELEASE write")?;
             }
         }
         execute("COMMIT")

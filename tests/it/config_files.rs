@@ -145,8 +145,13 @@ fn unknown_providers_and_types_name_the_known_ones() {
 
 #[test]
 fn everything_that_is_wrong_is_said_at_once() {
-    let text = GOOD.replace("account_id =", "acount_id =").replace("path =", "pth =");
-    refused(78, &text, &["accounts.work.acount_id", "sinks.archive.pth"]);
+    let text = GOOD
+        .replace("account_id =", "acount_id =")
+        .replace("path =", "pth =")
+        .replace("[sinks.archive]", "[accounts.work.polling]\noverlaps = \"1m\"\n[sinks.archive]");
+    refused(78, &text, &["accounts.work.acount_id", "accounts.work.polling.overlaps", "sinks.archive.pth"]);
+    let text = GOOD.replace("http://127.0.0.1:9/linkedin", "nonsense").replace("conversation_urn", "conversation_run");
+    refused(78, &text, &["accounts.work.base_url", "accounts.work.conversations[0].conversation_run"]);
 }
 
 #[test]

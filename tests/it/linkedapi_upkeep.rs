@@ -121,3 +121,20 @@ async fn known_conversations_share_requests() {
     assert!(largest() <= 20, "no request asks for more than batch_size");
     assert_eq!(daemon.stop(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_whose_service_never_says_when_a_sync_ends_is_renewed_all_the_same() {
+    let mut rig = Rig::new().await;
+    rig.world().set_switches(|s| s.linked_api.sync_until = false);
+    rig.follow(Dialect::LinkedApi, "Ada Byron");
+    let daemon = rig.start();
+    until("a renewal to be planned", || {
+        rig.known_conversations().iter().any(|c| c.sync_state.as_deref() == Some("idle"))
+    })
+    .await;
+    let database = rusqlite::Connection::open(rig.database()).unwrap();
+    let due: i64 = database.query_row("SELECT due_at FROM syncs", [], |r| r.get(0)).unwrap();
+    let days = UnixMillis::from_millis(due).since(UnixMillis::now()).as_secs() / 86_400;
+    assert!((22..=24).contains(&days), "renewal in {days} days of the assumed 30");
+    assert_eq!(daemon.stop(), 0);
+}

@@ -112,6 +112,9 @@ async fn a_walk_broken_at_page_three_keeps_the_watermark_and_loses_nothing() {
 async fn a_far_future_time_is_delivered_and_does_not_lift_the_watermark() {
     for dialect in [Dialect::LinkedApi, Dialect::ConnectSafely] {
         let mut rig = Rig::new().await;
+        // A second look at the newest page would hide an overlap that the future time has eaten.
+        rig.world().set_switches(|s| s.connect_safely.has_more_counts_history = false);
+        rig.connectsafely = "[accounts.work.polling]\noverlap = \"10s\"\n".into();
         let conversation = rig.follow(dialect, "Ada Byron");
         let daemon = rig.start();
         rig.world().push(conversation, "now");
@@ -125,6 +128,9 @@ async fn a_far_future_time_is_delivered_and_does_not_lift_the_watermark() {
         assert_eq!(*flags, serde_json::json!(["time_future"]));
         rig.world().push(conversation, "after it");
         rig.until_taken(3).await;
+        let late = UnixMillis::now() - Duration::from_secs(5);
+        rig.world().push_draft(conversation, at(late, "late, inside the overlap"));
+        rig.until_taken(4).await;
         assert_eq!(daemon.stop(), 0);
     }
 }
@@ -358,4 +364,63 @@ async fn every_reading_of_the_unverified_points_delivers_each_message_once_in_or
         }
         assert_eq!(daemon.stop(), 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_on_the_way_do_not_turn_one_refused_cursor_into_a_gap() {
+    let mut rig = Rig::new().await;
+    let conversation = rig.follow(Dialect::ConnectSafely, "Ada Byron");
+    let start = UnixMillis::now() - Duration::from_secs(86_400);
+    for number in 0..300 {
+        rig.world().push_draft(conversation, at(start + Duration::from_secs(number), &number.to_string()));
+    }
+    let pages = |skip| When { needs_cursor: true, skip, times: Some(1), ..When::default() };
+    for _ in 0..3 {
+        rig.world().inject(Fault::Html5xx(503), pages(1));
+    }
+    let refused = Fault::Status { code: 400, body: "{\"error\":\"cursor expired\"}".into(), headers: vec![] };
+    rig.world().inject(refused, pages(2));
+    let daemon = rig.start();
+    rig.until_taken(300).await;
+    assert_eq!(rig.known_conversations()[0].gaps, 0);
+    assert!(daemon.log().contains("the cursor was refused"));
+    assert_eq!(rig.receiver.texts(), (0..300).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_walk_that_is_refused_again_and_again_between_its_parts_ends_in_a_gap() {
+    let mut rig = Rig::new().await;
+    rig.polling = "max_pages = 2\n".into();
+    let conversation = rig.follow(Dialect::ConnectSafely, "Ada Byron");
+    let start = UnixMillis::now() - Duration::from_secs(86_400);
+    for number in 0..600 {
+        rig.world().push_draft(conversation, at(start + Duration::from_secs(number), &number.to_string()));
+    }
+    // Two pages of each walk are answered, the third cursor is always refused.
+    for walk in 0..3 {
+        let refused = Fault::Status { code: 400, body: "{\"error\":\"cursor expired\"}".into(), headers: vec![] };
+        rig.world().inject(refused, When { needs_cursor: true, skip: 2 + walk, times: Some(1), ..When::default() });
+    }
+    let daemon = rig.start();
+    until("a gap on record", || rig.known_conversations().iter().any(|c| c.gaps == 1)).await;
+    until("what was read to be announced", || rig.receiver.texts().last().is_some_and(|t| t == "599")).await;
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_character_in_an_answer_blocks_no_conversation() {
+    let mut rig = Rig::new().await;
+    let conversation = rig.follow(Dialect::ConnectSafely, "Ada Byron");
+    let sent_at = UnixMillis::now().as_millis();
+    let body = format!(
+        r#"{{"success":true,"messages":[{{"messageUrn":"urn:li:messagingMessage:2-X","text":"cut \ud83d","sentAt":{sent_at}}}],"hasMore":false}}"#
+    );
+    rig.world().inject(Fault::Status { code: 200, body, headers: vec![] }, When { times: Some(1), ..When::default() });
+    let daemon = rig.start();
+    rig.until_taken(1).await;
+    assert_eq!(rig.receiver.texts(), ["cut \u{fffd}"]);
+    rig.world().push(conversation, "next");
+    rig.until_taken(2).await;
+    assert_eq!(daemon.stop(), 0);
 }

@@ -197,3 +197,23 @@ async fn an_interval_is_kept_and_downtime_causes_one_poll_and_no_burst() {
         assert!(shortest >= Duration::from_millis(300), "{shortest:?} between two polls");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_throttled_moment_counts_once_however_many_polls_were_in_flight() {
+    let mut rig = Rig::new().await;
+    for number in 0..8 {
+        rig.follow(Dialect::ConnectSafely, &format!("Person {number}"));
+    }
+    rig.world().set_switches(|s| s.latency_ms = 100);
+    rig.world().inject(Fault::RateLimited { retry_after: RetryAfter::Missing }, When::default());
+    let daemon = rig.start();
+    let account = || rig.overview().and_then(|o| o.accounts.into_iter().next());
+    until("the account to be paused", || account().is_some_and(|a| a.paused_until.is_some())).await;
+    // The other polls in flight are refused too.
+    until("all refusals", || rig.world().request_count(Endpoint::ConnectSafelyMessages) >= 4).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let account = account().unwrap();
+    let wait = account.paused_until.unwrap().since(account.paused_since.unwrap());
+    assert!(wait <= Duration::from_secs(61), "the first pause is at most a minute, not {wait:?}");
+    assert_eq!(daemon.stop(), 0);
+}

@@ -26,10 +26,10 @@ async fn no_secret_is_in_any_log_line_file_or_table_even_when_everything_fails()
     let sales = rig.follow(Dialect::LinkedApi, "Ada Byron");
     let work = rig.follow(Dialect::ConnectSafely, "Grace Murray");
     rig.http = "retry = [\"100ms\"]\ntimeout = \"1s\"\n".into();
-    rig.receiver.script(vec![Reply::Status(500), Reply::Status(400)]);
+    rig.receiver.script(vec![Reply::Echo(500), Reply::Echo(400)]);
     // Providers that repeat the request's credentials in their answers.
     for (endpoint, code) in [(Endpoint::LinkedApiPoll, 500), (Endpoint::ConnectSafelyMessages, 500)] {
-        let body = "something went wrong".to_owned();
+        let body = format!("{{\"success\":false,\"error\":\"{} is wrong\"}}", SECRETS.join(" or "));
         let fault = Fault::Status { code, body, headers: vec![] };
         rig.world().inject(fault, When { endpoint: Some(endpoint), times: Some(1), ..When::default() });
     }

@@ -83,19 +83,25 @@ async fn retry_after_is_kept_and_a_schedule_that_ends_makes_the_delivery_dead() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_is_dead_at_once_and_a_redirect_is_not_followed() {
+async fn a_refused_event_is_dead_at_once_while_a_wrong_receiver_is_tried_again_and_a_redirect_is_not_followed() {
     let mut rig = Rig::new().await;
     let elsewhere = crate::support::Receiver::start().await;
     let conversation = rig.follow(Dialect::LinkedApi, "Ada Byron");
-    rig.receiver.script(vec![Reply::Status(400), Reply::Redirect(elsewhere.url())]);
-    for text in ["refused", "redirected", "fine"] {
+    rig.http = "retry = [\"100ms\", \"100ms\", \"100ms\"]\n".into();
+    rig.receiver.script(vec![
+        Reply::Status(400),
+        Reply::Redirect(elsewhere.url()),
+        Reply::Status(404),
+        Reply::Status(401),
+    ]);
+    for text in ["refused", "redirected, then found"] {
         rig.world().push(conversation, text);
     }
     let daemon = rig.start();
     rig.until_taken(1).await;
-    assert_eq!(rig.receiver.texts(), ["fine"]);
+    assert_eq!(rig.receiver.texts(), ["redirected, then found"]);
     assert_eq!(elsewhere.arrived().len(), 0);
-    until("two dead deliveries", || rig.overview().unwrap().sinks[0].dead == 2).await;
+    until("one dead delivery", || rig.overview().unwrap().sinks[0].dead == 1).await;
     assert_eq!(daemon.stop(), 0);
 }
 
@@ -139,5 +145,50 @@ async fn a_line_torn_by_a_crash_is_repaired_and_its_event_comes_again_whole() {
         serde_json::from_str::<serde_json::Value>(line).expect("every line is JSON");
     }
     assert!(!lines().contains("evt_torn"));
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_of_the_environment_sees_neither_polls_nor_events() {
+    let mut rig = Rig::new().await;
+    let trap = crate::support::Receiver::start().await;
+    for dialect in [Dialect::LinkedApi, Dialect::ConnectSafely] {
+        let conversation = rig.follow(dialect, "Ada Byron");
+        rig.world().push(conversation, "straight");
+    }
+    rig.write_config();
+    let daemon = crate::support::Daemon::start_with(rig.path(), &[], |command| {
+        for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "https_proxy"] {
+            command.env(name, trap.url());
+        }
+    });
+    until("both events, by either road", || rig.receiver.taken_count() + trap.arrived().len() >= 2).await;
+    assert_eq!(trap.arrived().len(), 0);
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reloads_while_a_file_is_written_tear_nothing_out_of_it() {
+    let mut rig = Rig::new().await;
+    rig.more = "\n[sinks.archive]\ntype = \"file\"\npath = \"events.jsonl\"\n".into();
+    let conversations: Vec<_> = (0..20).map(|n| rig.follow(Dialect::LinkedApi, &format!("Person {n}"))).collect();
+    let daemon = rig.start();
+    until("the daemon to run", || daemon.log().contains("following 20")).await;
+    for round in 0..10 {
+        for &conversation in &conversations {
+            for number in 0..10 {
+                rig.world().push(conversation, &format!("{round} {number} {}", "x".repeat(2_000)));
+            }
+        }
+        daemon.signal(rustix::process::Signal::HUP);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    rig.until_taken(2_000).await;
+    let delivered = || rig.overview().unwrap().sinks.iter().all(|s| s.delivered == 2_000);
+    until("everything delivered", delivered).await;
+    let file = std::fs::read_to_string(rig.path().join("events.jsonl")).unwrap();
+    let ids: std::collections::HashSet<_> =
+        file.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["id"].to_string()).collect();
+    assert_eq!(ids.len(), 2_000);
     assert_eq!(daemon.stop(), 0);
 }

@@ -107,3 +107,33 @@ async fn state_lies_in_the_state_directory_where_systemd_gives_one() {
     assert_eq!(output.code, 0, "{}", output.stderr);
     assert!(state.join("inboxd.db").exists() && !rig.database().exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_while_the_database_was_made_leaves_nothing_that_the_next_start_minds() {
+    let rig = rig().await;
+    std::fs::write(rig.path().join("inboxd.db.new"), "half a database").unwrap();
+    std::fs::write(rig.path().join("inboxd.db.new-journal"), "half a journal").unwrap();
+    let output = inboxd_in(rig.path(), &["run", "--once"]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert!(!rig.path().join("inboxd.db.new").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_page_ends_the_daemon_with_65() {
+    let mut rig = Rig::new().await;
+    let conversation = rig.follow(Dialect::ConnectSafely, "Ada Byron");
+    let daemon = rig.start();
+    for number in 0..200 {
+        rig.world().push(conversation, &format!("{number} {}", "x".repeat(500)));
+    }
+    rig.until_taken(200).await;
+    assert_eq!(daemon.stop(), 0);
+    // Everything behind the header and the schema.
+    let mut content = bytes(&rig.database());
+    for byte in content.iter_mut().skip(3 * 4096) {
+        *byte = 0xAA;
+    }
+    std::fs::write(rig.database(), content).unwrap();
+    let mut daemon = rig.start_again();
+    assert_eq!(daemon.wait().code(), Some(65), "{}", daemon.log());
+}

@@ -13,6 +13,7 @@ use percent_encoding::utf8_percent_encode;
 
 /// `/account/*` is limited to ten requests a minute, and a name seldom changes.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(900);
+const ASK_AGAIN_AFTER_FAILURE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -42,7 +43,9 @@ impl Identity {
     /// Compares with the owner's public id, then with the name. Equal is the owner; a different public id is not.
     pub(super) fn direction(&self, sender: Option<&str>, name: Option<&str>) -> Option<Direction> {
         let direction = |same: bool| if same { Direction::Outbound } else { Direction::Inbound };
-        if let (Some(sender), Some(own)) = (sender, self.public_id.as_deref()) {
+        // An internal id says nothing beside a public one.
+        let public = sender.filter(|sender| !super::messages::is_opaque(sender));
+        if let (Some(sender), Some(own)) = (public, self.public_id.as_deref()) {
             return Some(direction(sender.eq_ignore_ascii_case(own)));
         }
         let (name, own) = name.zip(self.name.as_deref())?;
@@ -60,7 +63,7 @@ impl Owner {
     pub(super) async fn identity(&self, api: &ConnectSafely) -> Option<Identity> {
         let mut asked = self.asked.lock().await;
         if let Some((at, identity)) = &*asked
-            && at.elapsed() < ASK_AGAIN_AFTER
+            && at.elapsed() < if identity.is_some() { ASK_AGAIN_AFTER } else { ASK_AGAIN_AFTER_FAILURE }
         {
             return identity.clone();
         }
@@ -92,6 +95,7 @@ impl ConnectSafely {
             // The account itself is not there: no conversation of it can be.
             if error.class == Class::Gone {
                 error.class = Class::Auth;
+                error.wait = None;
             }
             error
         })?;
@@ -105,5 +109,20 @@ impl ConnectSafely {
             return Ok(());
         };
         Err(Error::new(Class::Auth, problem))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_owner_is_known_by_public_id_or_name_and_an_internal_id_decides_nothing() {
+        let owner = Identity { public_id: Some("robin-keller".into()), name: Some("Robin Keller".into()) };
+        assert_eq!(owner.direction(Some("robin-keller"), None), Some(Direction::Outbound));
+        assert_eq!(owner.direction(Some("ada-byron"), Some("Robin Keller")), Some(Direction::Inbound));
+        assert_eq!(owner.direction(Some("ACoAAB1o"), Some("Robin Keller")), Some(Direction::Outbound));
+        assert_eq!(owner.direction(Some("ACoAAB1o"), None), None);
+        assert_eq!(owner.direction(None, None), None);
     }
 }

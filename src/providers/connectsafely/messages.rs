@@ -5,8 +5,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{ConnectSafely, errors, urn};
-use crate::model::{Conversation, Direction, Flag, Message, MessageId, Sender, assign_missing_ids};
+use crate::model::{Conversation, Direction, Flag, Message, MessageId, Sender, assign_missing_ids, cut_at};
 use crate::providers::http::{self, Answer};
+use crate::providers::json;
 use crate::providers::{Class, Error, Page, Rest};
 use crate::time::UnixMillis;
 
@@ -62,7 +63,7 @@ pub(super) fn payload(answer: &Answer) -> Result<Payload, Error> {
     if !answer.status.is_success() {
         return Err(errors::refusal(answer));
     }
-    let outer: Payload = serde_json::from_slice(&answer.body).map_err(|e| http::malformed(answer, &e))?;
+    let outer: Payload = json::parse(&answer.body).map_err(|e| http::malformed(answer, &e))?;
     if outer.success == Some(false) {
         return Err(errors::refusal(answer));
     }
@@ -135,14 +136,17 @@ fn by_profile_id(message: &WireMessage, owner: Option<&str>) -> Option<Direction
 }
 
 /// LinkedIn's internal ids begin so; anything else is a vanity name, which cannot be compared with one.
-fn is_opaque(profile_id: &str) -> bool {
+pub(super) fn is_opaque(profile_id: &str) -> bool {
     profile_id.starts_with("ACoAA")
 }
+
+/// Longest title in bytes: a group of twenty has a readable one, a page of names has none.
+const TITLE_LIMIT: usize = 200;
 
 fn title(participants: &[Participant], owner: Option<&str>) -> Option<String> {
     let others = participants.iter().filter(|p| owner.is_none() || p.profile_id.as_deref() != owner);
     let names: Vec<_> = others.filter_map(|p| p.name.as_deref()).filter(|name| !name.is_empty()).collect();
-    (!names.is_empty()).then(|| http::safe(&names.join(", ")))
+    (!names.is_empty()).then(|| cut_at(&names.join(", "), TITLE_LIMIT).to_owned())
 }
 
 fn message(wire: WireMessage, direction: Direction) -> Message {

@@ -68,6 +68,10 @@ fn default_base_url() -> String {
 }
 
 impl Settings {
+    pub(super) fn secrets(&self) -> Vec<SecretString> {
+        vec![self.api_key.clone()]
+    }
+
     pub(super) fn problem(&self) -> Option<(&'static str, String)> {
         if self.account_id.is_empty() {
             return Some(("account_id", "is empty".into()));

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::providers::http::{self, Answer};
+use crate::providers::json;
 use crate::providers::{Class, Error};
 use crate::time::UnixMillis;
 
@@ -35,13 +36,13 @@ pub(super) struct WireError {
 
 /// The `result` of an answer.
 pub(super) fn result<T: DeserializeOwned>(answer: &Answer) -> Result<T, Error> {
-    let envelope = serde_json::from_slice::<Envelope<T>>(&answer.body);
+    let envelope = json::parse::<Envelope<T>>(&answer.body);
     if answer.status.is_success()
         && let Ok(Envelope { success: Some(true), result: Some(result) }) = envelope
     {
         return Ok(result);
     }
-    if let Ok(Refusal { error }) = serde_json::from_slice(&answer.body) {
+    if let Ok(Refusal { error }) = json::parse(&answer.body) {
         return Err(classified(&error, answer));
     }
     if !answer.status.is_success() {

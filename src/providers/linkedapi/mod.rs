@@ -66,6 +66,10 @@ fn default_batch_size() -> usize {
 }
 
 impl Settings {
+    pub(super) fn secrets(&self) -> Vec<SecretString> {
+        vec![self.linked_api_token.clone(), self.identification_token.clone()]
+    }
+
     pub(super) fn problem(&self) -> Option<(&'static str, String)> {
         if self.days.is_some_and(|days| !(3..=90).contains(&days)) {
             return Some((

@@ -22,6 +22,8 @@ pub(crate) enum Reply {
         seconds: u64,
     },
     Redirect(String),
+    /// Refuses, and repeats the event in its reply.
+    Echo(u16),
     /// Takes the event and never answers.
     Hang,
     /// Takes the event and answers with an error all the same: the answer that was lost.
@@ -120,6 +122,7 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
         Some(Reply::Status(code)) => {
             (code < 300, (StatusCode::from_u16(code).unwrap(), format!("reply {code}")).into_response())
         }
+        Some(Reply::Echo(code)) => (false, (StatusCode::from_u16(code).unwrap(), body.clone()).into_response()),
         Some(Reply::RetryAfter { status, seconds }) => {
             let headers = [("retry-after", seconds.to_string())];
             (false, (StatusCode::from_u16(status).unwrap(), headers, "later").into_response())
