@@ -28,9 +28,11 @@ async fn no_secret_is_in_any_log_line_file_or_table_even_when_everything_fails()
     rig.http = "retry = [\"100ms\"]\ntimeout = \"1s\"\n".into();
     rig.receiver.script(vec![Reply::Echo(500), Reply::Echo(400)]);
     // Providers that repeat the request's credentials in their answers.
-    for (endpoint, code) in [(Endpoint::LinkedApiPoll, 500), (Endpoint::ConnectSafelyMessages, 500)] {
-        let body = format!("{{\"success\":false,\"error\":\"{} is wrong\"}}", SECRETS.join(" or "));
-        let fault = Fault::Status { code, body, headers: vec![] };
+    for (endpoint, own) in
+        [(Endpoint::LinkedApiPoll, SECRETS[..2].join(" or ")), (Endpoint::ConnectSafelyMessages, SECRETS[2].to_owned())]
+    {
+        let body = format!("{{\"success\":false,\"error\":\"{own} is wrong\"}}");
+        let fault = Fault::Status { code: 500, body, headers: vec![] };
         rig.world().inject(fault, When { endpoint: Some(endpoint), times: Some(1), ..When::default() });
     }
     rig.world().inject(Fault::Reset, When { times: Some(2), ..When::default() });
@@ -38,8 +40,12 @@ async fn no_secret_is_in_any_log_line_file_or_table_even_when_everything_fails()
     let daemon = crate::support::Daemon::start(rig.path(), &["--log-level", "trace", "--log-format", "json"]);
     rig.world().push(sales, TEXT);
     rig.world().push(work, TEXT);
-    until("some deliveries", || rig.overview().is_some_and(|o| o.sinks.iter().all(|s| s.delivered + s.dead >= 2)))
-        .await;
+    let settled = || {
+        let sinks = rig.overview().map(|o| o.sinks).unwrap_or_default();
+        sinks.len() == 3 && sinks.iter().all(|s| s.delivered + s.dead == 2)
+    };
+    until("both messages at every sink", settled).await;
+    assert!(daemon.log().contains("*** or *** is wrong"), "{}", daemon.log());
     let status = inboxd_in(rig.path(), &["status"]);
     let json = inboxd_in(rig.path(), &["status", "--json"]);
     let shown = inboxd_in(rig.path(), &["config", "show"]);
