@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hash::RandomState;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -12,20 +11,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::budget::Gate;
-use super::failure::{self, Next};
+use super::outcome::log_unwritten;
 use super::pause::{PauseChange, Pauses, Permission};
-use super::poll::{self, Coverage, Failure, Found, Job, Poller};
+use super::poll::{Failure, Found, Poller};
 use super::source::SourceState;
 use super::upkeep::{Kept, Report, Request, UpkeepLoop};
 use super::{Account, Polled, Shared};
-use crate::backoff::stretched;
-use crate::providers::{self, Class, Profile};
+use crate::providers::{self, Profile};
 use crate::status::{Hold, LONGEST_SLEEP, Pulse};
-use crate::store::{QuietPoll, Recorded, Walk};
+use crate::store::Walk;
 use crate::time::UnixMillis;
-
-/// Conversations of one account whose failure is logged one by one; an outage must not fill the log.
-const FAILURES_LOGGED: usize = 10;
 
 /// What a round of polls came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,24 +58,24 @@ enum Done {
 }
 
 pub(super) struct AccountLoop {
-    profile: &'static Profile,
-    poller: Arc<Poller>,
-    pulse: Pulse,
-    hold: Hold,
-    sources: Vec<SourceState>,
-    queue: BinaryHeap<Reverse<(Instant, usize)>>,
+    pub(super) profile: &'static Profile,
+    pub(super) poller: Arc<Poller>,
+    pub(super) pulse: Pulse,
+    pub(super) hold: Hold,
+    pub(super) sources: Vec<SourceState>,
+    pub(super) queue: BinaryHeap<Reverse<(Instant, usize)>>,
     tasks: JoinSet<Done>,
     /// Writes whose answer nobody waits for.
-    writes: JoinSet<()>,
-    polls_in_flight: usize,
-    pauses: Pauses,
-    failing: usize,
-    upkeep: Option<UpkeepLoop>,
-    requests: mpsc::UnboundedSender<Request>,
-    reports: mpsc::UnboundedReceiver<Report>,
+    pub(super) writes: JoinSet<()>,
+    pub(super) polls_in_flight: usize,
+    pub(super) pauses: Pauses,
+    pub(super) failing: usize,
+    pub(super) upkeep: Option<UpkeepLoop>,
+    pub(super) requests: mpsc::UnboundedSender<Request>,
+    pub(super) reports: mpsc::UnboundedReceiver<Report>,
     /// Set for a single round: a walk goes on inside it.
-    round_began: Option<Instant>,
-    summary: Summary,
+    pub(super) round_began: Option<Instant>,
+    pub(super) summary: Summary,
 }
 
 impl AccountLoop {
@@ -236,7 +231,7 @@ impl AccountLoop {
         }
     }
 
-    fn store(&mut self, change: PauseChange) {
+    pub(super) fn store(&mut self, change: PauseChange) {
         let store = self.poller.store.clone();
         self.writes.spawn(async move { log_unwritten(store.record_pause(change.account, change.pause).await) });
     }
@@ -328,181 +323,8 @@ impl AccountLoop {
         }
     }
 
-    fn schedule(&mut self, index: usize, due: Instant) {
+    pub(super) fn schedule(&mut self, index: usize, due: Instant) {
         self.sources[index].due = due;
         self.queue.push(Reverse((due, index)));
-    }
-
-    fn succeeded(&mut self, index: usize, began: Instant, found: Found) {
-        self.summary.polled += 1;
-        self.pauses.forget_row();
-        self.recovered(index);
-        let now = UnixMillis::now();
-        let (cadence, id) = (self.sources[index].job.cadence, self.sources[index].job.source);
-        let due = match found {
-            Found::Quiet(coverage) => {
-                let interval = poll::interval(cadence, id, self.sources[index].job.last_message_at, now);
-                self.poller.store.record_quiet_poll(QuietPoll {
-                    source: id,
-                    polled_at: now,
-                    verified_until: coverage.verified_until,
-                    lapsed_at: coverage.lapsed_at,
-                    due_at: now + interval,
-                });
-                self.cover(index, coverage);
-                began + interval
-            }
-            Found::Recorded { recorded, coverage, fingerprint, backfill } => {
-                self.recorded(index, &recorded, fingerprint, backfill);
-                self.cover(index, coverage);
-                began + poll::interval(cadence, id, recorded.last_message_at, now)
-            }
-            Found::WalkGoesOn => {
-                let job = &self.sources[index].job;
-                let pages = job.walk.as_ref().map(|walk| walk.pages);
-                tracing::info!(account = %self.poller.account, conversation = %job.conversation.id, pages,
-                    "a long walk goes on in the next poll");
-                self.round_began.unwrap_or_else(Instant::now)
-            }
-        };
-        self.schedule(index, due);
-    }
-
-    fn recorded(&mut self, index: usize, recorded: &Recorded, fingerprint: u64, backfill: bool) {
-        self.summary.announced += u64::from(recorded.announced);
-        let first_contact = self.sources[index].job.first_contact;
-        let source = &mut self.sources[index];
-        if first_contact {
-            tracing::info!(account = %self.poller.account, conversation = %source.job.conversation.id,
-                announced = recorded.announced, silent = recorded.silent, "following the conversation");
-        } else if recorded.announced + recorded.edited > 0 {
-            tracing::debug!(account = %self.poller.account, conversation = %source.job.conversation.id,
-                new = recorded.announced, edited = recorded.edited, backfill, "recorded");
-        }
-        if source.job.recheck || first_contact {
-            let interval = self.poller.polling.recheck_interval;
-            source.recheck_due = Instant::now() + stretched(interval, source.job.source.seed());
-        }
-        let job = &mut source.job;
-        job.first_contact = false;
-        job.dead_ends = 0;
-        job.watermark = recorded.watermark;
-        job.history_until = recorded.history_until;
-        job.last_message_at = recorded.last_message_at;
-        job.fingerprint = if job.recheck { 0 } else { fingerprint };
-    }
-
-    fn cover(&mut self, index: usize, coverage: Coverage) {
-        let source = &mut self.sources[index];
-        match (source.job.lapsed_at, coverage.lapsed_at) {
-            (None, Some(lapsed_at)) => tracing::warn!(account = %self.poller.account,
-                conversation = %source.job.conversation.id, %lapsed_at,
-                "the provider has stopped collecting the conversation: messages after that time are not seen until it resumes"),
-            (Some(_), None) => tracing::info!(account = %self.poller.account,
-                conversation = %source.job.conversation.id, "the provider collects the conversation again"),
-            _ => {}
-        }
-        source.job.lapsed_at = coverage.lapsed_at;
-        if self.poller.provider.upkeep().is_some()
-            && (!source.upkeep_knows
-                || source.collected_until != coverage.collected_until
-                || source.failing == Some(Class::NotReady))
-        {
-            source.upkeep_knows = true;
-            source.collected_until = coverage.collected_until;
-            drop(self.requests.send(Request::Collected(index, coverage.collected_until)));
-        }
-        self.sources[index].failing = None;
-    }
-
-    fn recovered(&mut self, index: usize) {
-        let source = &mut self.sources[index];
-        if source.job.failures > 0 {
-            self.failing = self.failing.saturating_sub(1);
-            if self.failing < FAILURES_LOGGED {
-                tracing::info!(account = %self.poller.account, conversation = %source.job.conversation.id,
-                    after = source.job.failures, "polls succeed again");
-            }
-            source.job.failures = 0;
-        }
-    }
-
-    fn failed(&mut self, index: usize, failure: Failure) {
-        match failure {
-            Failure::Paused => {
-                let at = self.pauses.look_again().flatten();
-                self.schedule(index, at.unwrap_or_else(Instant::now));
-            }
-            Failure::Store(error) => {
-                self.summary.failed += 1;
-                // What cannot be retried ends the daemon, which listens to the store itself.
-                tracing::warn!(account = %self.poller.account, conversation = %self.sources[index].job.conversation.id,
-                    class = "storage", %error, "the poll was not recorded and counts as not made; next try in 5 s");
-                self.schedule(index, Instant::now() + LONGEST_SLEEP);
-            }
-            Failure::Provider(error) => self.refused(index, &error),
-        }
-    }
-
-    fn refused(&mut self, index: usize, error: &providers::Error) {
-        self.summary.failed += 1;
-        let source = &mut self.sources[index];
-        let failures = source.job.failures + 1;
-        let seed = source.job.source.seed();
-        let wait = match failure::next(error, failures, self.pauses.in_a_row() + 1, self.profile, seed) {
-            Next::PauseAccount(wait) => {
-                let due = source.due;
-                if let Some(change) = self.pauses.enter(error, wait) {
-                    self.store(change);
-                }
-                self.schedule(index, due);
-                return;
-            }
-            Next::Retry(wait) => wait.max(source.job.cadence.min_interval),
-            Next::Upkeep(wait) => {
-                drop(self.requests.send(Request::Needed(index)));
-                wait
-            }
-        };
-        let changed = source.failing != Some(error.class);
-        if source.job.failures == 0 {
-            self.failing += 1;
-        }
-        source.job.failures = failures;
-        source.failing = Some(error.class);
-        let shown_wait = humantime::format_duration(Duration::from_secs(wait.as_secs().max(1)));
-        if changed && self.failing <= FAILURES_LOGGED {
-            tracing::warn!(account = %self.poller.account, conversation = %source.job.conversation.id,
-                class = %error.class, "the poll failed ({error}); next try in {shown_wait}");
-        } else {
-            tracing::debug!(account = %self.poller.account, conversation = %source.job.conversation.id,
-                class = %error.class, failures, "the poll failed ({error}); next try in {shown_wait}");
-        }
-        let (store, source_id) = (self.poller.store.clone(), source.job.source);
-        let (class, detail, due_at) = (error.class.as_str(), error.detail.clone(), UnixMillis::now() + wait);
-        self.writes.spawn(async move {
-            log_unwritten(store.record_failure(source_id, class, detail, failures, due_at).await);
-        });
-        self.schedule(index, Instant::now() + wait);
-    }
-}
-
-impl Poller {
-    /// Looks at the account where a conversation's failure may be the account's: its error then counts instead.
-    async fn check_account_after(&self, result: &mut Result<Found, Failure>, job: &Job) {
-        if let Err(Failure::Provider(error)) = result
-            && failure::suspects_account(error, job.failures + 1)
-            && self.gate.admit().await.is_ok()
-            && let Err(of_account) = self.provider.probe().await
-            && matches!(of_account.class, Class::Auth | Class::Throttled)
-        {
-            *error = of_account;
-        }
-    }
-}
-
-fn log_unwritten(written: Result<(), crate::store::Error>) {
-    if let Err(error) = written {
-        tracing::warn!(class = "storage", %error, "a failure was not recorded; a restart will not remember it");
     }
 }

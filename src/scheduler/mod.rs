@@ -1,14 +1,15 @@
 //! When to poll what: one loop per account, so that none delays another.
 //!
 //! [`account`] is the loop: a timer queue of due conversations and a limit on polls in flight; [`pause`] holds it back
-//! while the account may not be asked. [`poll`] is one poll from question to commit; [`upkeep`] starts and watches the
-//! provider's own collecting where it must be told to.
+//! while the account may not be asked, and [`outcome`] takes in what came of a poll. [`poll`] is one poll from question to
+//! commit; [`upkeep`] starts and watches the provider's own collecting where it must be told to.
 //! The decisions are pure and sit apart: [`due`] (when), [`walk`] (how far), [`failure`] (what next).
 
 mod account;
 mod budget;
 mod due;
 mod failure;
+mod outcome;
 mod pause;
 mod poll;
 mod source;

@@ -1,5 +1,6 @@
 //! What can go wrong with the store, by the decision the caller has to make.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::ErrorCode;
@@ -113,4 +114,20 @@ pub enum OpenError {
         /// The database.
         path: String,
     },
+}
+
+/// An error met while opening, by what a person can do about it.
+pub(super) fn refused(path: &Path, error: Error) -> OpenError {
+    let path = path.display().to_string();
+    match error {
+        Error::Corrupt(source) => OpenError::Corrupt {
+            path,
+            problem: format!("is not a sound SQLite database ({source})"),
+            remedy: "restore it from a backup, or move it away to start afresh",
+        },
+        Error::Busy(source) | Error::Full(source) | Error::Io(source) | Error::Sql(source) => {
+            OpenError::Io { path, reason: source.to_string() }
+        }
+        Error::Closed => OpenError::Io { path, reason: "the store is closed".into() },
+    }
 }

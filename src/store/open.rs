@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::error::{Error, OpenError};
+use super::error::{Error, OpenError, refused};
 use super::schema;
 
 /// How long a statement waits for another process (a backup, a read command) before `Busy`.
@@ -144,20 +144,5 @@ fn failed(action: &'static str) -> impl Fn(&Path, io::Error) -> OpenError {
     move |path, source| match source.kind() {
         io::ErrorKind::PermissionDenied => OpenError::Permission { path: path.display().to_string(), action, source },
         _ => OpenError::Io { path: path.display().to_string(), reason: source.to_string() },
-    }
-}
-
-pub(super) fn refused(path: &Path, error: Error) -> OpenError {
-    let path = path.display().to_string();
-    match error {
-        Error::Corrupt(source) => OpenError::Corrupt {
-            path,
-            problem: format!("is not a sound SQLite database ({source})"),
-            remedy: "restore it from a backup, or move it away to start afresh",
-        },
-        Error::Busy(source) | Error::Full(source) | Error::Io(source) | Error::Sql(source) => {
-            OpenError::Io { path, reason: source.to_string() }
-        }
-        Error::Closed => OpenError::Io { path, reason: "the store is closed".into() },
     }
 }

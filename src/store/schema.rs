@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use rusqlite_migration::{M, Migrations};
 
-use super::error::{Error, OpenError};
+use super::error::{Error, OpenError, refused};
 
 /// Marks a file as ours ("inbx"), in the header field that SQLite keeps for this.
 const APPLICATION_ID: i64 = 0x696e_6278;
@@ -24,7 +24,7 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), OpenErro
         remedy: "check store.url, restore it from a backup, or move it away to start afresh",
     };
     let pragma = |name: &str| -> Result<i64, OpenError> {
-        connection.pragma_query_value(None, name, |row| row.get(0)).map_err(|e| super::open::refused(path, e.into()))
+        connection.pragma_query_value(None, name, |row| row.get(0)).map_err(|e| refused(path, e.into()))
     };
     if pragma("application_id")? != APPLICATION_ID {
         return Err(corrupt("is an SQLite database of another program".into()));

@@ -100,7 +100,8 @@ impl Store {
         self.write(move |tx| forget(tx, source)).await
     }
 
-    /// Ends a walk that cannot go on: what could not be read stays on record as a gap, what was read is announced next.
+    /// Ends a walk that cannot go on: what could not be read stays on record as a gap, once however often it is met, and
+    /// what was read is announced next.
     pub async fn close_walk_with_gap(
         &self,
         source: SourceId,
@@ -110,7 +111,9 @@ impl Store {
         self.write(move |tx| {
             tx.prepare_cached(
                 "INSERT INTO gaps (conversation, low, high, reason, found_at)
-                 SELECT ?1, ?2, min(sent_at), ?3, ?4 FROM staged_messages WHERE conversation = ?1",
+                 SELECT ?1, ?2, high, ?3, ?4
+                 FROM (SELECT min(sent_at) AS high FROM staged_messages WHERE conversation = ?1)
+                 WHERE NOT EXISTS (SELECT 1 FROM gaps g WHERE g.conversation = ?1 AND g.low IS ?2 AND g.high IS high)",
             )?
             .execute(params![
                 source.0,
