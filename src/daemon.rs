@@ -101,7 +101,8 @@ pub async fn run(config: Config, sources: &Sources) -> Result<(), Error> {
             },
         };
         let mut of_config = tokio::task::JoinSet::new();
-        of_config.spawn(space::keep_reserve(path.clone(), config.store.min_free, hold.clone()));
+        space::look(&path, config.store.min_free, &hold);
+        of_config.spawn(space::keep_looking(path.clone(), config.store.min_free, hold.clone()));
         let (pruned, retention) = (store.clone(), config.store.retention);
         of_config.spawn(async move { pruned.keep_pruning(retention).await });
         let status = parts.status();

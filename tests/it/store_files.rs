@@ -137,3 +137,30 @@ async fn a_damaged_page_ends_the_daemon_with_65() {
     let mut daemon = rig.start_again();
     assert_eq!(daemon.wait().code(), Some(65), "{}", daemon.log());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_less_free_space_than_the_reserve_nothing_is_polled_and_what_is_owed_is_delivered() {
+    use crate::support::{Reply, until};
+    use inboxd::simulator::Endpoint;
+    let mut rig = Rig::new().await;
+    let conversation = rig.follow(Dialect::ConnectSafely, "Ada Byron");
+    rig.receiver.reply(Reply::Hang);
+    rig.world().push(conversation, "owed");
+    let daemon = rig.start();
+    until("the delivery to be owed", || rig.receiver.arrived().len() == 1).await;
+    daemon.kill();
+    let asked = rig.world().request_count(Endpoint::ConnectSafelyMessages);
+    rig.world().push(conversation, "not asked for");
+    rig.receiver.reply(Reply::Status(204));
+    let text = rig.config().replace("min_free = \"1MiB\"", "min_free = \"1000TiB\"");
+    std::fs::write(rig.path().join("inboxd.toml"), text).unwrap();
+    let daemon = rig.start_again();
+    until("the owed delivery", || rig.overview().is_some_and(|o| o.sinks[0].delivered == 1)).await;
+    assert!(daemon.log().contains("polling is paused until there is room"));
+    assert_eq!(rig.world().request_count(Endpoint::ConnectSafelyMessages), asked);
+    // Room again, by way of a smaller reserve.
+    rig.write_config();
+    daemon.signal(rustix::process::Signal::HUP);
+    until("polling to go on", || rig.receiver.texts().last().is_some_and(|t| t == "not asked for")).await;
+    assert_eq!(daemon.stop(), 0);
+}
