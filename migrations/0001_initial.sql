@@ -59,6 +59,7 @@ CREATE TABLE events (
 CREATE TABLE sinks (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
+    configured INTEGER NOT NULL DEFAULT 1,  -- 0: no longer named; what it is owed is kept
     added_at INTEGER NOT NULL
 );
 

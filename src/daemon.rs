@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, Sources};
 use crate::dispatcher::{self, Destination, Drain};
+use crate::model::counted;
 use crate::ops::signals::{Request, Signals};
 use crate::ops::{space, systemd};
 use crate::providers::{self, TlsError};
@@ -62,6 +63,8 @@ pub struct Round {
     pub announced: u64,
     /// Polls and deliveries that failed.
     pub failed: u64,
+    /// Conversations that failed before and were not due.
+    pub still_failing: u64,
 }
 
 /// Runs until told to stop. `sources` is read again on HUP.
@@ -142,7 +145,12 @@ pub async fn run_once(config: Config) -> Result<Round, Error> {
     let round = async {
         let summary = scheduler::poll_once(parts.accounts, &shared).await;
         let failed = dispatcher::deliver_once(parts.destinations, &store, &progress, &drain).await;
-        Round { polled: summary.polled, announced: summary.announced, failed: summary.failed + failed }
+        Round {
+            polled: summary.polled,
+            announced: summary.announced,
+            failed: summary.failed + failed,
+            still_failing: summary.still_failing,
+        }
     };
     let told_to_stop = async {
         while signals.next().await != Request::Stop {}
@@ -235,8 +243,12 @@ impl Parts {
 
     fn status(&self) -> String {
         let conversations: usize = self.accounts.iter().map(|account| account.conversations.len()).sum();
-        let (accounts, sinks) = (self.accounts.len(), self.destinations.len());
-        format!("following {conversations} conversations of {accounts} accounts, delivering to {sinks} sinks")
+        format!(
+            "following {} of {}, delivering to {}",
+            counted(conversations, "conversation"),
+            counted(self.accounts.len(), "account"),
+            counted(self.destinations.len(), "sink")
+        )
     }
 
     fn start(self, store: &Store, progress: &Progress, hold: &Hold) -> Running {
@@ -301,7 +313,8 @@ impl Running {
 
     /// Ends polling, then drains the sinks for as long as the grace time or a second signal allows.
     async fn stop(self, signals: Option<&mut Signals>) {
-        tracing::info!("stopping: nothing new is polled or attempted; attempts in flight get {} s", GRACE.as_secs());
+        let why = if signals.is_some() { "stopping" } else { "reloading" };
+        tracing::info!("{why}: nothing new is polled or attempted; attempts in flight get {} s", GRACE.as_secs());
         self.stop.cancel();
         self.drain.stop.cancel();
         let drained = async {

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::{ConfigFile, Failure};
+use crate::model::counted;
 
 pub(super) fn run(file: &ConfigFile) -> Result<(), Failure> {
     let config = file.load()?;
@@ -10,13 +11,12 @@ pub(super) fn run(file: &ConfigFile) -> Result<(), Failure> {
         writeln!(std::io::stderr(), "inboxd: warning: {warning}")?;
     }
     let conversations: usize = config.accounts.iter().map(|account| account.conversations.len()).sum();
-    let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
     writeln!(
         std::io::stdout(),
         "configuration ok: {}, {}, {}",
-        count(config.accounts.len(), "account"),
-        count(conversations, "conversation"),
-        count(config.sinks.len(), "sink")
+        counted(config.accounts.len(), "account"),
+        counted(conversations, "conversation"),
+        counted(config.sinks.len(), "sink")
     )?;
     Ok(())
 }

@@ -49,9 +49,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let mut stderr = std::io::stderr();
         writeln!(
             stderr,
-            "Two simulated providers on http://{}, {} conversations each, about a message a second.\n\
+            "Two simulated providers on http://{}, {} conversations each, messages in bursts as people write them.\n\
              Each line below went simulator -> HTTP -> store -> dispatcher -> stdout sink. Ctrl-C ends it.\n\
-             \n  time (UTC)           account            <- to us, -> from us\n",
+             \n<- to us, -> from us; times in UTC\n",
             simulator.addr(),
             CONVERSATIONS,
         )?;

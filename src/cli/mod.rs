@@ -186,7 +186,9 @@ impl From<std::io::Error> for Failure {
 /// reads, does not keep the process.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     crate::providers::install_tls();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // One thread polls, decides and delivers; the store and files have threads of their own. More of them would mostly
+    // wake each other: a quiet poll costs a third less without.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(work);
     runtime.shutdown_background();
     outcome

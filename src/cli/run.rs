@@ -43,6 +43,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let round = block_on(async { Ok(daemon::run_once(config).await?) })?;
     let (polled, announced, failed) = (round.polled, round.announced, round.failed);
     tracing::info!(polled, announced, failed, "round done");
+    if round.still_failing > 0 {
+        tracing::warn!(
+            conversations = round.still_failing,
+            "failed before and were not due in this round; see inboxd status"
+        );
+    }
     match failed {
         0 => Ok(()),
         _ => Err(Failure::new(FOUND_PROBLEMS, format!("{failed} polls or deliveries failed; the log says which"))),

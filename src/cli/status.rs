@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use super::{ConfigFile, Failure};
-use crate::model::Untrusted;
+use crate::model::{Untrusted, counted};
 use crate::store::{AccountOverview, ConversationOverview, Overview, SinkOverview};
 use crate::time::UnixMillis;
 
@@ -40,7 +40,7 @@ fn render(text: &mut String, overview: &Overview, now: UnixMillis) -> std::fmt::
         for conversation in account.conversations.iter().filter(|c| c.followed) {
             let name = conversation.title.as_deref().unwrap_or(&conversation.id);
             writeln!(text, "  {}", Untrusted(name))?;
-            writeln!(text, "    {}", conversation_state(conversation, now))?;
+            writeln!(text, "    {}", conversation_state(conversation, account.paused_until.is_some(), now))?;
         }
         let unfollowed = account.conversations.iter().filter(|c| !c.followed).count();
         if unfollowed > 0 {
@@ -56,30 +56,34 @@ fn render(text: &mut String, overview: &Overview, now: UnixMillis) -> std::fmt::
 fn account_state(account: &AccountOverview, now: UnixMillis) -> String {
     match account.paused_until {
         Some(until) => format!(
-            "PAUSED ({}) for {}: {}; next try {}",
+            "PAUSED ({}) since {}: {}; next try {}",
             account.pause_class.as_deref().unwrap_or("unknown"),
-            ago(account.paused_since, now).trim_end_matches(" ago"),
-            Untrusted(account.pause_reason.as_deref().unwrap_or_default()),
+            ago(account.paused_since, now),
+            Untrusted(account.pause_reason.as_deref().unwrap_or_default().trim_end_matches('.')),
             ahead(until, now)
         ),
         None => {
             let followed = account.conversations.iter().filter(|c| c.followed).count();
             let failing = account.conversations.iter().filter(|c| c.followed && c.failures > 0).count();
             let failing = if failing > 0 { format!(", {failing} FAILING") } else { String::new() };
-            format!("{followed} conversations{failing}")
+            counted(followed, "conversation") + &failing
         }
     }
 }
 
-fn conversation_state(c: &ConversationOverview, now: UnixMillis) -> String {
+fn conversation_state(c: &ConversationOverview, paused: bool, now: UnixMillis) -> String {
     let mut parts = vec![
         format!("verified {}", ago(c.verified_until, now)),
         format!("last message {}", ago(c.last_message_at, now)),
-        format!("next poll {}", ahead(c.due_at, now)),
+        if paused { "next poll after the pause".into() } else { format!("next poll {}", ahead(c.due_at, now)) },
     ];
     if c.failures > 0 {
         let (class, detail) = (c.failure_class.as_deref().unwrap_or("unknown"), c.failure_detail.as_deref());
-        parts.push(format!("FAILING ({class}) {} times: {}", c.failures, Untrusted(detail.unwrap_or_default())));
+        parts.push(format!(
+            "FAILING ({class}) {}: {}",
+            counted(c.failures as usize, "time"),
+            Untrusted(detail.unwrap_or_default())
+        ));
     }
     if let Some(lapsed_at) = c.lapsed_at {
         parts.push(format!("NOT COLLECTED by the provider since {lapsed_at}"));
@@ -103,6 +107,9 @@ fn conversation_state(c: &ConversationOverview, now: UnixMillis) -> String {
 
 fn sink_state(sink: &SinkOverview, now: UnixMillis) -> String {
     let mut state = format!("{} delivered, {} pending, {} dead", sink.delivered, sink.pending, sink.dead);
+    if !sink.configured {
+        state += ", no longer in the configuration";
+    }
     if sink.oldest_pending_at.is_some() {
         state += &format!(", oldest pending from {}", ago(sink.oldest_pending_at, now));
     }

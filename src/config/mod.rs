@@ -189,6 +189,9 @@ fn checked_store(table: StoreTable) -> Result<Store, Problem> {
     let state = std::env::var("STATE_DIRECTORY").ok().and_then(|dirs| dirs.split(':').next().map(PathBuf::from));
     let path =
         state.filter(|dir| !dir.as_os_str().is_empty()).map_or_else(|| PathBuf::from(path), |dir| dir.join(path));
+    if path.is_dir() {
+        return Err(Problem::new("store.url", format!("{} is a folder; name a file in it", path.display())));
+    }
     Ok(Store { path, retention: table.retention, min_free: table.min_free })
 }
 

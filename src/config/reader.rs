@@ -62,7 +62,7 @@ fn quoted(message: &str) -> Vec<&str> {
 fn friendly(expected: &str) -> String {
     let expected = expected.split(" at line ").next().unwrap_or(expected);
     match expected {
-        "a string" | "a borrowed string" => "text".into(),
+        "a string" | "a borrowed string" | "string or map" => "text".into(),
         "a sequence" => "a list".into(),
         "a boolean" => "true or false".into(),
         number if number.starts_with('u') || number.starts_with('i') || number == "usize" => "a whole number".into(),

@@ -38,6 +38,11 @@ pub fn readable_line(event: &str) -> String {
     format!("{time}  {account}  {arrow} {}: {words}{attached}{}", Untrusted(person), marks.concat())
 }
 
+/// A number with its noun, in the plural where it should be: "1 sink", "2 sinks".
+pub fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

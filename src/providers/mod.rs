@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::backoff::Backoff;
 use crate::model::{Conversation, Message};
@@ -307,6 +307,16 @@ pub fn build(settings: &Settings, timeout: Duration) -> Result<Arc<dyn Provider>
             inner: connectsafely::ConnectSafely::new(settings.clone(), timeout)?,
         }),
     })
+}
+
+/// What keeps a credential from being sent in a header.
+fn header_problem(credential: &SecretString) -> Option<&'static str> {
+    let credential = credential.expose_secret();
+    if credential.is_empty() {
+        return Some("is empty");
+    }
+    let sendable = reqwest::header::HeaderValue::from_str(credential).is_ok();
+    (!sendable).then_some("has characters that no HTTP header can carry, such as a line break")
 }
 
 /// A base URL without its trailing slash; an error names what is wrong without repeating the value.

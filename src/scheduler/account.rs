@@ -31,6 +31,8 @@ pub struct Summary {
     pub failed: u64,
     /// Messages announced.
     pub announced: u64,
+    /// Conversations that failed before and were not due.
+    pub still_failing: u64,
 }
 
 impl Summary {
@@ -38,6 +40,7 @@ impl Summary {
         self.polled += other.polled;
         self.failed += other.failed;
         self.announced += other.announced;
+        self.still_failing += other.still_failing;
     }
 }
 
@@ -157,6 +160,7 @@ impl AccountLoop {
 
     pub(super) async fn run_once(mut self, stop: CancellationToken) -> Summary {
         let began = Instant::now();
+        self.summary.still_failing = self.sources.iter().filter(|s| s.job.failures > 0 && s.due > began).count() as u64;
         self.round_began = Some(began);
         loop {
             self.start_due(began);

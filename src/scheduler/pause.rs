@@ -72,7 +72,10 @@ impl Pauses {
 
     /// A poll has succeeded: the next pause is the first of its row.
     pub(super) fn forget_row(&mut self) {
-        self.in_a_row = 0;
+        if self.in_a_row > 0 && self.current.is_none() {
+            tracing::info!(account = %self.poller.account, "the account is polled again");
+            self.in_a_row = 0;
+        }
     }
 
     pub(super) fn is_probing(&self) -> bool {
@@ -118,9 +121,12 @@ impl Pauses {
         if needs_probe {
             tracing::error!(account = %self.poller.account, class = %error.class,
                 "the account is paused and waits for a person ({error}); next probe in {shown_wait}");
-        } else {
+        } else if self.in_a_row == 1 {
             tracing::warn!(account = %self.poller.account, class = %error.class,
                 "the account is paused ({error}); next try in {shown_wait}");
+        } else {
+            tracing::debug!(account = %self.poller.account, class = %error.class, in_a_row = self.in_a_row,
+                "the account is paused again ({error}); next try in {shown_wait}");
         }
         let stored = Pause {
             until: UnixMillis::now() + wait,
@@ -155,9 +161,7 @@ impl Pauses {
     }
 
     fn leave(&mut self) -> PauseChange {
-        if let Some(current) = self.current.take() {
-            tracing::info!(account = %self.poller.account, since = %current.stored.since, "the account is polled again");
-        }
+        self.current = None;
         self.poller.gate.open();
         PauseChange { account: self.account, pause: None }
     }

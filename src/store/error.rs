@@ -91,7 +91,9 @@ pub enum OpenError {
         known: i64,
     },
     /// The folder or the file may not be used by this user.
-    #[error("{path} may not be {action} by this user: {source}; check the owner and mode of the file and its folder")]
+    #[error(
+        "{path} may not be {action} by this user: {source}; check store.url, and the owner and mode of the file and its folder"
+    )]
     Permission {
         /// What was touched.
         path: String,
@@ -101,7 +103,7 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// The disk refused.
-    #[error("{path} cannot be opened: {reason}")]
+    #[error("{path} cannot be opened: {reason}; check store.url")]
     Io {
         /// The database.
         path: String,

@@ -114,6 +114,7 @@ fn follow(
         kept_accounts.join(",")
     );
     tx.execute(&others, [])?;
+    tx.execute("UPDATE sinks SET configured = 0 WHERE configured = 1", [])?;
     let sinks = sinks.iter().map(|name| sink_row(tx, name, now)).collect::<Result<_, _>>()?;
     outbox::believe_due_times(tx, now)?;
     Ok(Followed { accounts: rows, sinks })
@@ -128,8 +129,10 @@ fn account_row(tx: &Connection, account: &FollowedAccount) -> Result<AccountId, 
 }
 
 fn sink_row(tx: &Connection, name: &SinkName, now: UnixMillis) -> Result<SinkId, Error> {
-    tx.prepare_cached("INSERT INTO sinks (name, added_at) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
-        .execute(params![name.as_str(), now.as_millis()])?;
+    tx.prepare_cached(
+        "INSERT INTO sinks (name, added_at) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET configured = 1",
+    )?
+    .execute(params![name.as_str(), now.as_millis()])?;
     Ok(SinkId(tx.prepare_cached("SELECT id FROM sinks WHERE name = ?1")?.query_row([name.as_str()], |r| r.get(0))?))
 }
 

@@ -136,6 +136,7 @@ fn create(path: &Path) -> Result<(), OpenError> {
     made().map_err(|e| refused(&draft, e))?;
     File::open(&draft).and_then(|file| file.sync_all()).map_err(io)?;
     fs::rename(&draft, path).map_err(io)?;
+    tracing::info!(path = %path.display(), "made a new database");
     let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
 }

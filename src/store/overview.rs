@@ -83,6 +83,8 @@ pub struct ConversationOverview {
 pub struct SinkOverview {
     /// Name in the configuration.
     pub name: String,
+    /// Whether the configuration still names it.
+    pub configured: bool,
     /// Deliveries not yet settled.
     pub pending: u64,
     /// Deliveries made.
@@ -133,8 +135,9 @@ impl ReadOnlyStore {
             Ok(account)
         })?;
         let accounts = accounts.collect::<Result<_, _>>()?;
-        let mut statement = tx.prepare("SELECT id, name FROM sinks ORDER BY name")?;
-        let sinks = statement.query_map([], |r| sink(&tx, r.get(0)?, r.get(1)?))?.collect::<Result<_, _>>()?;
+        let mut statement = tx.prepare("SELECT id, name, configured FROM sinks ORDER BY name")?;
+        let sinks =
+            statement.query_map([], |r| sink(&tx, r.get(0)?, r.get(1)?, r.get(2)?))?.collect::<Result<_, _>>()?;
         Ok(Overview { accounts, sinks })
     }
 
@@ -188,7 +191,7 @@ fn conversations(tx: &Connection, account: i64) -> rusqlite::Result<Vec<Conversa
     rows.collect()
 }
 
-fn sink(tx: &Connection, id: i64, name: String) -> rusqlite::Result<SinkOverview> {
+fn sink(tx: &Connection, id: i64, name: String, configured: bool) -> rusqlite::Result<SinkOverview> {
     let count = |state: i64| -> rusqlite::Result<u64> {
         tx.prepare_cached("SELECT count(*) FROM deliveries WHERE sink = ?1 AND state = ?2")?
             .query_row(params![id, state], |r| r.get(0))
@@ -206,6 +209,7 @@ fn sink(tx: &Connection, id: i64, name: String) -> rusqlite::Result<SinkOverview
     let last_failure = failures.next()?.map(|r| r.get(0)).transpose()?;
     Ok(SinkOverview {
         name,
+        configured,
         pending: count(0)?,
         delivered: count(1)?,
         dead: count(2)?,

@@ -8,6 +8,16 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Reply, Rig, inboxd, inboxd_in, until};
 
+/// A process that ends with its test, however that ends.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 #[test]
 fn usage_errors_are_2_and_help_and_version_are_0() {
     let folder = tempfile::tempdir().unwrap();
@@ -84,7 +94,7 @@ async fn status_and_tail_work_beside_a_running_daemon_and_without_one() {
     let look = || {
         let status = inboxd_in(rig.path(), &["status"]);
         assert_eq!(status.code, 0, "{}", status.stderr);
-        assert!(status.stdout.starts_with("account sales (linkedapi): 1 conversations\n"), "{}", status.stdout);
+        assert!(status.stdout.starts_with("account sales (linkedapi): 1 conversation\n"), "{}", status.stdout);
         assert!(status.stdout.contains("sink crm: 15 delivered, 0 pending, 0 dead"), "{}", status.stdout);
         let json: serde_json::Value =
             serde_json::from_str(&inboxd_in(rig.path(), &["status", "--json"]).stdout).expect("one JSON object");
@@ -113,13 +123,12 @@ async fn tail_follows_new_events() {
     let daemon = rig.start();
     rig.world().push(conversation, "before");
     rig.until_taken(1).await;
-    let mut tail = inboxd(&["tail", "--follow"]).current_dir(rig.path()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let mut tail =
+        Killed(inboxd(&["tail", "--follow"]).current_dir(rig.path()).stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(tail.0.stdout.take().unwrap()).lines();
     assert!(lines.next().unwrap().unwrap().contains("before"));
     rig.world().push(conversation, "after");
     assert!(lines.next().unwrap().unwrap().contains("after"));
-    tail.kill().unwrap();
-    tail.wait().unwrap();
     assert_eq!(daemon.stop(), 0);
 }
 

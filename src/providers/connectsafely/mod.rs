@@ -76,8 +76,8 @@ impl Settings {
         if self.account_id.is_empty() {
             return Some(("account_id", "is empty".into()));
         }
-        if self.api_key.expose_secret().is_empty() || bearer(&self.api_key).is_none() {
-            return Some(("api_key", "is empty or has characters that no HTTP header can carry".into()));
+        if let Some(problem) = super::header_problem(&self.api_key) {
+            return Some(("api_key", problem.into()));
         }
         check_base_url(&self.base_url)
     }

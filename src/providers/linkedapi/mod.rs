@@ -83,8 +83,8 @@ impl Settings {
         for (key, token) in
             [("linked_api_token", &self.linked_api_token), ("identification_token", &self.identification_token)]
         {
-            if HeaderValue::from_str(token.expose_secret()).is_err() || token.expose_secret().is_empty() {
-                return Some((key, "is empty or has characters that no HTTP header can carry".into()));
+            if let Some(problem) = super::header_problem(token) {
+                return Some((key, problem.into()));
             }
         }
         check_base_url(&self.base_url)
