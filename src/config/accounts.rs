@@ -106,6 +106,7 @@ fn account(
     let reader = Reader { key, also_known: OF_ACCOUNTS };
     let settings = Settings::read(&provider, &reader, Value::Object(entry))
         .ok_or_else(|| Problem::new(format!("{key}.provider"), unknown("provider", &provider, providers::NAMES)))?;
+    let own_keys: Vec<_> = own_polling.as_object().into_iter().flat_map(|table| table.keys().cloned()).collect();
     let own_polling = table::<polling::Table>(&format!("{key}.polling"), own_polling);
     // Without one of the two there is nothing to read the conversations with; both are wrong at once, often enough.
     let (settings, own_polling) = match (settings, own_polling) {
@@ -117,7 +118,7 @@ fn account(
         }
     };
     problems.extend(settings.problem().map(|(name, message)| Problem::new(format!("{key}.{name}"), message)));
-    let polling = own_polling.resolve(defaults, settings.profile(), key)?;
+    let polling = own_polling.resolve(defaults, settings.profile(), key, &own_keys)?;
     let conversations = conversations(key, listed, &settings, &polling, problems);
     Ok(Account { name, settings, polling, conversations })
 }

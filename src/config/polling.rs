@@ -63,9 +63,19 @@ pub struct Polling {
 }
 
 impl Table {
-    /// Resolves every key and refuses contradictions. `key` is the path of the account.
-    pub(super) fn resolve(&self, defaults: &Self, profile: &Profile, key: &str) -> Result<Polling, Problem> {
-        let problem = |name: &str, message: String| Problem::new(format!("{key}.polling.{name}"), message);
+    /// Resolves every key and refuses contradictions. `key` is the path of the account; `own` are the keys that it sets
+    /// itself, so that an error names the table that the user wrote.
+    pub(super) fn resolve(
+        &self,
+        defaults: &Self,
+        profile: &Profile,
+        key: &str,
+        own: &[String],
+    ) -> Result<Polling, Problem> {
+        let problem = |name: &str, message: String| {
+            let table = if own.iter().any(|own| own == name) { format!("{key}.polling") } else { "polling".into() };
+            Problem::new(format!("{table}.{name}"), message)
+        };
         let wrong = |name: &str, message: String| Err(problem(name, message));
         let both =
             |own: Option<Duration>, default: Option<Duration>, builtin: Duration| own.or(default).unwrap_or(builtin);

@@ -113,6 +113,8 @@ fn contradictions_are_refused_with_their_consequence() {
     refused(78, &polling("requests_per_minute = 0"), &["requests_per_minute: must be at least 1"]);
     refused(78, &polling("overlap = \"8d\""), &["recheck_depth: must be longer than overlap"]);
     refused(78, &polling("first_poll = \"yesterday\""), &["first_poll: must be \"now\", \"all\" or a time"]);
+    let shared = GOOD.replace("[accounts.work]", "[polling]\nmin_interval = \"0s\"\n[accounts.work]");
+    refused(78, &shared, &["inboxd.toml: polling.min_interval: must be at least 100ms"]);
     let twice = GOOD.replace(
         "[sinks.archive]",
         "[[accounts.work.conversations]]\nconversation_urn = \"urn:li:msg_conversation:(urn:li:fsd_profile:ACoAAx,2-MGE1)\"\n[sinks.archive]",
