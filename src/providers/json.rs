@@ -39,7 +39,7 @@ fn with_whole_characters(body: &[u8]) -> Option<String> {
     (repaired.as_bytes() != body).then_some(repaired)
 }
 
-/// The code unit of an escape `\uXXXX` at the beginning of `text`.
+/// The code unit of a `\u` escape with its four digits at the beginning of `text`.
 fn unit(text: &str) -> Option<u16> {
     u16::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok()
 }
