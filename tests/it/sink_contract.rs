@@ -76,9 +76,9 @@ async fn retry_after_is_kept_and_a_schedule_that_ends_makes_the_delivery_dead() 
     rig.until_taken(1).await;
     assert!(began.elapsed() >= Duration::from_secs(1), "the told wait was not kept");
     assert_eq!(rig.receiver.texts(), ["lucky"], "what is dead no longer holds what comes after it");
-    let sink = rig.overview().unwrap().sinks.remove(0);
-    assert_eq!((sink.delivered, sink.pending, sink.dead), (1, 0, 1));
-    assert!(sink.last_failure.unwrap().contains("status 500: reply 500"));
+    let sink = || rig.overview().unwrap().sinks.remove(0);
+    until("both to be settled", || (sink().delivered, sink().pending, sink().dead) == (1, 0, 1)).await;
+    assert!(sink().last_failure.unwrap().contains("status 500: reply 500"));
     assert_eq!(daemon.stop(), 0);
 }
 
