@@ -12,7 +12,7 @@ pub(crate) use receiver::{Receiver, Reply};
 pub(crate) use rig::Rig;
 
 /// Longest wait for anything: far beyond what a slow machine needs, so that only a broken daemon meets it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits until `condition` holds; panics with `what` when it does not within [`PATIENCE`].
 pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
