@@ -97,6 +97,7 @@ fn poll(source: SourceId, account: &AccountName, conversation: &Arc<Conversation
         text: TEXT.into(),
         attachments: vec![],
         flags: vec![],
+        unannounced: false,
     };
     PollRecord {
         source,

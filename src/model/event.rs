@@ -184,6 +184,7 @@ mod tests {
             text: text.into(),
             attachments: vec![],
             flags: vec![],
+            unannounced: false,
         }
     }
 

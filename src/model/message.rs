@@ -36,6 +36,10 @@ pub enum Flag {
     TextCut,
     /// The attachments were left out to keep the event inside its size limit.
     AttachmentsCut,
+    /// The provider says that the text was changed after it was sent.
+    Edited,
+    /// The provider says that the message was taken back.
+    Deleted,
 }
 
 /// The author of a message; what the provider does not give is `None`.
@@ -66,6 +70,10 @@ pub struct Message {
     pub attachments: Vec<Value>,
     /// What is unusual about it.
     pub flags: Vec<Flag>,
+    /// Not something that a person wrote, or wrote and took back, and not asked for in the configuration: its id is
+    /// recorded and nobody is told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unannounced: bool,
 }
 
 impl Message {
@@ -73,6 +81,9 @@ impl Message {
     pub fn content_hash(&self) -> i64 {
         let mut hasher = Sha256::new();
         hasher.update(self.text.as_bytes());
+        if self.flags.contains(&Flag::Deleted) {
+            hasher.update([0xff]);
+        }
         let digest = hasher.finalize();
         let mut first = [0; 8];
         first.copy_from_slice(&digest[..8]);
@@ -119,6 +130,7 @@ mod tests {
             text: text.into(),
             attachments: vec![],
             flags: vec![],
+            unannounced: false,
         }
     }
 

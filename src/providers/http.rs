@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, StatusCode};
 
-use super::{Class, Error};
+use super::{Class, Error, Fault};
 use crate::backoff;
 use crate::model::{Untrusted, chain, cut_at};
 use crate::time::UnixMillis;
@@ -60,7 +60,7 @@ pub(super) struct Answer {
 
 /// Sends a request and reads its answer whole.
 pub(super) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
-    let transport = |e: reqwest::Error| Error::new(Class::Transient, without_url(e));
+    let transport = |e: reqwest::Error| Error::new(Class::Transient, without_url(e)).at_fault(Fault::Network);
     let mut response = request.send().await.map_err(transport)?;
     let too_large = || Error::new(Class::Protocol, format!("the answer is larger than {} MiB", BODY_LIMIT >> 20));
     let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);

@@ -2,27 +2,25 @@
 //! of messages in our model and its failures into one of our classes.
 //!
 //! A provider knows nothing of the store, of schedules or of how a watermark is kept. To add one: a file or folder
-//! here, a variant of [`Settings`], a line in [`build`] and a row in the contract test.
+//! here, a variant and its lines in [`settings`], and a row in the contract test.
 
 mod connectsafely;
 mod http;
 mod json;
 mod linkedapi;
 mod redact;
+mod settings;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use secrecy::{ExposeSecret, SecretString};
 
 use crate::backoff::Backoff;
 use crate::model::{Conversation, Message};
-use crate::settings::Read;
 use crate::time::UnixMillis;
 
 pub use http::{TlsError, install_tls};
-use redact::Redacted;
+pub use settings::{NAMES, Settings, build};
 
 /// An API that can list the messages of a conversation.
 #[async_trait]
@@ -47,6 +45,85 @@ pub trait Provider: Send + Sync {
     fn upkeep(&self) -> Option<&dyn Upkeep> {
         None
     }
+
+    /// The account's inbox, where it can be listed.
+    fn inbox(&self) -> Option<&dyn Inbox> {
+        None
+    }
+
+    /// The most that one request for a page or a listing can cost, in the provider's credits; 0 where reading is free.
+    fn price(&self) -> u32 {
+        0
+    }
+
+    /// Whether a probe costs as much as a request for a page.
+    fn charges_probes(&self) -> bool {
+        false
+    }
+}
+
+/// The inbox of an account: a sweep over it tells which conversations moved, at the price of a request or two.
+#[async_trait]
+pub trait Inbox: Send + Sync {
+    /// The parts that are listed one by one, where the inbox has several. Takes one request at most, and is asked
+    /// rarely.
+    async fn folders(&self) -> Result<Vec<String>, Error> {
+        Ok(vec![String::new()])
+    }
+
+    /// One page of a folder, youngest activity first, in one request. A failure of class `gone` means that the folder
+    /// cannot be read, whatever becomes of the others.
+    async fn list(&self, request: ListRequest<'_>) -> Result<Listing, Error>;
+
+    /// How collecting is started, where the provider fills the inbox only after being told to.
+    fn monitoring(&self) -> Option<&dyn Monitoring> {
+        None
+    }
+}
+
+/// Starting the provider's own collecting of an inbox.
+#[async_trait]
+pub trait Monitoring: Send + Sync {
+    /// Starts collecting a folder. Not idempotent: after a lost answer, whether it took effect is unknown.
+    async fn start(&self, folder: &str) -> Result<Started, Error>;
+
+    /// Asks how a started workflow does.
+    async fn status(&self, workflow_id: &str) -> Result<Workflow, Error>;
+}
+
+/// Which page of the inbox to list.
+#[derive(Clone, Copy, Debug)]
+pub struct ListRequest<'a> {
+    /// One of [`Inbox::folders`].
+    pub folder: &'a str,
+    /// Only what moved after it is wanted; a provider that cannot be asked so lists everything. `None` wants everything.
+    pub since: Option<UnixMillis>,
+    /// Where the listing goes on, from the page before; `None` for the first page.
+    pub cursor: Option<&'a str>,
+}
+
+/// One page of the inbox.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Conversations, youngest activity first; one may come again on a later page.
+    pub rows: Vec<Listed>,
+    /// Where the listing goes on; `None` at its end.
+    pub next: Option<String>,
+    /// What the request cost, in the provider's credits.
+    pub credits: u32,
+}
+
+/// A conversation as the inbox lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The conversation.
+    pub conversation: Conversation,
+    /// What people call it.
+    pub title: Option<String>,
+    /// Time of its last activity, by the provider's clock.
+    pub last_activity_at: Option<UnixMillis>,
+    /// Equal for as long as nothing moves; `None` where the provider does not say, so that it may have moved each time.
+    pub mark: Option<String>,
 }
 
 /// Starting and watching the provider's own collecting of a conversation.
@@ -110,6 +187,10 @@ pub struct Page {
     pub title: Option<String>,
     /// The provider collects new messages up to here and is silent about later ones; `None` where that cannot happen.
     pub collected_until: Option<UnixMillis>,
+    /// Answered from a cache although a fresh answer was asked for: what it lacks may exist all the same.
+    pub cached: bool,
+    /// What the request cost, in the provider's credits.
+    pub credits: u32,
 }
 
 /// What lies beyond a page, between its oldest message and the lower bound asked for.
@@ -179,6 +260,29 @@ pub struct Error {
     pub cursor_refused: bool,
     /// Every conversation of the same LinkedIn product in this account would fail alike.
     pub whole_product: bool,
+    /// What the request cost all the same, in the provider's credits; `None` where that is not known, so that it has to be
+    /// taken for charged.
+    pub credits: Option<u32>,
+    /// What a person would have to look at, where the failure tells.
+    pub fault: Fault,
+}
+
+/// What is at fault, for the person who has to repair it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// The failure does not tell.
+    #[default]
+    Unsaid,
+    /// The provider could not be reached.
+    Network,
+    /// Something answers, but not this API.
+    Address,
+    /// The credentials are refused.
+    Key,
+    /// The LinkedIn account is signed out at the provider, or in need of a person there.
+    SignedOut,
+    /// The subscription or the credits do not allow it.
+    Plan,
 }
 
 impl Error {
@@ -191,7 +295,15 @@ impl Error {
             suspect_account: false,
             cursor_refused: false,
             whole_product: false,
+            credits: None,
+            fault: Fault::Unsaid,
         }
+    }
+
+    /// The same with what a person would have to look at.
+    fn at_fault(mut self, fault: Fault) -> Self {
+        self.fault = fault;
+        self
     }
 
     fn with_wait(mut self, wait: Option<Duration>) -> Self {
@@ -226,106 +338,4 @@ pub struct Profile {
     pub transient: Backoff,
     /// When throttled without being told how long.
     pub throttled: Backoff,
-}
-
-/// The settings of one account, by its provider.
-#[derive(Clone, Debug)]
-pub enum Settings {
-    /// linkedapi.io
-    LinkedApi(linkedapi::Settings),
-    /// connectsafely.ai
-    ConnectSafely(connectsafely::Settings),
-}
-
-/// Names that `provider =` takes.
-pub const NAMES: &[&str] = &[linkedapi::PROFILE.name, connectsafely::PROFILE.name];
-
-impl Settings {
-    /// Reads the provider's own keys of an account; `None` for an unknown provider.
-    pub fn read<R: Read>(provider: &str, reader: &R, table: serde_json::Value) -> Option<Result<Self, R::Error>> {
-        Some(match provider {
-            "linkedapi" => reader.read(table).map(Self::LinkedApi),
-            "connectsafely" => reader.read(table).map(Self::ConnectSafely),
-            _ => return None,
-        })
-    }
-
-    /// Reads the provider's own keys of one conversation. The inner error says what is wrong with a value.
-    pub fn conversation<R: Read>(
-        &self,
-        reader: &R,
-        table: serde_json::Value,
-    ) -> Result<Result<Conversation, String>, R::Error> {
-        Ok(match self {
-            Self::LinkedApi(_) => reader.read::<linkedapi::ConversationSettings>(table)?.conversation(),
-            Self::ConnectSafely(_) => reader.read::<connectsafely::ConversationSettings>(table)?.conversation(),
-        })
-    }
-
-    /// What the contract recommends.
-    pub fn profile(&self) -> &'static Profile {
-        match self {
-            Self::LinkedApi(_) => &linkedapi::PROFILE,
-            Self::ConnectSafely(_) => &connectsafely::PROFILE,
-        }
-    }
-
-    /// Conversations that may share one request.
-    pub fn batch_size(&self) -> usize {
-        match self {
-            Self::LinkedApi(settings) => settings.batch_size.max(1),
-            Self::ConnectSafely(_) => 1,
-        }
-    }
-
-    /// What accounts with the same rate limit have in common: the provider limits by it, not by account.
-    pub fn budget_key(&self) -> String {
-        match self {
-            Self::LinkedApi(s) => format!("linkedapi {}", s.identification_token.expose_secret()),
-            Self::ConnectSafely(s) => format!("connectsafely {}", s.api_key.expose_secret()),
-        }
-    }
-
-    /// What is wrong with the settings, where it can be told without asking: key and problem.
-    pub fn problem(&self) -> Option<(&'static str, String)> {
-        match self {
-            Self::LinkedApi(s) => s.problem(),
-            Self::ConnectSafely(s) => s.problem(),
-        }
-    }
-}
-
-/// Builds the provider of an account.
-pub fn build(settings: &Settings, timeout: Duration) -> Result<Arc<dyn Provider>, TlsError> {
-    Ok(match settings {
-        Settings::LinkedApi(settings) => Arc::new(Redacted {
-            secrets: settings.secrets(),
-            inner: linkedapi::LinkedApi::new(settings.clone(), timeout)?,
-        }),
-        Settings::ConnectSafely(settings) => Arc::new(Redacted {
-            secrets: settings.secrets(),
-            inner: connectsafely::ConnectSafely::new(settings.clone(), timeout)?,
-        }),
-    })
-}
-
-/// What keeps a credential from being sent in a header.
-fn header_problem(credential: &SecretString) -> Option<&'static str> {
-    let credential = credential.expose_secret();
-    if credential.is_empty() {
-        return Some("is empty");
-    }
-    let sendable = reqwest::header::HeaderValue::from_str(credential).is_ok();
-    (!sendable).then_some("has characters that no HTTP header can carry, such as a line break")
-}
-
-/// A base URL without its trailing slash; an error names what is wrong without repeating the value.
-fn check_base_url(url: &str) -> Option<(&'static str, String)> {
-    let problem = match reqwest::Url::parse(url) {
-        Err(_) => "is not a URL",
-        Ok(url) if !matches!(url.scheme(), "http" | "https") => "must begin with https:// or http://",
-        Ok(url) if !url.username().is_empty() || url.password().is_some() => "must not contain a user name or password",
-        Ok(_) => return None,
-    };
-    Some(("base_url", problem.into()))
 }

@@ -6,26 +6,45 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Error, Page, PageRequest, Provider, Started, Upkeep, Workflow};
+use super::{Error, Inbox, ListRequest, Listing, Monitoring, Page, PageRequest, Provider, Started, Upkeep, Workflow};
 use crate::model::Conversation;
 
 /// A provider whose errors do not carry these secrets.
-pub(super) struct Redacted<P> {
-    pub(super) inner: P,
+pub(super) struct Redacted {
+    pub(super) inner: Box<dyn Provider>,
     pub(super) secrets: Vec<SecretString>,
 }
 
-impl<P> Redacted<P> {
+impl Redacted {
     fn redact(&self, mut error: Error) -> Error {
         for secret in self.secrets.iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty()) {
             error.detail = error.detail.replace(secret, "***");
         }
         error
     }
+
+    fn redact_workflow(&self, workflow: Workflow) -> Workflow {
+        match workflow {
+            Workflow::Failed(error) => Workflow::Failed(self.redact(error)),
+            other => other,
+        }
+    }
+
+    fn upkept(&self) -> &dyn Upkeep {
+        self.inner.upkeep().expect("upkeep is offered only where the provider has it")
+    }
+
+    fn listed(&self) -> &dyn Inbox {
+        self.inner.inbox().expect("an inbox is offered only where the provider has it")
+    }
+
+    fn monitored(&self) -> &dyn Monitoring {
+        self.listed().monitoring().expect("monitoring is offered only where the provider has it")
+    }
 }
 
 #[async_trait]
-impl<P: Provider> Provider for Redacted<P> {
+impl Provider for Redacted {
     async fn page(&self, request: PageRequest<'_>) -> Result<Page, Error> {
         self.inner.page(request).await.map_err(|e| self.redact(e))
     }
@@ -42,19 +61,29 @@ impl<P: Provider> Provider for Redacted<P> {
     fn upkeep(&self) -> Option<&dyn Upkeep> {
         self.inner.upkeep().map(|_| self as &dyn Upkeep)
     }
+
+    fn inbox(&self) -> Option<&dyn Inbox> {
+        self.inner.inbox().map(|_| self as &dyn Inbox)
+    }
+
+    fn price(&self) -> u32 {
+        self.inner.price()
+    }
+
+    fn charges_probes(&self) -> bool {
+        self.inner.charges_probes()
+    }
 }
 
 #[async_trait]
-impl<P: Provider> Upkeep for Redacted<P> {
+impl Upkeep for Redacted {
     async fn start(&self, conversation: &Conversation) -> Result<Started, Error> {
         self.upkept().start(conversation).await.map_err(|e| self.redact(e))
     }
 
     async fn status(&self, workflow_id: &str) -> Result<Workflow, Error> {
-        match self.upkept().status(workflow_id).await.map_err(|e| self.redact(e))? {
-            Workflow::Failed(error) => Ok(Workflow::Failed(self.redact(error))),
-            other => Ok(other),
-        }
+        let workflow = self.upkept().status(workflow_id).await.map_err(|e| self.redact(e))?;
+        Ok(self.redact_workflow(workflow))
     }
 
     fn period(&self) -> Duration {
@@ -62,8 +91,29 @@ impl<P: Provider> Upkeep for Redacted<P> {
     }
 }
 
-impl<P: Provider> Redacted<P> {
-    fn upkept(&self) -> &dyn Upkeep {
-        self.inner.upkeep().expect("upkeep is offered only where the provider has it")
+#[async_trait]
+impl Inbox for Redacted {
+    async fn folders(&self) -> Result<Vec<String>, Error> {
+        self.listed().folders().await.map_err(|e| self.redact(e))
+    }
+
+    async fn list(&self, request: ListRequest<'_>) -> Result<Listing, Error> {
+        self.listed().list(request).await.map_err(|e| self.redact(e))
+    }
+
+    fn monitoring(&self) -> Option<&dyn Monitoring> {
+        self.listed().monitoring().map(|_| self as &dyn Monitoring)
+    }
+}
+
+#[async_trait]
+impl Monitoring for Redacted {
+    async fn start(&self, folder: &str) -> Result<Started, Error> {
+        self.monitored().start(folder).await.map_err(|e| self.redact(e))
+    }
+
+    async fn status(&self, workflow_id: &str) -> Result<Workflow, Error> {
+        let workflow = self.monitored().status(workflow_id).await.map_err(|e| self.redact(e))?;
+        Ok(self.redact_workflow(workflow))
     }
 }

@@ -58,6 +58,7 @@ mod tests {
             text: String::new(),
             attachments: vec![],
             flags: vec![],
+            unannounced: false,
         });
         Page { messages: messages.collect(), rest, ..Page::default() }
     }

@@ -121,7 +121,7 @@ impl ConnectSafely {
             })
             .collect();
         assign_missing_ids(&mut messages);
-        Page { messages, rest, title, collected_until: None }
+        Page { messages, rest, title, ..Page::default() }
     }
 }
 
@@ -166,5 +166,6 @@ fn message(wire: WireMessage, direction: Direction) -> Message {
         text: wire.text.unwrap_or_default(),
         attachments: wire.attachments.unwrap_or_default(),
         flags: if sent_at.is_none() { vec![Flag::TimeUnknown] } else { vec![] },
+        unannounced: false,
     }
 }

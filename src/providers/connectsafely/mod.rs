@@ -21,7 +21,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::http::{self, TlsError};
-use super::{Class, Error, Page, PageRequest, Profile, Provider, Rest, check_base_url};
+use super::settings::{OfProvider, check_base_url, header_problem};
+use super::{Class, Error, Page, PageRequest, Profile, Provider, Rest};
 use crate::backoff::Backoff;
 use crate::model::{Conversation, ConversationId};
 
@@ -55,7 +56,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Key of the workspace.
-    pub(super) api_key: SecretString,
+    api_key: SecretString,
     /// The LinkedIn account in it, 24 hex characters. Always sent: the service's own default moves.
     account_id: String,
     /// Where the API answers, `/linkedin` included.
@@ -67,16 +68,32 @@ fn default_base_url() -> String {
     "https://api.connectsafely.ai/linkedin".into()
 }
 
-impl Settings {
-    pub(super) fn secrets(&self) -> Vec<SecretString> {
+impl OfProvider for Settings {
+    fn profile(&self) -> &'static Profile {
+        &PROFILE
+    }
+
+    fn secrets(&self) -> Vec<SecretString> {
         vec![self.api_key.clone()]
     }
 
-    pub(super) fn problem(&self) -> Option<(&'static str, String)> {
+    fn limited_by(&self) -> &SecretString {
+        &self.api_key
+    }
+
+    fn named(&self, text: &str) -> Result<Conversation, String> {
+        ConversationSettings { conversation_urn: text.into() }.conversation()
+    }
+
+    fn build(&self, timeout: Duration) -> Result<Box<dyn Provider>, TlsError> {
+        Ok(Box::new(ConnectSafely::new(self.clone(), timeout)?))
+    }
+
+    fn problem(&self) -> Option<(&'static str, String)> {
         if self.account_id.is_empty() {
             return Some(("account_id", "is empty".into()));
         }
-        if let Some(problem) = super::header_problem(&self.api_key) {
+        if let Some(problem) = header_problem(&self.api_key) {
             return Some(("api_key", problem.into()));
         }
         check_base_url(&self.base_url)

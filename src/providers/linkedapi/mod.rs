@@ -18,7 +18,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::http::{self, TlsError};
-use super::{Class, Error, Page, PageRequest, Profile, Provider, Upkeep, check_base_url};
+use super::settings::{OfProvider, check_base_url, header_problem};
+use super::{Class, Error, Page, PageRequest, Profile, Provider, Upkeep};
 use crate::backoff::Backoff;
 use crate::model::{Conversation, ConversationId, ConversationType};
 
@@ -43,9 +44,9 @@ const DEFAULT_DAYS: u64 = 30;
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The customer's main token.
-    pub(super) linked_api_token: SecretString,
+    linked_api_token: SecretString,
     /// The token of one connected LinkedIn account.
-    pub(super) identification_token: SecretString,
+    identification_token: SecretString,
     /// Where the API answers.
     #[serde(default = "default_base_url")]
     base_url: String,
@@ -54,7 +55,7 @@ pub struct Settings {
     days: Option<u64>,
     /// Conversations that may share one request.
     #[serde(default = "default_batch_size", deserialize_with = "crate::settings::count")]
-    pub(super) batch_size: usize,
+    batch_size: usize,
 }
 
 fn default_base_url() -> String {
@@ -65,12 +66,36 @@ fn default_batch_size() -> usize {
     20
 }
 
-impl Settings {
-    pub(super) fn secrets(&self) -> Vec<SecretString> {
+impl OfProvider for Settings {
+    fn profile(&self) -> &'static Profile {
+        &PROFILE
+    }
+
+    fn secrets(&self) -> Vec<SecretString> {
         vec![self.linked_api_token.clone(), self.identification_token.clone()]
     }
 
-    pub(super) fn problem(&self) -> Option<(&'static str, String)> {
+    fn limited_by(&self) -> &SecretString {
+        &self.identification_token
+    }
+
+    fn batch_size(&self) -> usize {
+        self.batch_size
+    }
+
+    fn named(&self, text: &str) -> Result<Conversation, String> {
+        let (kind, person_url) = match text.split_once(':') {
+            Some((kind @ ("st" | "nv"), person_url)) => (kind, person_url),
+            _ => ("st", text),
+        };
+        ConversationSettings { person_url: person_url.into(), kind: kind.into() }.conversation()
+    }
+
+    fn build(&self, timeout: Duration) -> Result<Box<dyn Provider>, TlsError> {
+        Ok(Box::new(LinkedApi::new(self.clone(), timeout)?))
+    }
+
+    fn problem(&self) -> Option<(&'static str, String)> {
         if self.days.is_some_and(|days| !(3..=90).contains(&days)) {
             return Some((
                 "days",
@@ -83,7 +108,7 @@ impl Settings {
         for (key, token) in
             [("linked_api_token", &self.linked_api_token), ("identification_token", &self.identification_token)]
         {
-            if let Some(problem) = super::header_problem(token) {
+            if let Some(problem) = header_problem(token) {
                 return Some((key, problem.into()));
             }
         }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{LinkedApi, bare_url, errors, wire_type};
 use crate::model::{Conversation, Direction, Flag, Message, MessageId, Sender, assign_missing_ids};
-use crate::providers::{Class, Error, Page, PageRequest, Rest};
+use crate::providers::{Class, Error, Page, PageRequest};
 use crate::time::UnixMillis;
 
 #[derive(Serialize)]
@@ -102,7 +102,7 @@ fn page(request: PageRequest<'_>, entry: Entry) -> Result<Page, Error> {
     };
     let mut messages: Vec<_> = messages.into_iter().map(|m| message(request, m)).collect();
     assign_missing_ids(&mut messages);
-    Ok(Page { messages, rest: Rest::Nothing, title: None, collected_until: entry.sync_until.as_ref().and_then(time) })
+    Ok(Page { messages, collected_until: entry.sync_until.as_ref().and_then(time), ..Page::default() })
 }
 
 fn message(request: PageRequest<'_>, wire: WireMessage) -> Message {
@@ -126,6 +126,7 @@ fn message(request: PageRequest<'_>, wire: WireMessage) -> Message {
         text: wire.text.unwrap_or_default(),
         attachments: vec![],
         flags: if sent_at.is_none() { vec![Flag::TimeUnknown] } else { vec![] },
+        unannounced: false,
     }
 }
 

@@ -1,0 +1,141 @@
+//! The settings of an account, by its provider: what each provider must tell of them, and the one place that lists them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::redact::Redacted;
+use super::{Profile, Provider, TlsError, connectsafely, linkedapi};
+use crate::model::Conversation;
+use crate::settings::Read;
+
+/// What an account's settings tell, whatever the provider.
+pub(super) trait OfProvider {
+    /// What the contract recommends.
+    fn profile(&self) -> &'static Profile;
+
+    /// Every credential, so that none is ever shown.
+    fn secrets(&self) -> Vec<SecretString>;
+
+    /// The credential by which the provider limits requests.
+    fn limited_by(&self) -> &SecretString;
+
+    /// What is wrong with the settings, where it can be told without asking: key and problem.
+    fn problem(&self) -> Option<(&'static str, String)>;
+
+    /// Conversations that may share one request.
+    fn batch_size(&self) -> usize {
+        1
+    }
+
+    /// Why this conversation cannot be listed beside `discover = true`: the inbox would list it under another id.
+    fn undiscoverable(&self, _conversation: &Conversation) -> Option<&'static str> {
+        None
+    }
+
+    /// The conversation that a person names in one word, as `conversations follow` takes it.
+    fn named(&self, text: &str) -> Result<Conversation, String>;
+
+    /// Builds the provider.
+    fn build(&self, timeout: Duration) -> Result<Box<dyn Provider>, TlsError>;
+}
+
+/// The settings of one account, by its provider.
+#[derive(Clone, Debug)]
+pub enum Settings {
+    /// linkedapi.io
+    LinkedApi(linkedapi::Settings),
+    /// connectsafely.ai
+    ConnectSafely(connectsafely::Settings),
+}
+
+/// Names that `provider =` takes.
+pub const NAMES: &[&str] = &["linkedapi", "connectsafely"];
+
+impl Settings {
+    /// Reads the provider's own keys of an account; `None` for an unknown provider.
+    pub fn read<R: Read>(provider: &str, reader: &R, table: serde_json::Value) -> Option<Result<Self, R::Error>> {
+        Some(match provider {
+            "linkedapi" => reader.read(table).map(Self::LinkedApi),
+            "connectsafely" => reader.read(table).map(Self::ConnectSafely),
+            _ => return None,
+        })
+    }
+
+    /// Reads the provider's own keys of one conversation. The inner error says what is wrong with a value.
+    pub fn conversation<R: Read>(
+        &self,
+        reader: &R,
+        table: serde_json::Value,
+    ) -> Result<Result<Conversation, String>, R::Error> {
+        Ok(match self {
+            Self::LinkedApi(_) => reader.read::<linkedapi::ConversationSettings>(table)?.conversation(),
+            Self::ConnectSafely(_) => reader.read::<connectsafely::ConversationSettings>(table)?.conversation(),
+        })
+    }
+
+    fn of_provider(&self) -> &dyn OfProvider {
+        match self {
+            Self::LinkedApi(settings) => settings,
+            Self::ConnectSafely(settings) => settings,
+        }
+    }
+
+    /// The conversation that a person names in one word: its address at the provider, or its id in events.
+    pub fn named(&self, text: &str) -> Result<Conversation, String> {
+        self.of_provider().named(text)
+    }
+
+    /// What the contract recommends.
+    pub fn profile(&self) -> &'static Profile {
+        self.of_provider().profile()
+    }
+
+    /// Conversations that may share one request.
+    pub fn batch_size(&self) -> usize {
+        self.of_provider().batch_size().max(1)
+    }
+
+    /// What accounts with the same rate limit have in common: the provider limits by it, not by account.
+    pub fn budget_key(&self) -> String {
+        format!("{} {}", self.profile().name, self.of_provider().limited_by().expose_secret())
+    }
+
+    /// What is wrong with the settings, where it can be told without asking: key and problem.
+    pub fn problem(&self) -> Option<(&'static str, String)> {
+        self.of_provider().problem()
+    }
+
+    /// Why this conversation cannot be listed beside `discover = true`.
+    pub fn undiscoverable(&self, conversation: &Conversation) -> Option<&'static str> {
+        self.of_provider().undiscoverable(conversation)
+    }
+}
+
+/// Builds the provider of an account.
+pub fn build(settings: &Settings, timeout: Duration) -> Result<Arc<dyn Provider>, TlsError> {
+    let of_provider = settings.of_provider();
+    Ok(Arc::new(Redacted { secrets: of_provider.secrets(), inner: of_provider.build(timeout)? }))
+}
+
+/// What keeps a credential from being sent in a header.
+pub(super) fn header_problem(credential: &SecretString) -> Option<&'static str> {
+    let credential = credential.expose_secret();
+    if credential.is_empty() {
+        return Some("is empty");
+    }
+    let sendable = reqwest::header::HeaderValue::from_str(credential).is_ok();
+    (!sendable).then_some("has characters that no HTTP header can carry, such as a line break")
+}
+
+/// A base URL without its trailing slash; an error names what is wrong without repeating the value.
+pub(super) fn check_base_url(url: &str) -> Option<(&'static str, String)> {
+    let problem = match reqwest::Url::parse(url) {
+        Err(_) => "is not a URL",
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => "must begin with https:// or http://",
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => "must not contain a user name or password",
+        Ok(_) => return None,
+    };
+    Some(("base_url", problem.into()))
+}
