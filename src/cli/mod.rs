@@ -1,7 +1,9 @@
 //! What a person sees: arguments in, text and exit code out. One file per command.
 
+mod audit;
 mod check;
 mod config;
+mod conversations;
 mod demo;
 mod init;
 mod run;
@@ -71,6 +73,11 @@ enum Command {
     Config(config::Command),
     /// Show accounts, conversations and sinks, beside a running daemon or without one
     Status(status::Arguments),
+    /// Show up to when every conversation is complete, and what may be missing; 3 if anything may be
+    Audit(audit::Arguments),
+    /// Look at conversations, follow more of them, go back over one
+    #[command(subcommand)]
+    Conversations(conversations::Command),
     /// Print events as they come
     Tail(tail::Arguments),
     /// Run a provider made of scripted conversations, with faults on demand
@@ -104,6 +111,8 @@ pub fn main() -> ExitCode {
         Command::Check(file) => check::run(&file),
         Command::Config(command) => config::run(&command),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
+        Command::Conversations(command) => conversations::run(command),
         Command::Tail(arguments) => tail::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
     };
@@ -169,7 +178,7 @@ impl From<daemon::Error> for Failure {
             }
             // No certificates, or none that can be read: starting again would end the same way.
             daemon::Error::Sink { .. } | daemon::Error::Tls(_) => Self::new(CONFIG, error.to_string()),
-            daemon::Error::Signals(_) => Self::new(FAILED, error.to_string()),
+            daemon::Error::Signals(_) | daemon::Error::Control(_) => Self::new(FAILED, error.to_string()),
         }
     }
 }

@@ -141,6 +141,13 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The row of an account, made where there is none yet.
+    pub async fn account(&self, provider: &'static str, name: AccountName) -> Result<AccountId, Error> {
+        self.write(move |tx| account_row(tx, provider, &name)).await
+    }
+}
+
 fn follow(
     tx: &Connection,
     accounts: &[FollowedAccount],
@@ -151,7 +158,7 @@ fn follow(
     tx.execute("UPDATE conversations SET follow = 'none' WHERE follow = 'pinned'", [])?;
     let mut rows = Vec::with_capacity(accounts.len());
     for account in accounts {
-        let id = account_row(tx, account)?;
+        let id = account_row(tx, account.provider, &account.name)?;
         let known = known_ids(tx, id)?;
         let mut pinned = Vec::with_capacity(account.conversations.len());
         for (conversation, max_interval) in &account.conversations {
@@ -184,8 +191,8 @@ fn follow(
     Ok(Followed { accounts: rows, sinks })
 }
 
-fn account_row(tx: &Connection, account: &FollowedAccount) -> Result<AccountId, Error> {
-    let key = params![account.provider, account.name.as_str()];
+fn account_row(tx: &Connection, provider: &str, name: &AccountName) -> Result<AccountId, Error> {
+    let key = params![provider, name.as_str()];
     tx.prepare_cached("INSERT INTO accounts (provider, name) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?.execute(key)?;
     let id =
         tx.prepare_cached("SELECT id FROM accounts WHERE provider = ?1 AND name = ?2")?.query_row(key, |r| r.get(0))?;

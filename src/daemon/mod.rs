@@ -4,24 +4,27 @@
 //! reached its commit has no effect), dispatcher (claims nothing new, attempts in flight get the grace time), store. A
 //! rude end at any point is safe: what is on disk is complete, and what is not has not happened.
 
-use std::collections::HashMap;
-use std::num::NonZeroU32;
+mod operator;
+mod parts;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, Sources};
-use crate::dispatcher::{self, Destination, Drain};
-use crate::model::{Conversation, counted};
+use crate::dispatcher::{self, Drain};
 use crate::ops::signals::{Request, Signals};
 use crate::ops::{space, systemd};
-use crate::providers::{self, TlsError};
-use crate::scheduler::{self, Budget, Polled, Polling, SweepSettings};
-use crate::sinks::{self, BuildError, Sink};
+use crate::providers::TlsError;
+use crate::scheduler;
+use crate::sinks::{BuildError, Sink};
 use crate::status::{Hold, Progress};
-use crate::store::{self, Followed, FollowedAccount, FollowedRows, Store};
-use crate::time::UnixMillis;
+use crate::store::{self, Store};
+
+use operator::Operator;
+pub use operator::operate;
+use parts::Parts;
 
 /// Attempts in flight get this long to end when the daemon stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -52,6 +55,9 @@ pub enum Error {
     /// Signals cannot be listened to.
     #[error("signals cannot be listened to: {0}")]
     Signals(std::io::Error),
+    /// The running daemon could not be asked.
+    #[error("the running daemon could not be asked: {0}")]
+    Control(std::io::Error),
 }
 
 /// What a single round came to.
@@ -81,6 +87,7 @@ pub async fn run(config: Config, sources: &Sources) -> Result<(), Error> {
     }
     background.spawn(systemd::keep_watchdog_fed(progress.clone(), store.clone()));
     let path = config.store.path.clone();
+    let control = operator::listen(&path);
     // What was in force before a reload, until the new one has proved that it can be built.
     let mut previous: Option<Config> = None;
     let outcome = loop {
@@ -110,9 +117,25 @@ pub async fn run(config: Config, sources: &Sources) -> Result<(), Error> {
         of_config.spawn(async move { pruned.keep_pruning(retention).await });
         let status = parts.status();
         let running = parts.start(&store, &progress, &hold);
+        let operator = Arc::new(Operator::new(&config.accounts, store.clone(), Some(running.commands.clone())));
         tracing::info!("{status}");
         systemd::ready(&status);
-        match running.until_told(&mut signals, &store, sources, &path).await {
+        let obeying = async {
+            loop {
+                let asked = operator::next(control.as_ref()).await;
+                let operator = Arc::clone(&operator);
+                // A rewind waits for a poll in flight; others need not wait for it.
+                of_config.spawn(async move {
+                    let answer = operator.obey(asked.request.clone()).await;
+                    asked.answer(answer).await;
+                });
+            }
+        };
+        let told = tokio::select! {
+            told = running.until_told(&mut signals, &store, sources, &path) => told,
+            () = obeying => unreachable!("it goes on until the daemon is told something"),
+        };
+        match told {
             Told::Stop => {
                 systemd::stopping();
                 running.stop(Some(&mut signals)).await;
@@ -170,133 +193,6 @@ pub async fn run_once(config: Config) -> Result<Round, Error> {
     let round = round?;
     closed?;
     Ok(round)
-}
-
-struct Parts {
-    accounts: Vec<scheduler::Account>,
-    destinations: Vec<Destination>,
-}
-
-impl Parts {
-    async fn build(config: &Config, store: &Store) -> Result<Self, Error> {
-        let mut sinks = Vec::with_capacity(config.sinks.len());
-        for sink in &config.sinks {
-            let built = sinks::build(&sink.name, &sink.settings)
-                .map_err(|source| Error::Sink { name: sink.name.to_string(), source })?;
-            sinks.push(built);
-        }
-        let followed = config.accounts.iter().map(|account| FollowedAccount {
-            provider: account.settings.profile().name,
-            name: account.name.clone(),
-            conversations: account
-                .conversations
-                .iter()
-                .map(|c| ((*c.conversation).clone(), c.cadence.max_interval))
-                .collect(),
-            discover: account.discover,
-            max_interval: account.polling.cadence.max_interval,
-        });
-        let sink_names = config.sinks.iter().map(|sink| (sink.name.clone(), sink.events.clone())).collect();
-        let Followed { accounts, sinks: sink_ids } =
-            store.follow(followed.collect(), sink_names, UnixMillis::now()).await?;
-        // Accounts that the provider limits together share the smallest of their budgets.
-        let mut smallest: HashMap<String, NonZeroU32> = HashMap::new();
-        for account in &config.accounts {
-            let own = account.polling.requests_per_minute;
-            smallest.entry(account.settings.budget_key()).and_modify(|least| *least = own.min(*least)).or_insert(own);
-        }
-        let budgets: HashMap<_, _> =
-            smallest.into_iter().map(|(key, per_minute)| (key, Budget::per_minute(per_minute))).collect();
-        let mut scheduled = Vec::with_capacity(accounts.len());
-        for (account, rows) in config.accounts.iter().zip(accounts) {
-            let budget = budgets[&account.settings.budget_key()].clone();
-            scheduled.push(scheduled_account(account, rows, budget)?);
-        }
-        let destinations = config.sinks.iter().zip(sinks).zip(sink_ids).map(|((configured, sink), id)| Destination {
-            id,
-            name: configured.name.clone(),
-            sink,
-            intake: configured.settings.intake(),
-            retry: configured.settings.retry(),
-        });
-        Ok(Self { accounts: scheduled, destinations: destinations.collect() })
-    }
-
-    fn status(&self) -> String {
-        let conversations: usize = self.accounts.iter().map(|account| account.conversations.len()).sum();
-        format!(
-            "following {} of {}, delivering to {}",
-            counted(conversations, "conversation"),
-            counted(self.accounts.len(), "account"),
-            counted(self.destinations.len(), "sink")
-        )
-    }
-
-    fn start(self, store: &Store, progress: &Progress, hold: &Hold) -> Running {
-        let (stop, drain) = (CancellationToken::new(), Drain::default());
-        let sinks = self.destinations.iter().map(|d| Arc::clone(&d.sink)).collect();
-        let dispatcher = dispatcher::start(self.destinations, store, progress, &drain);
-        let shared = scheduler::Shared { store, progress, hold, stop: &stop };
-        let (scheduler, commands) = scheduler::start(self.accounts, &shared);
-        Running { scheduler, commands, dispatcher, stop, drain, sinks }
-    }
-}
-
-/// An account as the scheduler takes it: what the configuration says, with what the store knows.
-fn scheduled_account(
-    account: &config::Account,
-    rows: FollowedRows,
-    budget: Budget,
-) -> Result<scheduler::Account, TlsError> {
-    let (polling, profile) = (account.polling, account.settings.profile());
-    let provider = providers::build(&account.settings, polling.timeout)?;
-    let pinned = account.conversations.iter().zip(rows.pinned).map(|(followed, source)| Polled {
-        conversation: Arc::clone(&followed.conversation),
-        cadence: followed.cadence,
-        baseline: followed.baseline,
-        source,
-    });
-    let others = rows.others.into_iter().map(|(conversation, source)| polled(account, conversation, source));
-    let conversations = pinned.chain(others).collect();
-    // Where every answer costs credits, a sweep is cheaper than looking at each, also at those that are listed here.
-    let sweeps = provider.inbox().is_some() && (account.discover || provider.price() > 0);
-    let sweep = sweeps.then_some(SweepSettings {
-        interval: polling.sweep_interval,
-        discover: account.discover,
-        baseline: polling.baseline,
-        cadence: polling.cadence,
-    });
-    Ok(scheduler::Account {
-        id: rows.id,
-        name: account.name.clone(),
-        profile,
-        provider,
-        budget,
-        polling: Polling {
-            concurrency: polling.concurrency,
-            batch_size: account.settings.batch_size(),
-            overlap: polling.overlap,
-            resolution: profile.resolution,
-            recheck_interval: polling.recheck_interval,
-            recheck_depth: polling.recheck_depth,
-            max_pages: polling.max_pages,
-        },
-        daily_credits: polling.daily_credits,
-        sweep,
-        folders: rows.folders,
-        pause: rows.pause,
-        conversations,
-    })
-}
-
-/// A conversation that the configuration does not list: it is polled as the account's polling says.
-fn polled(account: &config::Account, conversation: Conversation, source: store::Source) -> Polled {
-    Polled {
-        conversation: Arc::new(conversation),
-        cadence: account.polling.cadence,
-        baseline: account.polling.baseline,
-        source,
-    }
 }
 
 enum Told {

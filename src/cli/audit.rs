@@ -1,0 +1,146 @@
+//! `inboxd audit`
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{ConfigFile, FOUND_PROBLEMS, Failure};
+use crate::model::{Untrusted, counted};
+use crate::store::{AccountOverview, ConversationOverview, GapOverview, Overview};
+use crate::time::UnixMillis;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// One JSON object with every conversation
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the audit says of everything.
+#[derive(Serialize)]
+struct Audit {
+    /// No gap and nothing stale.
+    complete: bool,
+    at: UnixMillis,
+    conversations: Vec<Audited>,
+}
+
+/// What the audit says of one conversation.
+#[derive(Serialize)]
+struct Audited {
+    account: String,
+    conversation: String,
+    title: Option<String>,
+    verified_until: Option<UnixMillis>,
+    /// Why it may lack messages; null: it lacks none up to `verified_until`, and that is young enough.
+    stale: Option<String>,
+    gaps: Vec<GapOverview>,
+    /// Long history under way: pages read so far.
+    walk_pages: Option<u32>,
+}
+
+impl Audited {
+    fn has_problem(&self) -> bool {
+        self.stale.is_some() || !self.gaps.is_empty()
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let overview = arguments.file.open_store()?.overview()?;
+    let audit = audit(&overview, UnixMillis::now());
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    if arguments.json {
+        let text = serde_json::to_string(&audit).map_err(|e| Failure::new(super::FAILED, e.to_string()))?;
+        writeln!(out, "{text}")?;
+    } else {
+        show(&mut out, &audit)?;
+    }
+    out.flush()?;
+    let problems = audit.conversations.iter().filter(|audited| audited.has_problem()).count();
+    if problems > 0 {
+        let of = counted(audit.conversations.len(), "conversation");
+        return Err(Failure::new(FOUND_PROBLEMS, format!("{problems} of {of} may lack messages")));
+    }
+    Ok(())
+}
+
+fn show(out: &mut impl std::io::Write, audit: &Audit) -> std::io::Result<()> {
+    for audited in &audit.conversations {
+        let name = audited.title.as_deref().unwrap_or(&audited.conversation);
+        let until =
+            audited.verified_until.map_or_else(|| "nothing yet".to_owned(), |at| format!("everything until {at}"));
+        writeln!(out, "{} {}: {until}", audited.account, Untrusted(name))?;
+        if let Some(stale) = &audited.stale {
+            writeln!(out, "    STALE: {}", Untrusted(stale))?;
+        }
+        for gap in &audited.gaps {
+            let from = gap.low.map_or_else(|| "the beginning".to_owned(), |low| low.to_string());
+            let to = gap.high.map_or_else(|| gap.found_at.to_string(), |high| high.to_string());
+            writeln!(out, "    GAP: from {from} to {to}: {}", Untrusted(&gap.reason))?;
+        }
+        if let Some(pages) = audited.walk_pages {
+            writeln!(out, "    a long history is being read, {pages} pages so far")?;
+        }
+    }
+    Ok(())
+}
+
+fn audit(overview: &Overview, now: UnixMillis) -> Audit {
+    let mut conversations = Vec::new();
+    for account in &overview.accounts {
+        for conversation in account.conversations.iter().filter(|c| c.followed || !c.gaps.is_empty()) {
+            conversations.push(Audited {
+                account: account.name.clone(),
+                conversation: conversation.id.clone(),
+                title: conversation.title.clone(),
+                verified_until: conversation.verified_until,
+                stale: if conversation.followed { stale(account, conversation, now) } else { None },
+                gaps: conversation.gaps.clone(),
+                walk_pages: conversation.walk_pages,
+            });
+        }
+    }
+    let complete = !conversations.iter().any(Audited::has_problem);
+    Audit { complete, at: now, conversations }
+}
+
+/// Why a conversation may lack messages. What the provider or a person has to repair counts at once, everything else when
+/// the conversation has been unverified for longer than its `max_interval`.
+fn stale(account: &AccountOverview, c: &ConversationOverview, now: UnixMillis) -> Option<String> {
+    if let Some(lapsed_at) = c.lapsed_at {
+        return Some(format!("the provider does not collect new messages since {lapsed_at}"));
+    }
+    let paused = account.pause_class.as_deref().filter(|_| account.paused_until.is_some());
+    let pause =
+        || format!("the account is paused: {}", account.pause_reason.as_deref().unwrap_or("no reason is known"));
+    if paused == Some("auth") {
+        return Some(pause());
+    }
+    let allowed = c.max_interval_seconds.map_or(Duration::from_secs(6 * 3600), Duration::from_secs_f64);
+    // Jitter, and a request that takes its time.
+    let allowed = allowed.mul_f64(1.1) + Duration::from_secs(60);
+    let since = c.verified_until.or(c.first_polled_at);
+    if since.is_some_and(|since| now.since(since) <= allowed) {
+        return None;
+    }
+    let unverified = match since {
+        Some(since) => format!("not verified since {since}"),
+        None => "not read yet".to_owned(),
+    };
+    let reason = if paused.is_some() {
+        pause()
+    } else if c.failures > 0 {
+        let class = c.failure_class.as_deref().unwrap_or("unknown");
+        format!("polls fail ({class}): {}", c.failure_detail.as_deref().unwrap_or_default())
+    } else if c.walk_pages.is_some() {
+        "a long history is being read".into()
+    } else if now.since(c.due_at) > Duration::from_secs(60) {
+        "polls are overdue: the daemon does not run, or the budget does not suffice".into()
+    } else {
+        "the polls since then proved nothing, or wait for their turn".into()
+    };
+    Some(format!("{unverified}; {reason}"))
+}

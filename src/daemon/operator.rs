@@ -1,0 +1,152 @@
+//! What an operator asks for by command: done by the running daemon, or, where none runs, by the command itself.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::Error;
+use crate::config::{self, Config};
+use crate::model::Conversation;
+use crate::ops::control::{self, Answer, Request};
+use crate::providers::Settings;
+use crate::scheduler::{Baseline, Cadence, Command, Commands, Polled};
+use crate::store::{AccountId, Refused, Store};
+use crate::time::UnixMillis;
+
+/// An account as far as commands need it.
+struct Operated {
+    provider: &'static str,
+    settings: Settings,
+    cadence: Cadence,
+    baseline: Baseline,
+}
+
+/// Obeys commands.
+pub(super) struct Operator {
+    store: Store,
+    accounts: BTreeMap<String, (crate::model::AccountName, Operated)>,
+    /// The loops to tell; `None` where no daemon runs.
+    commands: Option<Commands>,
+}
+
+/// Has a request carried out by the daemon that works on the configured store, or does it here when there is none.
+pub async fn operate(config: Config, request: Request) -> Result<Answer, Error> {
+    let path = config.store.path.clone();
+    if let Some(answer) = ask(path.clone(), request.clone()).await? {
+        return Ok(answer);
+    }
+    let store = Store::open(&path)?;
+    let operator = Operator::new(&config.accounts, store.clone(), None);
+    let answer = operator.obey(request).await;
+    store.close().await?;
+    Ok(answer)
+}
+
+async fn ask(path: std::path::PathBuf, request: Request) -> Result<Option<Answer>, Error> {
+    let asked = tokio::task::spawn_blocking(move || control::ask(&path, &request));
+    asked.await.map_err(|_| Error::Control(std::io::ErrorKind::Interrupted.into()))?.map_err(Error::Control)
+}
+
+/// Listens for commands; a daemon that cannot be reached by them works all the same.
+pub(super) fn listen(path: &Path) -> Option<control::Control> {
+    match control::Control::listen(path) {
+        Ok(control) => Some(control),
+        Err(error) => {
+            tracing::warn!(%error, "commands such as `conversations follow` cannot reach this daemon: the socket beside the database could not be made");
+            None
+        }
+    }
+}
+
+/// The next command, or never.
+pub(super) async fn next(control: Option<&control::Control>) -> control::Asked {
+    match control {
+        Some(control) => control.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Operator {
+    pub(super) fn new(accounts: &[config::Account], store: Store, commands: Option<Commands>) -> Self {
+        let operated = |account: &config::Account| Operated {
+            provider: account.settings.profile().name,
+            settings: account.settings.clone(),
+            cadence: account.polling.cadence,
+            baseline: account.polling.baseline,
+        };
+        let accounts = accounts.iter().map(|a| (a.name.as_str().to_owned(), (a.name.clone(), operated(a)))).collect();
+        Self { store, accounts, commands }
+    }
+
+    pub(super) async fn obey(&self, request: Request) -> Answer {
+        let (account, conversation) = match &request {
+            Request::Follow { account, conversation }
+            | Request::Unfollow { account, conversation }
+            | Request::Rewind { account, conversation, .. } => (account, conversation),
+        };
+        let Some((name, operated)) = self.accounts.get(account) else {
+            let known: Vec<_> = self.accounts.keys().map(String::as_str).collect();
+            return Err(format!(
+                "there is no account \"{account}\" in the configuration; known are {}",
+                known.join(", ")
+            ));
+        };
+        let row = self.store.account(operated.provider, name.clone()).await.map_err(|e| e.to_string())?;
+        let named = operated.settings.named(conversation);
+        // What the inbox lists may have an id that nobody would write into a configuration.
+        let id = named.as_ref().map_or_else(|_| conversation.clone(), |named| named.id.as_str().to_owned());
+        match request {
+            Request::Follow { .. } => {
+                let named = named.map_err(|problem| format!("{conversation}: {problem}"))?;
+                self.follow(account, row, operated, named).await
+            }
+            Request::Unfollow { .. } => self.unfollow(account, row, id).await,
+            Request::Rewind { to, .. } => self.rewind(account, row, id, to).await,
+        }
+    }
+
+    async fn follow(&self, account: &str, row: AccountId, operated: &Operated, conversation: Conversation) -> Answer {
+        let id = conversation.id.clone();
+        let followed = self.store.follow_conversation(row, conversation.clone()).await.map_err(|e| e.to_string())?;
+        let source = followed.map_err(|refused| format!("{id} {refused}"))?;
+        let polled = Polled {
+            conversation: Arc::new(conversation),
+            cadence: operated.cadence,
+            baseline: operated.baseline,
+            source,
+        };
+        self.tell(account, Command::Follow(Box::new(polled)));
+        Ok(format!("following {id} of {account}"))
+    }
+
+    async fn unfollow(&self, account: &str, row: AccountId, id: String) -> Answer {
+        let source = self.store.unfollow_conversation(row, id.clone()).await.map_err(|e| e.to_string())?;
+        let source = source.map_err(|refused| format!("{id} {refused}"))?;
+        self.tell(account, Command::Unfollow(source));
+        Ok(format!("{id} of {account} is followed no more; what is known of it is kept"))
+    }
+
+    async fn rewind(&self, account: &str, row: AccountId, id: String, to: UnixMillis) -> Answer {
+        let done = |rewound: Result<(), Refused>| match rewound {
+            Ok(()) => Ok(format!("{id} of {account} is read again from {to} on")),
+            Err(refused) => Err(format!("{id} {refused}")),
+        };
+        let (tell, told) = oneshot::channel();
+        let command = Command::Rewind { conversation_id: id.clone(), to, done: tell };
+        if self.tell(account, command) {
+            return match told.await {
+                Ok(Ok(rewound)) => done(rewound),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("the daemon stopped before it was done; ask again".into()),
+            };
+        }
+        let rewound = self.store.rewind(row, id.clone(), to).await.map_err(|e| e.to_string())?;
+        done(rewound.map(|_| ()))
+    }
+
+    fn tell(&self, account: &str, command: Command) -> bool {
+        self.commands.as_ref().is_some_and(|commands| commands.tell(account, command))
+    }
+}

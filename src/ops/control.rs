@@ -1,0 +1,193 @@
+//! The way for commands to reach a running daemon: a Unix socket beside the database, for its owner alone. One line of
+//! JSON asks, one line answers.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::time::UnixMillis;
+
+/// Longest request, in bytes.
+const REQUEST_LIMIT: u64 = 64 * 1024;
+
+/// A client that does not finish its line holds nothing but itself, and not for ever.
+const REQUEST_TIME: Duration = Duration::from_secs(5);
+
+/// What a command asks of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Follow a conversation.
+    Follow {
+        /// Name of the account.
+        account: String,
+        /// Its address or id.
+        conversation: String,
+    },
+    /// Follow it no more.
+    Unfollow {
+        /// Name of the account.
+        account: String,
+        /// Its address or id.
+        conversation: String,
+    },
+    /// Set its watermark back.
+    Rewind {
+        /// Name of the account.
+        account: String,
+        /// Its address or id.
+        conversation: String,
+        /// To here.
+        to: UnixMillis,
+    },
+}
+
+/// What became of it: what was done, or why nothing was.
+pub type Answer = Result<String, String>;
+
+/// The daemon's end of the socket; it is removed when dropped.
+pub struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+/// A request and the way to answer it.
+pub struct Asked {
+    /// What is asked.
+    pub request: Request,
+    stream: UnixStream,
+}
+
+fn socket_of(database: &Path) -> PathBuf {
+    PathBuf::from(format!("{}.sock", database.display()))
+}
+
+impl Control {
+    /// Listens beside a database whose lock this process holds: what is left of an earlier socket is replaced.
+    pub fn listen(database: &Path) -> io::Result<Self> {
+        let path = socket_of(database);
+        let draft = PathBuf::from(format!("{}.new", path.display()));
+        match std::fs::remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&draft)?;
+        std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o600))?;
+        std::fs::rename(&draft, &path)?;
+        Ok(Self { listener, path })
+    }
+
+    /// The next request. Whoever does not ask properly is told so and forgotten.
+    pub async fn next(&self) -> Asked {
+        loop {
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a command could not reach the daemon");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    continue;
+                }
+            };
+            match tokio::time::timeout(REQUEST_TIME, read(stream)).await {
+                Ok(Ok(asked)) => return asked,
+                Ok(Err(error)) => tracing::debug!(%error, "a command was not understood"),
+                Err(_) => tracing::debug!("a command did not finish its request"),
+            }
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // A socket that stays behind is replaced at the next start.
+        drop(std::fs::remove_file(&self.path));
+    }
+}
+
+async fn read(mut stream: UnixStream) -> io::Result<Asked> {
+    let mut line = String::new();
+    tokio::io::BufReader::new((&mut stream).take(REQUEST_LIMIT)).read_line(&mut line).await?;
+    match serde_json::from_str(&line) {
+        Ok(request) => Ok(Asked { request, stream }),
+        Err(error) => {
+            write(&mut stream, &Err("this daemon does not know the command; is it of another release?".into())).await?;
+            Err(error.into())
+        }
+    }
+}
+
+async fn write(stream: &mut UnixStream, answer: &Answer) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    stream.write_all(&line).await
+}
+
+impl Asked {
+    /// Answers; nobody minds when the command has gone.
+    pub async fn answer(mut self, answer: Answer) {
+        drop(write(&mut self.stream, &answer).await);
+    }
+}
+
+/// Asks the daemon that works on a database; `None` when there is none.
+pub fn ask(database: &Path, request: &Request) -> io::Result<Option<Answer>> {
+    let mut stream = match std::os::unix::net::UnixStream::connect(socket_of(database)) {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    if answer.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the daemon ended before it answered"));
+    }
+    Ok(Some(serde_json::from_str(&answer)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> Request {
+        Request::Unfollow { account: "main".into(), conversation: "2-A".into() }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_request_is_answered_and_what_is_no_request_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("inboxd.db");
+        assert_eq!(ask(&database, &request()).unwrap(), None, "nobody listens");
+        let control = Control::listen(&database).unwrap();
+        let mode = std::fs::metadata(socket_of(&database)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let serving = tokio::spawn(async move {
+            let asked = control.next().await;
+            assert_eq!(asked.request, request());
+            asked.answer(Ok("done".into())).await;
+        });
+        let nonsense = socket_of(&database);
+        let refused = tokio::task::spawn_blocking(move || {
+            let mut stream = std::os::unix::net::UnixStream::connect(nonsense).unwrap();
+            stream.write_all(b"{\"dance\":{}}\n").unwrap();
+            let mut answer = String::new();
+            BufReader::new(stream).read_line(&mut answer).unwrap();
+            answer
+        });
+        assert!(refused.await.unwrap().contains("another release"));
+        let path = database.clone();
+        let answer = tokio::task::spawn_blocking(move || ask(&path, &request()).unwrap());
+        assert_eq!(answer.await.unwrap(), Some(Ok("done".into())));
+        serving.await.unwrap();
+        assert_eq!(ask(&database, &request()).unwrap(), None, "the socket is gone with its daemon");
+    }
+}
