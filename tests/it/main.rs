@@ -9,6 +9,7 @@ mod architecture;
 mod cli;
 mod config_files;
 mod crash_recovery;
+mod discovery;
 mod linkedapi_upkeep;
 mod poll_to_sink;
 mod provider_contract;

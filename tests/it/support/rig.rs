@@ -26,6 +26,60 @@ pub(crate) struct Rig {
     /// Further text at the end.
     pub(crate) more: String,
     conversations: Vec<(ConversationRef, Dialect, Kind)>,
+    discovered: Vec<(Dialect, String)>,
+}
+
+/// Every dialect there is.
+pub(crate) const ALL: [Dialect; 4] =
+    [Dialect::LinkedApi, Dialect::ConnectSafely, Dialect::UnipileV2, Dialect::UnipileV1];
+
+/// Name of the account in the harness's configuration.
+pub(crate) fn account_name(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::LinkedApi => "sales",
+        Dialect::ConnectSafely => "work",
+        Dialect::UnipileV2 => "main",
+        Dialect::UnipileV1 => "old",
+    }
+}
+
+fn provider(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::LinkedApi => "linkedapi",
+        Dialect::ConnectSafely => "connectsafely",
+        Dialect::UnipileV2 | Dialect::UnipileV1 => "unipile",
+    }
+}
+
+fn credentials(dialect: Dialect) -> String {
+    let s = Settings::default();
+    match dialect {
+        Dialect::LinkedApi => format!(
+            "linked_api_token = \"{}\"\nidentification_token = \"{}\"",
+            s.linked_api_token, s.identification_token
+        ),
+        Dialect::ConnectSafely => format!("api_key = \"{}\"\naccount_id = \"{}\"", s.api_key, s.account_id),
+        Dialect::UnipileV2 => format!(
+            "api_version = \"v2\"\napi_key = \"{}\"\naccount_id = \"{}\"",
+            s.unipile_api_key, s.unipile_account_id
+        ),
+        Dialect::UnipileV1 => format!(
+            "api_version = \"v1\"\napi_key = \"{}\"\naccount_id = \"{}\"",
+            s.unipile_api_key, s.unipile_v1_account_id
+        ),
+    }
+}
+
+/// The keys that name a conversation.
+fn named(dialect: Dialect, kind: Kind, address: &str) -> String {
+    match dialect {
+        Dialect::LinkedApi => {
+            let kind = if kind == Kind::SalesNavigator { "nv" } else { "st" };
+            format!("person_url = \"{address}\"\ntype = \"{kind}\"")
+        }
+        Dialect::ConnectSafely => format!("conversation_urn = \"{address}\""),
+        Dialect::UnipileV2 | Dialect::UnipileV1 => format!("chat_id = \"{address}\""),
+    }
 }
 
 impl Rig {
@@ -44,6 +98,7 @@ impl Rig {
             connectsafely: String::new(),
             more: String::new(),
             conversations: vec![],
+            discovered: vec![],
         }
     }
 
@@ -76,7 +131,6 @@ impl Rig {
     }
 
     pub(crate) fn config(&self) -> String {
-        let credentials = Settings::default();
         let mut text = String::from("[store]\nurl = \"sqlite:inboxd.db\"\nmin_free = \"1MiB\"\n\n[polling]\n");
         let defaults = [
             ("min_interval", "\"100ms\""),
@@ -90,37 +144,48 @@ impl Rig {
             }
         }
         text += &self.polling;
-        let of = |dialect| self.conversations.iter().filter(move |(_, d, _)| *d == dialect);
-        if of(Dialect::LinkedApi).next().is_some() {
-            text += &format!(
-                "\n[accounts.sales]\nprovider = \"linkedapi\"\nbase_url = \"{}\"\nlinked_api_token = \"{}\"\n\
-                 identification_token = \"{}\"\n{}\n",
-                self.simulator.base_url(Dialect::LinkedApi),
-                credentials.linked_api_token,
-                credentials.identification_token,
-                self.linkedapi
-            );
-            for (conversation, _, kind) in of(Dialect::LinkedApi) {
-                let kind = if *kind == Kind::SalesNavigator { "nv" } else { "st" };
-                let url = self.world().address(*conversation);
-                text += &format!("[[accounts.sales.conversations]]\nperson_url = \"{url}\"\ntype = \"{kind}\"\n");
-            }
-        }
-        if of(Dialect::ConnectSafely).next().is_some() {
-            text += &format!(
-                "\n[accounts.work]\nprovider = \"connectsafely\"\nbase_url = \"{}\"\napi_key = \"{}\"\naccount_id = \"{}\"\n{}\n",
-                self.simulator.base_url(Dialect::ConnectSafely),
-                credentials.api_key,
-                credentials.account_id,
-                self.connectsafely
-            );
-            for (conversation, ..) in of(Dialect::ConnectSafely) {
-                let urn = self.world().address(*conversation);
-                text += &format!("[[accounts.work.conversations]]\nconversation_urn = \"{urn}\"\n");
-            }
+        for dialect in ALL {
+            text += &self.account(dialect);
         }
         text += &format!("\n[sinks.crm]\ntype = \"http\"\nurl = \"{}\"\nsecret = \"{SECRET}\"\n", self.receiver.url());
         text + &self.http + &self.more
+    }
+
+    /// The account of a dialect, where the configuration has one.
+    fn account(&self, dialect: Dialect) -> String {
+        let followed: Vec<_> = self.conversations.iter().filter(|(_, of, _)| *of == dialect).collect();
+        let extra = match dialect {
+            Dialect::LinkedApi => self.linkedapi.as_str(),
+            Dialect::ConnectSafely => self.connectsafely.as_str(),
+            _ => "",
+        };
+        let discover = self.discovered.iter().find(|(of, _)| *of == dialect).map(|(_, keys)| keys.as_str());
+        if followed.is_empty() && discover.is_none() {
+            return String::new();
+        }
+        let name = account_name(dialect);
+        let mut text = format!(
+            "\n[accounts.{name}]\nprovider = \"{}\"\nbase_url = \"{}\"\n{}\n",
+            provider(dialect),
+            self.simulator.base_url(dialect),
+            credentials(dialect)
+        );
+        if discover.is_some() {
+            text += "discover = true\n";
+        }
+        text += discover.unwrap_or_default();
+        text += extra;
+        text.push('\n');
+        for (conversation, _, kind) in followed {
+            let address = self.world().address(*conversation);
+            text += &format!("[[accounts.{name}.conversations]]\n{}\n", named(dialect, *kind, &address));
+        }
+        text
+    }
+
+    /// The account of a dialect follows what its inbox lists; `keys` are further keys and tables of it.
+    pub(crate) fn discover(&mut self, dialect: Dialect, keys: &str) {
+        self.discovered.push((dialect, keys.to_owned()));
     }
 
     /// Writes the configuration and starts the daemon.
