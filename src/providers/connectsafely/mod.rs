@@ -8,7 +8,6 @@
 mod account;
 mod errors;
 mod messages;
-mod urn;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,7 +21,7 @@ use serde::Deserialize;
 
 use super::http::{self, TlsError};
 use super::settings::{OfProvider, check_base_url, header_problem};
-use super::{Class, Error, Page, PageRequest, Profile, Provider, Rest};
+use super::{Class, Error, Page, PageRequest, Profile, Provider, Rest, urn};
 use crate::backoff::Backoff;
 use crate::model::{Conversation, ConversationId};
 
