@@ -8,6 +8,7 @@ mod connectsafely;
 mod http;
 mod json;
 mod linkedapi;
+mod linkup;
 mod redact;
 mod settings;
 mod urn;
