@@ -7,6 +7,7 @@
 //! their own status or with 200.
 
 mod errors;
+mod inbox;
 mod messages;
 mod person;
 mod reply;
@@ -24,7 +25,7 @@ use serde_json::Value;
 
 use super::http::{self, Answer, TlsError};
 use super::settings::OfProvider;
-use super::{Error, Page, PageRequest, Profile, Provider};
+use super::{Error, Inbox, Page, PageRequest, Profile, Provider};
 use crate::backoff::Backoff;
 use crate::model::Conversation;
 use errors::Asked;
@@ -59,6 +60,9 @@ const PROBE_PRICE: u32 = 1;
 trait Generation: Send + Sync {
     /// Asks for a page of messages.
     fn messages(&self, conversation: &Conversation, cursor: Option<&str>) -> Request;
+
+    /// Asks for a page of the inbox.
+    fn inbox(&self, cursor: Option<&str>) -> Request;
 
     /// Asks how the account does.
     fn probe(&self) -> Request;
@@ -147,6 +151,10 @@ impl Provider for Linkup {
     async fn probe(&self) -> Result<(), Error> {
         let answer = self.send(self.generation.probe()).await?;
         self.generation.health(&answer, Asked { price: PROBE_PRICE, ..self.asked(None) })
+    }
+
+    fn inbox(&self) -> Option<&dyn Inbox> {
+        Some(self)
     }
 
     fn price(&self) -> u32 {

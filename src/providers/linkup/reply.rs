@@ -36,6 +36,21 @@ impl Reply {
         self.field("messages")?.as_array()
     }
 
+    /// The rows of a list whose name is not documented: the first array of objects, and rather one whose objects have
+    /// this field. An empty array is a list without rows.
+    pub(super) fn rows(&self, with: &str) -> Option<&Vec<Value>> {
+        fn fields(value: &Value) -> impl Iterator<Item = &Value> {
+            value.as_object().into_iter().flat_map(|object| object.values())
+        }
+        let data = &self.body["data"];
+        let within = std::iter::once(data).chain(fields(data)).chain(fields(&self.body));
+        let arrays: Vec<_> = within.filter_map(Value::as_array).collect();
+        let first = |wanted: &dyn Fn(&[Value]) -> bool| arrays.iter().copied().find(|rows| wanted(rows));
+        first(&|rows| rows.iter().any(|row| row.get(with).is_some()))
+            .or_else(|| first(&|rows| rows.first().is_some_and(Value::is_object)))
+            .or_else(|| first(&|rows| rows.is_empty()))
+    }
+
     /// The cursor of the page behind this one, unless the answer says that there is none.
     pub(super) fn next_cursor(&self) -> Option<String> {
         if self.field("has_next_page").and_then(Value::as_bool) == Some(false) {
@@ -138,6 +153,20 @@ mod tests {
         assert_eq!(stuck.rest(Some("50"), 2), more("50"), "the walk sees a repetition");
         let ended = reply(json!({"data": {"messages": [{}, {}], "next_cursor": "60", "has_next_page": false}}));
         assert_eq!(ended.rest(Some("60"), 2), Rest::Nothing);
+    }
+
+    #[test]
+    fn the_rows_of_a_list_are_found_under_any_name() {
+        let row = json!({"conversation_id": "2-A"});
+        for body in [
+            json!({"data": {"conversations": [row.clone()], "a": [1, 2], "b": [{"x": 1}], "total_results": 1}}),
+            json!({"data": [row.clone()]}),
+            json!({"inbox": [row.clone()], "data": {"total_results": 1}}),
+        ] {
+            assert_eq!(reply(body.clone()).rows("conversation_id"), Some(&vec![row.clone()]), "{body}");
+        }
+        assert_eq!(reply(json!({"data": {"conversations": [], "total_results": 0}})).rows("x"), Some(&vec![]));
+        assert_eq!(reply(json!({"data": {"total_results": 0, "names": ["x"]}})).rows("x"), None);
     }
 
     #[test]

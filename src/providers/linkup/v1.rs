@@ -59,6 +59,10 @@ impl Generation for V1 {
         self.request("/messages/conversation", self.page_size, [(name, Some(address)), ("cursor", cursor)])
     }
 
+    fn inbox(&self, cursor: Option<&str>) -> Request {
+        self.inbox(self.page_size, cursor)
+    }
+
     /// Nothing tells about the account alone; the smallest listing is as cheap as anything.
     fn probe(&self) -> Request {
         self.inbox(1, None)
@@ -131,6 +135,10 @@ mod tests {
         let body = json!({"linkedin_url": "https://www.linkedin.com/in/a", "total_results": 10, "country": "DE",
             "login_token": "AQEDtoken"});
         assert_eq!(request.json(), body);
+        let request = Generation::inbox(&v1(), Some("b64"));
+        let body = json!({"total_results": 10, "category": "INBOX", "next_cursor": "b64", "country": "DE",
+            "login_token": "AQEDtoken"});
+        assert_eq!((request.path.as_str(), request.json()), ("/messages/inbox", body));
         assert_eq!(v1().probe().json()["total_results"], 1);
     }
 

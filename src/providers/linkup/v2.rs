@@ -55,6 +55,10 @@ impl Generation for V2 {
         self.request("get_conversation", params, cursor)
     }
 
+    fn inbox(&self, cursor: Option<&str>) -> Request {
+        self.request("list_inbox", json!({ "category": "INBOX" }), cursor)
+    }
+
     fn probe(&self) -> Request {
         Request::get(&format!("/accounts/{}", utf8_percent_encode(&self.account_id, NON_ALPHANUMERIC)))
     }
@@ -161,6 +165,9 @@ mod tests {
         let request = v2(r#","sales_nav":true,"count":20"#).messages(&conversation("https://x/in/a"), None);
         let params = json!({"profile_url": "https://x/in/a", "count": 20, "mark_as_read": false, "sales_nav": true});
         assert_eq!(request.json()["params"], params);
+        let body = json!({"account_id": "a/1", "action": "list_inbox", "params": {
+            "category": "INBOX", "count": 10, "cursor": "b64"}});
+        assert_eq!(v2("").inbox(Some("b64")).json(), body);
         let probe = v2("").probe();
         assert_eq!((probe.path.as_str(), probe.body), ("/accounts/a%2F1", None));
     }
