@@ -13,6 +13,7 @@ use super::Settings;
 use super::conversation::{Conversation, Draft, token};
 use super::faults::{Fault, Faults, When};
 use super::linkedapi::Workflows;
+use super::linkup::Books;
 use super::people;
 use super::requests::{Endpoint, RequestEntry, Requests};
 use super::switches::{Order, Switches};
@@ -27,6 +28,10 @@ pub enum Dialect {
     LinkedApi,
     /// ConnectSafely, under `/connectsafely/linkedin`.
     ConnectSafely,
+    /// LinkupAPI v1, under `/linkup/v1`.
+    LinkupV1,
+    /// LinkupAPI v2, under `/linkup/v2`.
+    LinkupV2,
 }
 
 /// The LinkedIn product of a conversation.
@@ -110,6 +115,7 @@ pub(super) struct State {
     pub(super) requests: Requests,
     pub(super) conversations: Vec<Conversation>,
     pub(super) workflows: Workflows,
+    pub(super) linkup: Books,
     /// Conversations of Linked API by address, public and hashed.
     people: HashMap<Kind, HashMap<String, ConversationRef>>,
     /// Conversations of ConnectSafely by id.
@@ -130,6 +136,7 @@ impl World {
             requests: Requests::default(),
             conversations: Vec::new(),
             workflows: Workflows::new(settings.seed),
+            linkup: Books::default(),
             people: HashMap::new(),
             threads: HashMap::new(),
             activity: BTreeSet::new(),
@@ -164,6 +171,11 @@ impl World {
     /// What a user writes into the configuration to follow it.
     pub fn address(&self, conversation: ConversationRef) -> String {
         self.state().conversations[conversation.0].address.clone()
+    }
+
+    /// The public profile of its counterpart.
+    pub fn profile_url(&self, conversation: ConversationRef) -> String {
+        format!("https://www.linkedin.com/in/{}", self.state().conversations[conversation.0].person.slug)
     }
 
     /// Its normalised id, as in the events of inboxd.
@@ -302,8 +314,10 @@ impl State {
                 self.threads.insert(conversation.id.clone(), reference);
                 self.activity.insert((i64::MIN, reference));
             }
+            Dialect::LinkupV1 | Dialect::LinkupV2 => {}
         }
         self.conversations.push(conversation);
+        self.linkup_added(reference);
         reference
     }
 
@@ -330,7 +344,9 @@ impl State {
             self.activity.remove(&(last, reference));
             self.activity.insert((sent_at, reference));
         }
-        message.id.clone()
+        let id = message.id.clone();
+        self.linkup_written(reference, at);
+        id
     }
 
     /// The conversation that Linked API knows by a kind and an address.

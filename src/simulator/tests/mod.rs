@@ -4,6 +4,8 @@ mod connectsafely;
 mod control;
 mod faults;
 mod linkedapi;
+mod linkup;
+mod linkup_inbox;
 mod traffic;
 
 use std::time::Duration;
