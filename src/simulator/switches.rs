@@ -157,6 +157,13 @@ pub struct LinkedApiSwitches {
     pub quick_repeat_extends: bool,
     /// Whether a cancelled workflow answers with the status `cancelled`; otherwise it is unknown.
     pub cancelled_is_known: bool,
+    /// Whether the inboxes have been monitored since ever; otherwise each is from the end of its `syncInbox` on, and
+    /// what came before is not captured.
+    pub inbox_monitoring: bool,
+    /// Error type with which the poll of an inbox that is not monitored is refused; `null` answers an empty list.
+    pub inbox_unsynced: Option<String>,
+    /// Whether inbox messages of standard conversations carry `personPublicUrl`; otherwise it is null.
+    pub inbox_public_url: bool,
 }
 
 impl Default for LinkedApiSwitches {
@@ -188,6 +195,9 @@ impl Default for LinkedApiSwitches {
             completion_sync_until: true,
             quick_repeat_extends: true,
             cancelled_is_known: false,
+            inbox_monitoring: true,
+            inbox_unsynced: Some("inboxNotSynced".into()),
+            inbox_public_url: true,
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::Settings;
 use super::conversation::{Conversation, Draft, token};
 use super::faults::{Fault, Faults, When};
-use super::linkedapi::Workflows;
+use super::linkedapi::{Inbox, Workflows, inbox_message_id};
 use super::linkup::Books;
 use super::people;
 use super::requests::{Endpoint, RequestEntry, Requests};
@@ -80,6 +80,8 @@ pub struct LedgerEntry {
     pub conversation_id: String,
     /// Normalised id of the message.
     pub message_id: String,
+    /// Its id in the inbox of the whole account, which only Linked API has.
+    pub inbox_message_id: Option<String>,
     /// What it says now.
     pub text: String,
     /// When it says it was sent.
@@ -115,6 +117,7 @@ pub(super) struct State {
     pub(super) requests: Requests,
     pub(super) conversations: Vec<Conversation>,
     pub(super) workflows: Workflows,
+    pub(super) inbox: Inbox,
     pub(super) linkup: Books,
     /// Conversations of Linked API by address, public and hashed.
     people: HashMap<Kind, HashMap<String, ConversationRef>>,
@@ -136,6 +139,7 @@ impl World {
             requests: Requests::default(),
             conversations: Vec::new(),
             workflows: Workflows::new(settings.seed),
+            inbox: Inbox::default(),
             linkup: Books::default(),
             people: HashMap::new(),
             threads: HashMap::new(),
@@ -181,6 +185,11 @@ impl World {
     /// Its normalised id, as in the events of inboxd.
     pub fn conversation_id(&self, conversation: ConversationRef) -> String {
         self.state().conversations[conversation.0].id.clone()
+    }
+
+    /// The `2-…` token of its thread.
+    pub fn thread_id(&self, conversation: ConversationRef) -> String {
+        self.state().conversations[conversation.0].thread.clone()
     }
 
     /// Every conversation, in the order they were added.
@@ -266,6 +275,7 @@ impl World {
                 dialect: conversation.dialect,
                 conversation_id: conversation.id.clone(),
                 message_id: message.id.clone(),
+                inbox_message_id: inbox_message_id(conversation, message, state.settings.seed),
                 text: message.text.clone(),
                 sent_at: message.sent_at,
                 created_at: message.created_at,
@@ -317,6 +327,7 @@ impl State {
             Dialect::LinkupV1 | Dialect::LinkupV2 => {}
         }
         self.conversations.push(conversation);
+        self.linked_api_added(reference);
         self.linkup_added(reference);
         reference
     }
@@ -345,6 +356,7 @@ impl State {
             self.activity.insert((sent_at, reference));
         }
         let id = message.id.clone();
+        self.linked_api_written(reference, at);
         self.linkup_written(reference, at);
         id
     }

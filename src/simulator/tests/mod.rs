@@ -4,6 +4,7 @@ mod connectsafely;
 mod control;
 mod faults;
 mod linkedapi;
+mod linkedapi_inbox;
 mod linkup;
 mod linkup_inbox;
 mod traffic;
