@@ -85,6 +85,9 @@ impl Listed {
     }
 }
 
+/// The providers that are measured.
+const MEASURED: [Dialect; 2] = [Dialect::LinkedApi, Dialect::ConnectSafely];
+
 /// `inboxd simulate` in its own process, silent but for the messages put into it.
 pub(crate) struct Simulation {
     process: Process,
@@ -110,7 +113,9 @@ impl Simulation {
         .await?;
         let mut simulation = Self { process, address, client: bare::client()?, conversations: vec![] };
         simulation.post("switches", r#"{"log_requests":false}"#.into()).await?;
-        simulation.conversations = serde_json::from_str(&simulation.get("conversations").await?)?;
+        let mut conversations: Vec<Listed> = serde_json::from_str(&simulation.get("conversations").await?)?;
+        conversations.retain(|listed| MEASURED.contains(&listed.dialect));
+        simulation.conversations = conversations;
         Ok(simulation)
     }
 
@@ -121,7 +126,7 @@ impl Simulation {
     pub(crate) fn base_url(&self, dialect: Dialect) -> String {
         match dialect {
             Dialect::LinkedApi => format!("http://{}/linkedapi", self.address),
-            Dialect::ConnectSafely => format!("http://{}/connectsafely/linkedin", self.address),
+            _ => format!("http://{}/connectsafely/linkedin", self.address),
         }
     }
 
@@ -146,7 +151,7 @@ impl Simulation {
     pub(crate) async fn polls(&self, dialect: Dialect) -> Result<u64> {
         let name = match dialect {
             Dialect::LinkedApi => "linked_api_poll",
-            Dialect::ConnectSafely => "connect_safely_messages",
+            _ => "connect_safely_messages",
         };
         let answer: Value = serde_json::from_str(&self.get("requests").await?)?;
         answer["counts"][name].as_u64().with_context(|| format!("the simulator does not count {name}"))
@@ -226,7 +231,7 @@ fn configuration(folder: &Path, of: &Simulation, conversations: &[Listed], polli
             credentials.linked_api_token,
             credentials.identification_token,
         )?,
-        Dialect::ConnectSafely => write!(
+        _ => write!(
             text,
             "[accounts.bench]\nprovider = \"connectsafely\"\nbase_url = \"{base_url}\"\n\
              api_key = \"{}\"\naccount_id = \"{}\"\n",
@@ -239,7 +244,7 @@ fn configuration(folder: &Path, of: &Simulation, conversations: &[Listed], polli
             Dialect::LinkedApi => {
                 writeln!(text, "person_url = \"{}\"\ntype = \"{}\"", listed.address, listed.wire_kind())?;
             }
-            Dialect::ConnectSafely => writeln!(text, "conversation_urn = \"{}\"", listed.address)?,
+            _ => writeln!(text, "conversation_urn = \"{}\"", listed.address)?,
         }
     }
     Ok(text)

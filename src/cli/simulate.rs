@@ -22,6 +22,12 @@ pub(super) struct Arguments {
     seed: u64,
 }
 
+/// Every provider that has conversations.
+const SIMULATED: &[Dialect] = &[Dialect::LinkedApi, Dialect::ConnectSafely, Dialect::LinkupV1, Dialect::LinkupV2];
+
+/// The providers that the printed configuration follows: those that the daemon can poll.
+pub(super) const IN_CONFIG: &[Dialect] = &[Dialect::LinkedApi, Dialect::ConnectSafely];
+
 /// People whose conversations are simulated; after the last name they are numbered.
 const PEOPLE: &[&str] = &[
     "Ada Byron",
@@ -44,7 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let simulator = Simulator::start(settings)
             .await
             .map_err(|e| Failure::new(super::FAILED, format!("{} cannot be listened on: {e}", arguments.listen)))?;
-        populate(simulator.world(), arguments.conversations);
+        populate(simulator.world(), SIMULATED, arguments.conversations);
         let traffic = Traffic { messages_per_minute: arguments.messages_per_minute, ..Traffic::default() };
         let traffic = simulator.world().start_traffic(traffic);
         let mut stdout = std::io::stdout();
@@ -61,11 +67,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     })
 }
 
-/// Adds so many conversations of each provider, one in five of them in Sales Navigator.
-pub(super) fn populate(world: &World, conversations: u32) {
-    for dialect in [Dialect::LinkedApi, Dialect::ConnectSafely] {
+/// Adds so many conversations of each provider, one in five of them in Sales Navigator where it goes by an address.
+pub(super) fn populate(world: &World, dialects: &[Dialect], conversations: u32) {
+    for &dialect in dialects {
+        let navigates = matches!(dialect, Dialect::LinkedApi | Dialect::ConnectSafely);
         for number in 0..conversations as usize {
-            let kind = if number % 5 == 4 { Kind::SalesNavigator } else { Kind::Standard };
+            let kind = if number % 5 == 4 && navigates { Kind::SalesNavigator } else { Kind::Standard };
             let name = PEOPLE[number % PEOPLE.len()];
             let round = number / PEOPLE.len();
             let name = if round > 0 { format!("{name} {}", round + 1) } else { name.to_owned() };
@@ -76,32 +83,55 @@ pub(super) fn populate(world: &World, conversations: u32) {
 
 /// A configuration that follows every conversation of the simulator. `extra` goes below `[polling]`.
 pub(super) fn config(simulator: &Simulator, stdout_sink: &str, extra: &str) -> String {
-    let world = simulator.world();
-    let credentials = Settings::default();
     let mut text = format!(
         "# Follows every conversation of this simulator. Save it as inboxd.toml, then: inboxd run\n\n\
-         [polling]\nmin_interval = \"1s\"\nmax_interval = \"5s\"\nrequests_per_minute = 6000\nfirst_poll = \"all\"\n{extra}\n\
-         [accounts.sim-linkedapi]\nprovider = \"linkedapi\"\nbase_url = \"{}\"\nlinked_api_token = \"{}\"\nidentification_token = \"{}\"\n",
-        simulator.base_url(Dialect::LinkedApi),
-        credentials.linked_api_token,
-        credentials.identification_token,
+         [polling]\nmin_interval = \"1s\"\nmax_interval = \"5s\"\nrequests_per_minute = 6000\nfirst_poll = \"all\"\n{extra}\n",
     );
-    for (address, kind) in addresses(world, Dialect::LinkedApi) {
-        text += &format!("\n[[accounts.sim-linkedapi.conversations]]\nperson_url = \"{address}\"\ntype = \"{kind}\"\n");
-    }
-    text += &format!(
-        "\n[accounts.sim-connectsafely]\nprovider = \"connectsafely\"\nbase_url = \"{}\"\napi_key = \"{}\"\naccount_id = \"{}\"\n",
-        simulator.base_url(Dialect::ConnectSafely),
-        credentials.api_key,
-        credentials.account_id,
-    );
-    for (address, _) in addresses(world, Dialect::ConnectSafely) {
-        text += &format!("\n[[accounts.sim-connectsafely.conversations]]\nconversation_urn = \"{address}\"\n");
+    for dialect in IN_CONFIG {
+        text += &account(simulator, *dialect);
     }
     text += &format!(
         "\n[sinks.console]\ntype = \"stdout\"\nformat = \"{}\"\n",
         if stdout_sink == "text" { "text" } else { "json" }
     );
+    text
+}
+
+/// The account of a provider with its conversations.
+fn account(simulator: &Simulator, dialect: Dialect) -> String {
+    let it = Settings::default();
+    let (name, provider, keys) = match dialect {
+        Dialect::LinkedApi => {
+            let keys = [("linked_api_token", it.linked_api_token), ("identification_token", it.identification_token)];
+            ("sim-linkedapi", "linkedapi", keys.to_vec())
+        }
+        Dialect::ConnectSafely => {
+            ("sim-connectsafely", "connectsafely", vec![("api_key", it.api_key), ("account_id", it.account_id)])
+        }
+        Dialect::LinkupV1 => {
+            let version = ("api_version", "v1".into());
+            let session = [("login_token", it.linkup_login_token), ("country", it.linkup_country)];
+            ("sim-linkup-v1", "linkup", [vec![version, ("api_key", it.linkup_api_key)], session.to_vec()].concat())
+        }
+        Dialect::LinkupV2 => {
+            let version = ("api_version", "v2".into());
+            let keys = vec![version, ("api_key", it.linkup_api_key), ("account_id", it.linkup_account_id)];
+            ("sim-linkup-v2", "linkup", keys)
+        }
+    };
+    let base_url = simulator.base_url(dialect);
+    let mut text = format!("\n[accounts.{name}]\nprovider = \"{provider}\"\nbase_url = \"{base_url}\"\n");
+    for (key, value) in keys {
+        text += &format!("{key} = \"{value}\"\n");
+    }
+    for (address, kind) in addresses(simulator.world(), dialect) {
+        text += &format!("\n[[accounts.{name}.conversations]]\n");
+        text += &match dialect {
+            Dialect::LinkedApi => format!("person_url = \"{address}\"\ntype = \"{kind}\"\n"),
+            Dialect::ConnectSafely => format!("conversation_urn = \"{address}\"\n"),
+            Dialect::LinkupV1 | Dialect::LinkupV2 => format!("conversation_id = \"{address}\"\n"),
+        };
+    }
     text
 }
 

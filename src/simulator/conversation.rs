@@ -29,6 +29,10 @@ pub struct Draft {
     pub time_text: Option<String>,
     /// Whether answers leave out the id.
     pub omit_id: bool,
+    /// `SYSTEM` and the like, where a dialect tells types apart; `None` is an ordinary text.
+    pub message_type: Option<String>,
+    /// Who else than the counterpart wrote it: a thread of several people.
+    pub sender_name: Option<String>,
 }
 
 /// A message that exists.
@@ -46,6 +50,8 @@ pub(super) struct Message {
     pub(super) attachments: Value,
     pub(super) time_text: Option<String>,
     pub(super) omit_id: bool,
+    pub(super) message_type: Option<String>,
+    pub(super) sender_name: Option<String>,
     pub(super) removed: bool,
     pub(super) first_served_at: Option<UnixMillis>,
 }
@@ -100,14 +106,14 @@ impl Conversation {
         let address = match (dialect, kind) {
             (Dialect::LinkedApi, Kind::Standard) => format!("https://www.linkedin.com/in/{slug}"),
             (Dialect::LinkedApi, Kind::SalesNavigator) => format!("https://www.linkedin.com/sales/people/{profile_id}"),
-            (Dialect::ConnectSafely, Kind::Standard) => {
+            (Dialect::ConnectSafely, Kind::Standard) | (Dialect::LinkupV1 | Dialect::LinkupV2, _) => {
                 format!("urn:li:msg_conversation:(urn:li:fsd_profile:{owner},{thread})")
             }
             (Dialect::ConnectSafely, Kind::SalesNavigator) => format!("urn:li:salesNav_thread:{thread}"),
         };
         let id = match (dialect, kind) {
             (Dialect::LinkedApi, kind) => format!("{}:{address}", kind.code()),
-            (Dialect::ConnectSafely, Kind::Standard) => thread.clone(),
+            (Dialect::ConnectSafely, Kind::Standard) | (Dialect::LinkupV1 | Dialect::LinkupV2, _) => thread.clone(),
             (Dialect::ConnectSafely, Kind::SalesNavigator) => address.clone(),
         };
         let person = Person { name: name.into(), slug, profile_id, member_number: 100_000_000 + number };
@@ -143,9 +149,11 @@ impl Conversation {
         }
         self.written += 1;
         let id = match (&draft.id, self.dialect) {
-            (Some(id), Dialect::ConnectSafely) => token(id).to_owned(),
+            (Some(id), Dialect::ConnectSafely | Dialect::LinkupV1 | Dialect::LinkupV2) => token(id).to_owned(),
             (Some(id), Dialect::LinkedApi) => id.clone(),
-            (None, Dialect::ConnectSafely) => people::message_token(sent_at.as_millis(), seed, seq),
+            (None, Dialect::ConnectSafely | Dialect::LinkupV1 | Dialect::LinkupV2) => {
+                people::message_token(sent_at.as_millis(), seed, seq)
+            }
             (None, Dialect::LinkedApi) => format!("msg-{:06}", self.written),
         };
         let at = self.messages.partition_point(|message| message.sent_at <= sent_at);
@@ -161,6 +169,8 @@ impl Conversation {
             attachments: draft.attachments,
             time_text: draft.time_text,
             omit_id: draft.omit_id,
+            message_type: draft.message_type,
+            sender_name: draft.sender_name,
             removed: false,
             first_served_at: None,
         };

@@ -13,6 +13,7 @@ mod conversation;
 mod exchange;
 mod faults;
 mod linkedapi;
+mod linkup;
 mod people;
 mod requests;
 mod switches;
@@ -35,6 +36,9 @@ use exchange::{Answer, Asked, Incoming};
 
 pub use conversation::Draft;
 pub use faults::{Fault, RetryAfter, When};
+pub use linkup::{
+    CreditEntry, CreditReason, LastCursor, LinkupErrorBody, LinkupErrorStatus, LinkupSwitches, PagingPlace,
+};
 pub use requests::{Endpoint, RequestEntry};
 pub use switches::{
     ActivityForm, ConnectSafelySwitches, EmptyText, ErrorBody, LinkedApiSwitches, Order, Outcome, OwnerFlag,
@@ -58,6 +62,14 @@ pub struct Settings {
     pub api_key: String,
     /// ConnectSafely: the account.
     pub account_id: String,
+    /// LinkupAPI: the customer's key.
+    pub linkup_api_key: String,
+    /// LinkupAPI v1: the cookie of the LinkedIn session.
+    pub linkup_login_token: String,
+    /// LinkupAPI: where the account's requests leave from.
+    pub linkup_country: String,
+    /// LinkupAPI v2: the account.
+    pub linkup_account_id: String,
 }
 
 impl Default for Settings {
@@ -69,6 +81,10 @@ impl Default for Settings {
             identification_token: "sim-identification-token".into(),
             api_key: "sim-api-key".into(),
             account_id: "65f0c0ffee00c0ffee00c0de".into(),
+            linkup_api_key: "sim-linkup-key".into(),
+            linkup_login_token: "sim-linkup-login-token".into(),
+            linkup_country: "FR".into(),
+            linkup_account_id: "sim-linkup-account".into(),
         }
     }
 }
@@ -109,6 +125,8 @@ impl Simulator {
         match dialect {
             Dialect::LinkedApi => format!("http://{}/linkedapi", self.addr),
             Dialect::ConnectSafely => format!("http://{}/connectsafely/linkedin", self.addr),
+            Dialect::LinkupV1 => format!("http://{}/linkup/v1", self.addr),
+            Dialect::LinkupV2 => format!("http://{}/linkup/v2", self.addr),
         }
     }
 
@@ -143,6 +161,7 @@ fn routes(world: World) -> Router {
     Router::new()
         .nest("/linkedapi", linkedapi::routes())
         .nest("/connectsafely", connectsafely::routes())
+        .nest("/linkup", linkup::routes())
         .nest("/control", control::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)

@@ -42,6 +42,24 @@ pub enum Endpoint {
     ConnectSafelyAccountStatus,
     /// Paths that ConnectSafely redirects with 307.
     ConnectSafelyRetired,
+    /// `POST /inbox/poll`
+    LinkedApiInboxPoll,
+    /// `POST /v1/messages/conversation`
+    LinkupV1Messages,
+    /// `POST /v1/messages/inbox`
+    LinkupV1Inbox,
+    /// `POST /v2/messages`, action `get_conversation`
+    LinkupV2Messages,
+    /// `POST /v2/messages`, action `list_inbox`
+    LinkupV2Inbox,
+    /// `GET /v2/accounts`
+    LinkupV2Accounts,
+    /// `GET /v2/accounts/{id}`
+    LinkupV2Account,
+    /// `/v2/webhooks` and what is below, but for events
+    LinkupV2Webhooks,
+    /// `GET /v2/webhooks/{id}/events`
+    LinkupV2Events,
     /// `GET /health`
     Health,
     /// A path or method that no contract has.
@@ -50,7 +68,7 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// Every endpoint, in the order of its declaration.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 23] = [
         Self::LinkedApiPoll,
         Self::LinkedApiStart,
         Self::LinkedApiStatus,
@@ -63,6 +81,15 @@ impl Endpoint {
         Self::ConnectSafelyAccounts,
         Self::ConnectSafelyAccountStatus,
         Self::ConnectSafelyRetired,
+        Self::LinkedApiInboxPoll,
+        Self::LinkupV1Messages,
+        Self::LinkupV1Inbox,
+        Self::LinkupV2Messages,
+        Self::LinkupV2Inbox,
+        Self::LinkupV2Accounts,
+        Self::LinkupV2Account,
+        Self::LinkupV2Webhooks,
+        Self::LinkupV2Events,
         Self::Health,
         Self::Unknown,
     ];

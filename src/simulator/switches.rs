@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::linkup::LinkupSwitches;
+
 /// How the simulator behaves where nobody has seen the real service. Every field has the likeliest reading as default.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -14,11 +16,19 @@ pub struct Switches {
     pub linked_api: LinkedApiSwitches,
     /// ConnectSafely.
     pub connect_safely: ConnectSafelySwitches,
+    /// LinkupAPI, both versions.
+    pub linkup: LinkupSwitches,
 }
 
 impl Default for Switches {
     fn default() -> Self {
-        Self { latency_ms: 0, log_requests: true, linked_api: Default::default(), connect_safely: Default::default() }
+        Self {
+            latency_ms: 0,
+            log_requests: true,
+            linked_api: Default::default(),
+            connect_safely: Default::default(),
+            linkup: Default::default(),
+        }
     }
 }
 
@@ -147,6 +157,13 @@ pub struct LinkedApiSwitches {
     pub quick_repeat_extends: bool,
     /// Whether a cancelled workflow answers with the status `cancelled`; otherwise it is unknown.
     pub cancelled_is_known: bool,
+    /// Whether the inboxes have been monitored since ever; otherwise each is from the end of its `syncInbox` on, and
+    /// what came before is not captured.
+    pub inbox_monitoring: bool,
+    /// Error type with which the poll of an inbox that is not monitored is refused; `null` answers an empty list.
+    pub inbox_unsynced: Option<String>,
+    /// Whether inbox messages of standard conversations carry `personPublicUrl`; otherwise it is null.
+    pub inbox_public_url: bool,
 }
 
 impl Default for LinkedApiSwitches {
@@ -178,6 +195,9 @@ impl Default for LinkedApiSwitches {
             completion_sync_until: true,
             quick_repeat_extends: true,
             cancelled_is_known: false,
+            inbox_monitoring: true,
+            inbox_unsynced: Some("inboxNotSynced".into()),
+            inbox_public_url: true,
         }
     }
 }

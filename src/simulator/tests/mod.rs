@@ -4,6 +4,9 @@ mod connectsafely;
 mod control;
 mod faults;
 mod linkedapi;
+mod linkedapi_inbox;
+mod linkup;
+mod linkup_inbox;
 mod traffic;
 
 use std::time::Duration;
