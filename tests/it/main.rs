@@ -10,6 +10,7 @@ mod cli;
 mod config_files;
 mod crash_recovery;
 mod linkedapi_upkeep;
+mod linkup;
 mod poll_to_sink;
 mod provider_contract;
 mod secrets;
