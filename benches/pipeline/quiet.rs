@@ -49,9 +49,8 @@ pub(crate) async fn polls(table: &mut Table, folder: &Path, of: &Simulation, qui
     ] {
         let followed = of.conversations(dialect, conversations);
         let asks = match dialect {
-            Dialect::ConnectSafely => Ask::pages(of, &followed, Some(since.as_millis()))?,
             Dialect::LinkedApi => Ask::batches(of, &followed, BATCH, Some(&since.to_string()))?,
-            other => anyhow::bail!("{other:?} is not measured"),
+            _ => Ask::pages(of, &followed, Some(since.as_millis()))?,
         };
         let (mut rates, mut costs, mut cores): (Vec<Pair>, Vec<Pair>, Vec<_>) = Default::default();
         let mut too_few = false;

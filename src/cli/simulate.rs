@@ -23,7 +23,14 @@ pub(super) struct Arguments {
 }
 
 /// Every dialect that is simulated.
-const SIMULATED: &[Dialect] = &[Dialect::LinkedApi, Dialect::ConnectSafely, Dialect::UnipileV2, Dialect::UnipileV1];
+const SIMULATED: &[Dialect] = &[
+    Dialect::LinkedApi,
+    Dialect::ConnectSafely,
+    Dialect::LinkupV1,
+    Dialect::LinkupV2,
+    Dialect::UnipileV2,
+    Dialect::UnipileV1,
+];
 
 /// Those of them that the daemon can follow, so that a printed configuration loads.
 pub(super) const IN_CONFIG: &[Dialect] = &[Dialect::LinkedApi, Dialect::ConnectSafely];
@@ -67,12 +74,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     })
 }
 
-/// Adds so many conversations of each provider, one in five of them in Sales Navigator and, where there is such a
-/// thing, one in Recruiter.
+/// Adds so many conversations of each provider, one in five of them in Sales Navigator where it goes by an address, and
+/// one in Recruiter where there is such a thing.
 pub(super) fn populate(world: &World, dialects: &[Dialect], conversations: u32) {
     for &dialect in dialects {
         for number in 0..conversations as usize {
             let kind = match (number % 5, dialect) {
+                (_, Dialect::LinkupV1 | Dialect::LinkupV2) => Kind::Standard,
                 (4, _) => Kind::SalesNavigator,
                 (3, Dialect::UnipileV2 | Dialect::UnipileV1) => Kind::Recruiter,
                 _ => Kind::Standard,
@@ -87,30 +95,12 @@ pub(super) fn populate(world: &World, dialects: &[Dialect], conversations: u32) 
 
 /// A configuration that follows every conversation of the simulator. `extra` goes below `[polling]`.
 pub(super) fn config(simulator: &Simulator, stdout_sink: &str, extra: &str) -> String {
-    let world = simulator.world();
-    let credentials = Settings::default();
     let mut text = format!(
         "# Follows every conversation of this simulator. Save it as inboxd.toml, then: inboxd run\n\n\
-         [polling]\nmin_interval = \"1s\"\nmax_interval = \"5s\"\nrequests_per_minute = 6000\nfirst_poll = \"all\"\n{extra}\n\
-         [accounts.sim-linkedapi]\nprovider = \"linkedapi\"\nbase_url = \"{}\"\nlinked_api_token = \"{}\"\nidentification_token = \"{}\"\n",
-        simulator.base_url(Dialect::LinkedApi),
-        credentials.linked_api_token,
-        credentials.identification_token,
+         [polling]\nmin_interval = \"1s\"\nmax_interval = \"5s\"\nrequests_per_minute = 6000\nfirst_poll = \"all\"\n{extra}\n",
     );
-    for (address, kind) in addresses(world, Dialect::LinkedApi) {
-        text += &format!("\n[[accounts.sim-linkedapi.conversations]]\nperson_url = \"{address}\"\ntype = \"{kind}\"\n");
-    }
-    text += &format!(
-        "\n[accounts.sim-connectsafely]\nprovider = \"connectsafely\"\nbase_url = \"{}\"\napi_key = \"{}\"\naccount_id = \"{}\"\n",
-        simulator.base_url(Dialect::ConnectSafely),
-        credentials.api_key,
-        credentials.account_id,
-    );
-    for (address, _) in addresses(world, Dialect::ConnectSafely) {
-        text += &format!("\n[[accounts.sim-connectsafely.conversations]]\nconversation_urn = \"{address}\"\n");
-    }
-    for &dialect in IN_CONFIG {
-        text += &unipile_account(simulator, dialect).unwrap_or_default();
+    for dialect in IN_CONFIG {
+        text += &account(simulator, *dialect);
     }
     text += &format!(
         "\n[sinks.console]\ntype = \"stdout\"\nformat = \"{}\"\n",
@@ -119,23 +109,53 @@ pub(super) fn config(simulator: &Simulator, stdout_sink: &str, extra: &str) -> S
     text
 }
 
-/// The account of one of Unipile's dialects, following every conversation of it; `None` for any other dialect.
-fn unipile_account(simulator: &Simulator, dialect: Dialect) -> Option<String> {
-    let credentials = Settings::default();
-    let (version, account_id) = match dialect {
-        Dialect::UnipileV2 => ("v2", credentials.unipile_account_id),
-        Dialect::UnipileV1 => ("v1", credentials.unipile_v1_account_id),
-        _ => return None,
+/// The account of a provider with its conversations.
+fn account(simulator: &Simulator, dialect: Dialect) -> String {
+    let it = Settings::default();
+    let (name, provider, keys) = match dialect {
+        Dialect::LinkedApi => {
+            let keys = [("linked_api_token", it.linked_api_token), ("identification_token", it.identification_token)];
+            ("sim-linkedapi", "linkedapi", keys.to_vec())
+        }
+        Dialect::ConnectSafely => {
+            ("sim-connectsafely", "connectsafely", vec![("api_key", it.api_key), ("account_id", it.account_id)])
+        }
+        Dialect::LinkupV1 => {
+            let version = ("api_version", "v1".into());
+            let session = [("login_token", it.linkup_login_token), ("country", it.linkup_country)];
+            ("sim-linkup-v1", "linkup", [vec![version, ("api_key", it.linkup_api_key)], session.to_vec()].concat())
+        }
+        Dialect::LinkupV2 => {
+            let version = ("api_version", "v2".into());
+            let keys = vec![version, ("api_key", it.linkup_api_key), ("account_id", it.linkup_account_id)];
+            ("sim-linkup-v2", "linkup", keys)
+        }
+        Dialect::UnipileV2 => {
+            let version = ("api_version", "v2".into());
+            let keys = vec![version, ("api_key", it.unipile_api_key), ("account_id", it.unipile_account_id)];
+            ("sim-unipile-v2", "unipile", keys)
+        }
+        Dialect::UnipileV1 => {
+            let version = ("api_version", "v1".into());
+            let keys = vec![version, ("api_key", it.unipile_api_key), ("account_id", it.unipile_v1_account_id)];
+            ("sim-unipile-v1", "unipile", keys)
+        }
     };
-    let mut text = format!(
-        "\n[accounts.sim-unipile-{version}]\nprovider = \"unipile\"\napi_version = \"{version}\"\nbase_url = \"{}\"\napi_key = \"{}\"\naccount_id = \"{account_id}\"\n",
-        simulator.base_url(dialect),
-        credentials.unipile_api_key,
-    );
-    for (address, _) in addresses(simulator.world(), dialect) {
-        text += &format!("\n[[accounts.sim-unipile-{version}.conversations]]\nchat_id = \"{address}\"\n");
+    let base_url = simulator.base_url(dialect);
+    let mut text = format!("\n[accounts.{name}]\nprovider = \"{provider}\"\nbase_url = \"{base_url}\"\n");
+    for (key, value) in keys {
+        text += &format!("{key} = \"{value}\"\n");
     }
-    Some(text)
+    for (address, kind) in addresses(simulator.world(), dialect) {
+        text += &format!("\n[[accounts.{name}.conversations]]\n");
+        text += &match dialect {
+            Dialect::LinkedApi => format!("person_url = \"{address}\"\ntype = \"{kind}\"\n"),
+            Dialect::ConnectSafely => format!("conversation_urn = \"{address}\"\n"),
+            Dialect::LinkupV1 | Dialect::LinkupV2 => format!("conversation_id = \"{address}\"\n"),
+            Dialect::UnipileV2 | Dialect::UnipileV1 => format!("chat_id = \"{address}\"\n"),
+        };
+    }
+    text
 }
 
 fn addresses(world: &World, dialect: Dialect) -> Vec<(String, &'static str)> {
@@ -151,16 +171,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn accounts_of_unipile_are_written_with_every_chat() {
+    async fn every_provider_is_written_with_every_conversation() {
         let simulator = Simulator::start(Settings::default()).await.unwrap();
         populate(simulator.world(), SIMULATED, 5);
-        for (dialect, version) in [(Dialect::UnipileV2, "v2"), (Dialect::UnipileV1, "v1")] {
-            let text = unipile_account(&simulator, dialect).unwrap();
-            let parsed: toml::Table = text.parse().unwrap();
-            let account = &parsed["accounts"][format!("sim-unipile-{version}")];
+        for &dialect in SIMULATED {
+            let parsed: toml::Table = account(&simulator, dialect).parse().unwrap();
+            let (_, account) = parsed["accounts"].as_table().unwrap().iter().next().unwrap();
             assert_eq!(account["base_url"].as_str(), Some(simulator.base_url(dialect).as_str()));
             assert_eq!(account["conversations"].as_array().unwrap().len(), 5);
         }
-        assert_eq!(unipile_account(&simulator, Dialect::LinkedApi), None);
     }
 }

@@ -60,7 +60,13 @@ pub(super) struct Answer {
 
 /// Sends a request and reads its answer whole.
 pub(super) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
-    let transport = |e: reqwest::Error| Error::new(Class::Transient, without_url(e)).at_fault(Fault::Network);
+    let transport = |e: reqwest::Error| {
+        // What was never sent cannot have been charged; of all else the provider alone knows.
+        let credits = e.is_connect().then_some(0);
+        let mut error = Error::new(Class::Transient, without_url(e)).at_fault(Fault::Network);
+        error.credits = credits;
+        error
+    };
     let mut response = request.send().await.map_err(transport)?;
     let too_large = || Error::new(Class::Protocol, format!("the answer is larger than {} MiB", BODY_LIMIT >> 20));
     let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
@@ -137,5 +143,18 @@ mod tests {
     fn text_from_outside_stays_on_one_line_and_short() {
         let shown = safe(&format!("a\nb\u{1b}[31m{}", "x".repeat(1000)));
         assert!(shown.starts_with("a\\nb\\u{1b}[31m") && shown.ends_with("...") && shown.len() < 230, "{shown}");
+    }
+
+    #[tokio::test]
+    async fn only_a_request_that_was_never_sent_is_known_to_cost_nothing() {
+        install_tls();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let client = client(Duration::from_millis(200)).unwrap();
+        let unanswered = send(client.get(&url)).await.err().unwrap();
+        assert_eq!((unanswered.class, unanswered.fault, unanswered.credits), (Class::Transient, Fault::Network, None));
+        drop(listener);
+        let unsent = send(client.get(&url)).await.err().unwrap();
+        assert_eq!((unsent.class, unsent.fault, unsent.credits), (Class::Transient, Fault::Network, Some(0)));
     }
 }

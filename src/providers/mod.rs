@@ -8,8 +8,10 @@ mod connectsafely;
 mod http;
 mod json;
 mod linkedapi;
+mod linkup;
 mod redact;
 mod settings;
+mod urn;
 
 use std::time::Duration;
 

@@ -24,6 +24,7 @@ pub(super) fn routes() -> Router<World> {
     Router::new()
         .route("/ledger", get(ledger))
         .route("/requests", get(requests))
+        .route("/credits", get(credits))
         .route("/conversations", get(conversations).post(add_conversation))
         .route("/conversations/sync", post(set_synced))
         .route("/messages", post(push).patch(edit).delete(remove))
@@ -71,6 +72,15 @@ async fn requests(incoming: Incoming) -> Response {
     let all = incoming.world.requests();
     let last = &all[all.len().saturating_sub(SHOWN)..];
     Answer::ok(&json!({ "counts": counts, "last": last })).into_response()
+}
+
+/// What LinkupAPI has taken.
+async fn credits(incoming: Incoming) -> Response {
+    let world = &incoming.world;
+    let entries = world.credit_entries();
+    let last = &entries[entries.len().saturating_sub(SHOWN)..];
+    let today = world.linkup_credits_of_day(UnixMillis::now());
+    Answer::ok(&json!({ "total": world.linkup_credits(), "today": today, "last": last })).into_response()
 }
 
 #[derive(Serialize)]
@@ -169,6 +179,8 @@ struct NewMessage {
     deleted: bool,
     #[serde(default)]
     edited: bool,
+    message_type: Option<String>,
+    sender_name: Option<String>,
 }
 
 async fn push(incoming: Incoming) -> Response {
@@ -187,6 +199,8 @@ async fn push(incoming: Incoming) -> Response {
             event: new.event,
             deleted: new.deleted,
             edited: new.edited,
+            message_type: new.message_type,
+            sender_name: new.sender_name,
         };
         Ok(Answer::ok(&json!({ "message_id": world.push_draft(conversation, draft) })))
     })
@@ -289,7 +303,7 @@ fn lay_over(target: &mut Value, change: Value) {
 
 /// Groups are merged field by field; the value of a switch is replaced whole, also when it is an object.
 fn is_group(key: &str) -> bool {
-    matches!(key, "linked_api" | "connect_safely" | "unipile")
+    matches!(key, "linked_api" | "connect_safely" | "unipile" | "linkup")
 }
 
 async fn start_traffic(incoming: Incoming) -> Response {

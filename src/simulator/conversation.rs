@@ -38,6 +38,10 @@ pub struct Draft {
     pub deleted: bool,
     /// Unipile: whether it was edited.
     pub edited: bool,
+    /// `SYSTEM` and the like, where a dialect tells types apart; `None` is an ordinary text.
+    pub message_type: Option<String>,
+    /// Who else than the counterpart wrote it: a thread of several people.
+    pub sender_name: Option<String>,
 }
 
 /// A message that exists.
@@ -59,6 +63,8 @@ pub(super) struct Message {
     pub(super) event: bool,
     pub(super) deleted: bool,
     pub(super) edited: bool,
+    pub(super) message_type: Option<String>,
+    pub(super) sender_name: Option<String>,
     pub(super) removed: bool,
     pub(super) first_served_at: Option<UnixMillis>,
 }
@@ -114,7 +120,7 @@ impl Conversation {
         let address = match (dialect, kind) {
             (Dialect::LinkedApi, Kind::Standard | Kind::Recruiter) => format!("https://www.linkedin.com/in/{slug}"),
             (Dialect::LinkedApi, Kind::SalesNavigator) => format!("https://www.linkedin.com/sales/people/{profile_id}"),
-            (Dialect::ConnectSafely, Kind::Standard | Kind::Recruiter) => {
+            (Dialect::ConnectSafely, Kind::Standard | Kind::Recruiter) | (Dialect::LinkupV1 | Dialect::LinkupV2, _) => {
                 format!("urn:li:msg_conversation:(urn:li:fsd_profile:{owner},{thread})")
             }
             (Dialect::ConnectSafely, Kind::SalesNavigator) => format!("urn:li:salesNav_thread:{thread}"),
@@ -123,7 +129,9 @@ impl Conversation {
         };
         let id = match (dialect, kind) {
             (Dialect::LinkedApi, kind) => format!("{}:{address}", kind.code()),
-            (Dialect::ConnectSafely, Kind::Standard | Kind::Recruiter) => thread.clone(),
+            (Dialect::ConnectSafely, Kind::Standard | Kind::Recruiter) | (Dialect::LinkupV1 | Dialect::LinkupV2, _) => {
+                thread.clone()
+            }
             (Dialect::ConnectSafely, Kind::SalesNavigator) => address.clone(),
             (Dialect::UnipileV2 | Dialect::UnipileV1, _) => address.clone(),
         };
@@ -160,9 +168,11 @@ impl Conversation {
         }
         self.written += 1;
         let id = match (&draft.id, self.dialect) {
-            (Some(id), Dialect::ConnectSafely) => token(id).to_owned(),
+            (Some(id), Dialect::ConnectSafely | Dialect::LinkupV1 | Dialect::LinkupV2) => token(id).to_owned(),
             (Some(id), Dialect::LinkedApi | Dialect::UnipileV2 | Dialect::UnipileV1) => id.clone(),
-            (None, Dialect::ConnectSafely) => people::message_token(sent_at.as_millis(), seed, seq),
+            (None, Dialect::ConnectSafely | Dialect::LinkupV1 | Dialect::LinkupV2) => {
+                people::message_token(sent_at.as_millis(), seed, seq)
+            }
             (None, Dialect::LinkedApi) => format!("msg-{:06}", self.written),
             (None, Dialect::UnipileV2) => unipile::message(seed, self.written),
             (None, Dialect::UnipileV1) => unipile::message_v1(seed, seq),
@@ -184,6 +194,8 @@ impl Conversation {
             event: draft.event,
             deleted: draft.deleted,
             edited: draft.edited,
+            message_type: draft.message_type,
+            sender_name: draft.sender_name,
             removed: false,
             first_served_at: None,
         };

@@ -131,6 +131,12 @@ pub(super) trait Voice: Sync {
     fn success_false(&self) -> Answer;
     /// The field of a success that carries the payload.
     fn payload_field(&self) -> &'static str;
+    /// The field that says that an answer is a success.
+    fn success_flag(&self) -> &'static str {
+        r#""success":true"#
+    }
+    /// Notes that a fault takes the place of the answer, for whoever keeps books.
+    fn struck(&self, _state: &mut State, _incoming: &Incoming, _endpoint: Endpoint, _fault: &Fault) {}
 }
 
 /// What a handler knows about a request before it is answered.
@@ -180,6 +186,9 @@ impl Incoming {
         let arrives = Twist { delivered: true, repeat_cursor: false };
         let Some(fault) = fault else { return respond(arrives).into_response() };
         tracing::trace!(?fault, endpoint = ?asked.endpoint, "fault strikes");
+        if fault.replaces_the_answer() {
+            asked.voice.struck(&mut self.world.state(), &self, asked.endpoint, &fault);
+        }
         match fault {
             Fault::RepeatCursor => respond(Twist { repeat_cursor: true, ..arrives }),
             Fault::SlowBody { millis } => {
@@ -226,14 +235,16 @@ fn make_up(fault: Fault, voice: &dyn Voice) -> Answer {
         Fault::RateLimited { retry_after } => rate_limited(&retry_after, voice),
         Fault::Html5xx(code) => Answer::html(status(code)),
         Fault::SuccessFalse => voice.success_false(),
-        Fault::MissingPayload => Answer::ok(&serde_json::json!({ "success": true })),
-        Fault::Oversized { bytes } => Answer::raw(
-            format!(r#"{{"success":true,"padding":"{}"}}"#, "x".repeat(bytes.min(MADE_UP_LIMIT))).into_bytes(),
-        ),
+        Fault::MissingPayload => Answer::raw(format!("{{{}}}", voice.success_flag()).into_bytes()),
+        Fault::Oversized { bytes } => {
+            let padding = "x".repeat(bytes.min(MADE_UP_LIMIT));
+            Answer::raw(format!(r#"{{{},"padding":"{padding}"}}"#, voice.success_flag()).into_bytes())
+        }
         Fault::DeeplyNested { depth } => {
             let depth = depth.min(MADE_UP_LIMIT / 2);
             let (open, close) = ("[".repeat(depth), "]".repeat(depth));
-            Answer::raw(format!(r#"{{"success":true,"{}":{open}{close}}}"#, voice.payload_field()).into_bytes())
+            let body = format!(r#"{{{},"{}":{open}{close}}}"#, voice.success_flag(), voice.payload_field());
+            Answer::raw(body.into_bytes())
         }
         // The rest were answered where the right answer is at hand.
         _ => Answer::html(StatusCode::OK),

@@ -53,9 +53,9 @@ pub enum Fault {
     },
     /// The request has its effect, then the connection is reset.
     ReplyLost,
-    /// The right page with the cursor that was asked for and `hasMore` (ConnectSafely).
+    /// The right page with the cursor that was asked for and a promise of more (ConnectSafely, LinkupAPI).
     RepeatCursor,
-    /// A refusal with this error type (ConnectSafely: `code`).
+    /// A refusal with this error type (ConnectSafely, LinkupAPI v2: `code`; LinkupAPI v1: the HTTP status).
     TypedError {
         /// Error type.
         error_type: String,
@@ -66,6 +66,16 @@ pub enum Fault {
     SuccessFalse,
     /// HTTP 200 with `success: true` and nothing else.
     MissingPayload,
+}
+
+impl Fault {
+    /// Whether the request has no effect of its own: it gets something made up, or waits for ever.
+    pub(super) fn replaces_the_answer(&self) -> bool {
+        !matches!(
+            self,
+            Self::RepeatCursor | Self::SlowBody { .. } | Self::TruncatedBody | Self::ReplyLost | Self::Reset
+        )
+    }
 }
 
 /// How a 429 says when to come back.

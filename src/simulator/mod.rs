@@ -13,6 +13,7 @@ mod conversation;
 mod exchange;
 mod faults;
 mod linkedapi;
+mod linkup;
 mod people;
 mod requests;
 mod switches;
@@ -36,6 +37,9 @@ use exchange::{Answer, Asked, Incoming};
 
 pub use conversation::Draft;
 pub use faults::{Fault, RetryAfter, When};
+pub use linkup::{
+    CreditEntry, CreditReason, LastCursor, LinkupErrorBody, LinkupErrorStatus, LinkupSwitches, PagingPlace,
+};
 pub use requests::{Endpoint, RequestEntry};
 pub use switches::{
     ActivityForm, ConnectSafelySwitches, EmptyText, ErrorBody, LinkedApiSwitches, Order, Outcome, OwnerFlag,
@@ -66,6 +70,14 @@ pub struct Settings {
     pub unipile_account_id: String,
     /// Unipile v1: the account.
     pub unipile_v1_account_id: String,
+    /// LinkupAPI: the customer's key.
+    pub linkup_api_key: String,
+    /// LinkupAPI v1: the cookie of the LinkedIn session.
+    pub linkup_login_token: String,
+    /// LinkupAPI: where the account's requests leave from.
+    pub linkup_country: String,
+    /// LinkupAPI v2: the account.
+    pub linkup_account_id: String,
 }
 
 impl Default for Settings {
@@ -80,6 +92,10 @@ impl Default for Settings {
             unipile_api_key: "sim-unipile-key".into(),
             unipile_account_id: "acc_sim0000001".into(),
             unipile_v1_account_id: "simV1accountId0000001".into(),
+            linkup_api_key: "sim-linkup-key".into(),
+            linkup_login_token: "sim-linkup-login-token".into(),
+            linkup_country: "FR".into(),
+            linkup_account_id: "sim-linkup-account".into(),
         }
     }
 }
@@ -122,6 +138,8 @@ impl Simulator {
             Dialect::ConnectSafely => format!("http://{}/connectsafely/linkedin", self.addr),
             Dialect::UnipileV2 => format!("http://{}/unipile/v2", self.addr),
             Dialect::UnipileV1 => format!("http://{}/unipile/v1/api/v1", self.addr),
+            Dialect::LinkupV1 => format!("http://{}/linkup/v1", self.addr),
+            Dialect::LinkupV2 => format!("http://{}/linkup/v2", self.addr),
         }
     }
 
@@ -157,6 +175,7 @@ fn routes(world: World) -> Router {
         .nest("/linkedapi", linkedapi::routes())
         .nest("/connectsafely", connectsafely::routes())
         .merge(unipile::routes())
+        .nest("/linkup", linkup::routes())
         .nest("/control", control::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)

@@ -72,6 +72,24 @@ pub enum Endpoint {
     UnipileV1Accounts,
     /// Unipile v1: `GET /accounts/{account}`
     UnipileV1Account,
+    /// `POST /inbox/poll`
+    LinkedApiInboxPoll,
+    /// `POST /v1/messages/conversation`
+    LinkupV1Messages,
+    /// `POST /v1/messages/inbox`
+    LinkupV1Inbox,
+    /// `POST /v2/messages`, action `get_conversation`
+    LinkupV2Messages,
+    /// `POST /v2/messages`, action `list_inbox`
+    LinkupV2Inbox,
+    /// `GET /v2/accounts`
+    LinkupV2Accounts,
+    /// `GET /v2/accounts/{id}`
+    LinkupV2Account,
+    /// `/v2/webhooks` and what is below, but for events
+    LinkupV2Webhooks,
+    /// `GET /v2/webhooks/{id}/events`
+    LinkupV2Events,
     /// `GET /health`
     Health,
     /// A path or method that no contract has.
@@ -80,7 +98,7 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// Every endpoint, in the order of its declaration.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 38] = [
         Self::LinkedApiPoll,
         Self::LinkedApiStart,
         Self::LinkedApiStatus,
@@ -108,6 +126,15 @@ impl Endpoint {
         Self::UnipileV1Message,
         Self::UnipileV1Accounts,
         Self::UnipileV1Account,
+        Self::LinkedApiInboxPoll,
+        Self::LinkupV1Messages,
+        Self::LinkupV1Inbox,
+        Self::LinkupV2Messages,
+        Self::LinkupV2Inbox,
+        Self::LinkupV2Accounts,
+        Self::LinkupV2Account,
+        Self::LinkupV2Webhooks,
+        Self::LinkupV2Events,
         Self::Health,
         Self::Unknown,
     ];
@@ -139,10 +166,15 @@ struct Kept {
 }
 
 /// The log: cheap to write, made readable only when somebody looks.
-#[derive(Default)]
 pub(super) struct Requests {
     counts: [u64; Endpoint::ALL.len()],
     last: VecDeque<Kept>,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self { counts: [0; Endpoint::ALL.len()], last: VecDeque::new() }
+    }
 }
 
 impl Requests {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::linkup::LinkupSwitches;
 use super::unipile::UnipileSwitches;
 
 /// How the simulator behaves where nobody has seen the real service. Every field has the likeliest reading as default.
@@ -18,6 +19,8 @@ pub struct Switches {
     pub connect_safely: ConnectSafelySwitches,
     /// Unipile.
     pub unipile: UnipileSwitches,
+    /// LinkupAPI, both versions.
+    pub linkup: LinkupSwitches,
 }
 
 impl Default for Switches {
@@ -28,6 +31,7 @@ impl Default for Switches {
             linked_api: Default::default(),
             connect_safely: Default::default(),
             unipile: Default::default(),
+            linkup: Default::default(),
         }
     }
 }
@@ -157,6 +161,13 @@ pub struct LinkedApiSwitches {
     pub quick_repeat_extends: bool,
     /// Whether a cancelled workflow answers with the status `cancelled`; otherwise it is unknown.
     pub cancelled_is_known: bool,
+    /// Whether the inboxes have been monitored since ever; otherwise each is from the end of its `syncInbox` on, and
+    /// what came before is not captured.
+    pub inbox_monitoring: bool,
+    /// Error type with which the poll of an inbox that is not monitored is refused; `null` answers an empty list.
+    pub inbox_unsynced: Option<String>,
+    /// Whether inbox messages of standard conversations carry `personPublicUrl`; otherwise it is null.
+    pub inbox_public_url: bool,
 }
 
 impl Default for LinkedApiSwitches {
@@ -188,6 +199,9 @@ impl Default for LinkedApiSwitches {
             completion_sync_until: true,
             quick_repeat_extends: true,
             cancelled_is_known: false,
+            inbox_monitoring: true,
+            inbox_unsynced: Some("inboxNotSynced".into()),
+            inbox_public_url: true,
         }
     }
 }

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::Settings;
 use super::conversation::{Conversation, Draft, Message, token};
 use super::faults::{Fault, Faults, When};
-use super::linkedapi::Workflows;
+use super::linkedapi::{Inbox, Workflows, inbox_message_id};
+use super::linkup::Books;
 use super::people;
 use super::requests::{Endpoint, RequestEntry, Requests};
 use super::switches::{Order, Switches};
@@ -32,6 +33,10 @@ pub enum Dialect {
     UnipileV2,
     /// Unipile's first API, under `/unipile/v1/api/v1`.
     UnipileV1,
+    /// LinkupAPI v1, under `/linkup/v1`.
+    LinkupV1,
+    /// LinkupAPI v2, under `/linkup/v2`.
+    LinkupV2,
 }
 
 impl Dialect {
@@ -94,6 +99,8 @@ pub struct LedgerEntry {
     pub conversation_id: String,
     /// Normalised id of the message.
     pub message_id: String,
+    /// Its id in the inbox of the whole account, which only Linked API has.
+    pub inbox_message_id: Option<String>,
     /// What it says now.
     pub text: String,
     /// When it says it was sent.
@@ -129,6 +136,8 @@ pub(super) struct State {
     pub(super) requests: Requests,
     pub(super) conversations: Vec<Conversation>,
     pub(super) workflows: Workflows,
+    pub(super) inbox: Inbox,
+    pub(super) linkup: Books,
     /// Conversations of Linked API by address, public and hashed.
     people: HashMap<Kind, HashMap<String, ConversationRef>>,
     /// Conversations of ConnectSafely by id.
@@ -150,6 +159,8 @@ impl World {
             requests: Requests::default(),
             conversations: Vec::new(),
             workflows: Workflows::new(settings.seed),
+            inbox: Inbox::default(),
+            linkup: Books::default(),
             people: HashMap::new(),
             threads: HashMap::new(),
             activity: BTreeSet::new(),
@@ -188,9 +199,19 @@ impl World {
         self.state().conversations[conversation.0].address.clone()
     }
 
+    /// The public profile of its counterpart.
+    pub fn profile_url(&self, conversation: ConversationRef) -> String {
+        format!("https://www.linkedin.com/in/{}", self.state().conversations[conversation.0].person.slug)
+    }
+
     /// Its normalised id, as in the events of inboxd.
     pub fn conversation_id(&self, conversation: ConversationRef) -> String {
         self.state().conversations[conversation.0].id.clone()
+    }
+
+    /// The `2-…` token of its thread.
+    pub fn thread_id(&self, conversation: ConversationRef) -> String {
+        self.state().conversations[conversation.0].thread.clone()
     }
 
     /// Every conversation, in the order they were added.
@@ -283,6 +304,7 @@ impl World {
                 dialect: conversation.dialect,
                 conversation_id: conversation.id.clone(),
                 message_id: message.id.clone(),
+                inbox_message_id: inbox_message_id(conversation, message, state.settings.seed),
                 text: message.text.clone(),
                 sent_at: message.sent_at,
                 created_at: message.created_at,
@@ -333,8 +355,11 @@ impl State {
                 self.activity.insert((i64::MIN, reference));
             }
             Dialect::UnipileV2 | Dialect::UnipileV1 => self.unipile.add(reference, &conversation),
+            Dialect::LinkupV1 | Dialect::LinkupV2 => {}
         }
         self.conversations.push(conversation);
+        self.linked_api_added(reference);
+        self.linkup_added(reference);
         reference
     }
 
@@ -364,7 +389,10 @@ impl State {
             self.activity.remove(&(last, reference));
             self.activity.insert((sent_at, reference));
         }
-        message.id.clone()
+        let id = message.id.clone();
+        self.linked_api_written(reference, at);
+        self.linkup_written(reference, at);
+        id
     }
 
     /// Changes every message of this id.

@@ -11,6 +11,7 @@ mod config_files;
 mod crash_recovery;
 mod discovery;
 mod linkedapi_upkeep;
+mod linkup;
 mod poll_to_sink;
 mod provider_contract;
 mod secrets;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{ConnectSafely, SEGMENT, errors};
 use crate::model::Direction;
-use crate::providers::{Class, Error, http};
+use crate::providers::{Class, Error, http, urn};
 use percent_encoding::utf8_percent_encode;
 
 /// `/account/*` is limited to ten requests a minute, and a name seldom changes.
@@ -44,7 +44,7 @@ impl Identity {
     pub(super) fn direction(&self, sender: Option<&str>, name: Option<&str>) -> Option<Direction> {
         let direction = |same: bool| if same { Direction::Outbound } else { Direction::Inbound };
         // An internal id says nothing beside a public one.
-        let public = sender.filter(|sender| !super::messages::is_opaque(sender));
+        let public = sender.filter(|sender| !urn::is_opaque(sender));
         if let (Some(sender), Some(own)) = (public, self.public_id.as_deref()) {
             return Some(direction(sender.eq_ignore_ascii_case(own)));
         }

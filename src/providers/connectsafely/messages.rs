@@ -4,11 +4,11 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{ConnectSafely, errors, urn};
+use super::{ConnectSafely, errors};
 use crate::model::{Conversation, Direction, Flag, Message, MessageId, Sender, assign_missing_ids, cut_at};
 use crate::providers::http::{self, Answer};
-use crate::providers::json;
 use crate::providers::{Class, Error, Page, Rest};
+use crate::providers::{json, urn};
 use crate::time::UnixMillis;
 
 #[derive(Deserialize)]
@@ -132,12 +132,7 @@ fn by_profile_id(message: &WireMessage, owner: Option<&str>) -> Option<Direction
     if sender == owner {
         return Some(Direction::Outbound);
     }
-    (is_opaque(sender) && is_opaque(owner)).then_some(Direction::Inbound)
-}
-
-/// LinkedIn's internal ids begin so; anything else is a vanity name, which cannot be compared with one.
-pub(super) fn is_opaque(profile_id: &str) -> bool {
-    profile_id.starts_with("ACoAA")
+    (urn::is_opaque(sender) && urn::is_opaque(owner)).then_some(Direction::Inbound)
 }
 
 /// Longest title in bytes: a group of twenty has a readable one, a page of names has none.

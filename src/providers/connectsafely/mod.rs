@@ -9,7 +9,6 @@ mod account;
 mod errors;
 mod inbox;
 mod messages;
-mod urn;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -23,7 +22,7 @@ use serde::Deserialize;
 
 use super::http::{self, TlsError};
 use super::settings::{OfProvider, check_base_url, header_problem};
-use super::{Class, Error, Inbox, Page, PageRequest, Profile, Provider, Rest};
+use super::{Class, Error, Inbox, Page, PageRequest, Profile, Provider, Rest, urn};
 use crate::backoff::Backoff;
 use crate::model::{Conversation, ConversationId};
 

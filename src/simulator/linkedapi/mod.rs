@@ -1,5 +1,6 @@
 //! Linked API: synced conversations, polled by person, in an envelope of `success` and `result` or `error`.
 
+mod inbox;
 mod poll;
 mod workflows;
 
@@ -17,12 +18,14 @@ use super::switches::{RefusalStatus, Switches};
 use super::world::{Kind, State, World};
 use crate::time::UnixMillis;
 
+pub(super) use inbox::{Inbox, inbox_message_id};
 pub(super) use workflows::Workflows;
 
 pub(super) fn routes() -> Router<World> {
     Router::new()
         .route("/account", get(account))
         .route("/conversations/poll", post(poll::poll))
+        .route("/inbox/poll", post(inbox::poll))
         .route("/workflows", post(workflows::start))
         .route("/workflows/{id}", get(workflows::status).delete(workflows::cancel))
         .fallback(unknown)

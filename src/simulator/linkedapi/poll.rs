@@ -44,7 +44,7 @@ struct PolledMessage<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     sender: &'static str,
-    /// Outer `None` leaves the field out, inner `None` is null.
+    /// As [`text_of`] says.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<Option<&'a str>>,
     time: Cow<'a, str>,
@@ -155,16 +155,26 @@ fn choose(conversation: &Conversation, ask: &Ask, switches: &LinkedApiSwitches, 
             if switches.since_inclusive { at < *since } else { at <= *since }
         })
     });
-    // Upkeep that has ended brings nothing new, and nothing says so.
-    let lapsed = conversation.sync_until.filter(|until| *until <= now);
-    let missed = |message: &Message| {
-        lapsed.is_some_and(|until| message.sent_at > until || message.visible_at.is_some_and(|at| at > until))
-    };
     let shown = |place: &usize| {
         let message = &conversation.messages[*place];
-        message.is_visible(now) && !missed(message)
+        message.is_visible(now) && !was_missed(conversation, message, now)
     };
     (start..conversation.messages.len()).filter(shown).collect()
+}
+
+/// Whether a message came when upkeep had ended, which brings nothing new, and nothing says so.
+pub(super) fn was_missed(conversation: &Conversation, message: &Message, now: UnixMillis) -> bool {
+    let lapsed = conversation.sync_until.filter(|until| *until <= now);
+    lapsed.is_some_and(|until| message.sent_at > until || message.visible_at.is_some_and(|at| at > until))
+}
+
+/// The text of a message: outer `None` leaves the field out, inner `None` is null.
+pub(super) fn text_of(message: &Message, empty_text: EmptyText) -> Option<Option<&str>> {
+    match (message.text.as_str(), empty_text) {
+        ("", EmptyText::Null) => Some(None),
+        ("", EmptyText::Absent) => None,
+        (text, _) => Some(Some(text)),
+    }
 }
 
 fn result<'a>(
@@ -178,11 +188,7 @@ fn result<'a>(
         PolledMessage {
             id: (!message.omit_id).then_some(message.id.as_str()),
             sender: if message.outbound { "us" } else { "them" },
-            text: match (message.text.as_str(), switches.empty_text) {
-                ("", EmptyText::Null) => Some(None),
-                ("", EmptyText::Absent) => None,
-                (text, _) => Some(Some(text)),
-            },
+            text: text_of(message, switches.empty_text),
             time: match &message.time_text {
                 Some(text) => Cow::Borrowed(text),
                 None => Cow::Owned(written(message.sent_at, switches.times)),
@@ -207,7 +213,7 @@ fn result<'a>(
 }
 
 /// The time at the precision of the answers.
-fn coarse(at: UnixMillis, format: TimeFormat) -> UnixMillis {
+pub(super) fn coarse(at: UnixMillis, format: TimeFormat) -> UnixMillis {
     let step = match format {
         TimeFormat::Millis | TimeFormat::Offset => 1,
         TimeFormat::Seconds => 1_000,
@@ -216,7 +222,7 @@ fn coarse(at: UnixMillis, format: TimeFormat) -> UnixMillis {
     UnixMillis::from_millis(at.as_millis() - at.as_millis().rem_euclid(step))
 }
 
-fn written(at: UnixMillis, format: TimeFormat) -> String {
+pub(super) fn written(at: UnixMillis, format: TimeFormat) -> String {
     const EAST: Duration = Duration::from_secs(2 * 3600);
     match format {
         TimeFormat::Millis => at.to_string(),

@@ -45,7 +45,8 @@ struct Workflow {
 struct Action {
     name: String,
     kind: Kind,
-    person_url: String,
+    /// Whose conversation is synced; `None` syncs the inbox.
+    person_url: Option<String>,
     days: u32,
     label: Option<Value>,
     outcome: Outcome,
@@ -75,10 +76,10 @@ impl State {
             let Some(workflow) = self.workflows.by_id.get_mut(&id).filter(|workflow| !workflow.cancelled) else {
                 continue;
             };
-            let ran_at = workflow.runs.map_or(now, |(start, _)| start);
+            let ran = workflow.runs.unwrap_or((now, now));
             let mut actions = std::mem::take(&mut workflow.actions);
             for action in &mut actions {
-                action.result = Some(self.act(action, ran_at));
+                action.result = Some(self.act(action, ran));
             }
             if let Some(workflow) = self.workflows.by_id.get_mut(&id) {
                 workflow.actions = actions;
@@ -86,7 +87,11 @@ impl State {
         }
     }
 
-    fn act(&mut self, action: &Action, ran_at: UnixMillis) -> Result<Option<UnixMillis>, Failure> {
+    fn act(
+        &mut self,
+        action: &Action,
+        (ran_at, ended_at): (UnixMillis, UnixMillis),
+    ) -> Result<Option<UnixMillis>, Failure> {
         match &action.outcome {
             Outcome::CompletedWithError(error_type) => return Err(Failure::Typed(error_type.clone())),
             Outcome::CompletedWithoutSuccess | Outcome::Failed(_) | Outcome::UnknownStatus(_) => {
@@ -99,10 +104,14 @@ impl State {
         if action.kind == Kind::SalesNavigator && !switches.has_sales_navigator {
             return refused("noSalesNavigator");
         }
-        if action.person_url.trim_end_matches('/') == OWNER.url() {
+        let Some(person_url) = &action.person_url else {
+            self.inbox.monitor(action.kind, ended_at);
+            return Ok(None);
+        };
+        if person_url.trim_end_matches('/') == OWNER.url() {
             return refused("selfProfileNotAllowed");
         }
-        let Some(reference) = self.find_person(action.kind, &action.person_url) else {
+        let Some(reference) = self.find_person(action.kind, person_url) else {
             return refused("personNotFound");
         };
         let conversation = &mut self.conversations[reference.0];
@@ -119,7 +128,7 @@ pub(super) async fn start(incoming: Incoming) -> Response {
     let actions = parse(&incoming.body);
     let concerns = |state: &State| {
         let actions = actions.as_ref().map(|parsed| parsed.actions.as_slice()).unwrap_or_default();
-        actions.iter().filter_map(|action| state.find_person(action.kind, &action.person_url)).collect()
+        actions.iter().filter_map(|action| state.find_person(action.kind, action.person_url.as_ref()?)).collect()
     };
     let respond = |state: &mut State, _, now| started(state, actions.as_ref().map_err(Refusal::clone)?, now);
     answer(incoming, Endpoint::LinkedApiStart, concerns, respond).await
@@ -155,8 +164,13 @@ fn action(entry: &mut Map<String, Value>) -> Result<Action, Refusal> {
     let Some(Value::String(name)) = entry.remove("actionType") else {
         return Err(Refusal::payload("actionType must be a string"));
     };
-    let kind = name.strip_suffix(".syncConversation").and_then(kind_of);
+    let (kind, verb) = name.split_once('.').unwrap_or((&name, ""));
+    let kind = kind_of(kind).filter(|_| matches!(verb, "syncConversation" | "syncInbox"));
     let kind = kind.ok_or_else(|| Refusal::new("invalidWorkflow", format!("unknown actionType {name}")))?;
+    if verb == "syncInbox" {
+        let label = entry.remove("label");
+        return Ok(Action { name, kind, person_url: None, days: 0, label, outcome: Outcome::Completed, result: None });
+    }
     let Some(Value::String(person_url)) = entry.remove("personUrl") else {
         return Err(Refusal::payload("personUrl must be a string"));
     };
@@ -168,7 +182,7 @@ fn action(entry: &mut Map<String, Value>) -> Result<Action, Refusal> {
         },
     };
     let label = entry.remove("label");
-    Ok(Action { name, kind, person_url, days, label, outcome: Outcome::Completed, result: None })
+    Ok(Action { name, kind, person_url: Some(person_url), days, label, outcome: Outcome::Completed, result: None })
 }
 
 fn started(state: &mut State, parsed: &Parsed, now: UnixMillis) -> Result<Answer, Refusal> {

@@ -10,7 +10,7 @@ fn messages(body: &Value) -> &Value {
 }
 
 /// Asks after a workflow until it is neither pending nor running.
-async fn ended(bench: &Bench, id: &str) -> Value {
+pub(super) async fn ended(bench: &Bench, id: &str) -> Value {
     for _ in 0..200 {
         let body = status(bench, id).await;
         if !["pending", "running"].contains(&body["result"]["workflowStatus"].as_str().unwrap()) {
@@ -25,15 +25,15 @@ async fn status(bench: &Bench, id: &str) -> Value {
     read(bench.linked_api(Method::GET, &format!("/workflows/{id}"), Value::Null)).await.unwrap().json()
 }
 
-async fn start(bench: &Bench, body: Value) -> Value {
+pub(super) async fn start(bench: &Bench, body: Value) -> Value {
     read(bench.linked_api(Method::POST, "/workflows", body)).await.unwrap().json()
 }
 
-fn sync(bench: &Bench, conversation: ConversationRef) -> Value {
+pub(super) fn sync(bench: &Bench, conversation: ConversationRef) -> Value {
     json!({ "actionType": "st.syncConversation", "personUrl": bench.world().address(conversation) })
 }
 
-fn id_of(body: &Value) -> String {
+pub(super) fn id_of(body: &Value) -> String {
     body["result"]["workflowId"].as_str().unwrap().into()
 }
 

@@ -30,14 +30,22 @@ pub(crate) struct Rig {
 }
 
 /// Every dialect there is.
-pub(crate) const ALL: [Dialect; 4] =
-    [Dialect::LinkedApi, Dialect::ConnectSafely, Dialect::UnipileV2, Dialect::UnipileV1];
+pub(crate) const ALL: [Dialect; 6] = [
+    Dialect::LinkedApi,
+    Dialect::ConnectSafely,
+    Dialect::LinkupV1,
+    Dialect::LinkupV2,
+    Dialect::UnipileV2,
+    Dialect::UnipileV1,
+];
 
 /// Name of the account in the harness's configuration.
 pub(crate) fn account_name(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::LinkedApi => "sales",
         Dialect::ConnectSafely => "work",
+        Dialect::LinkupV1 => "legacy",
+        Dialect::LinkupV2 => "leads",
         Dialect::UnipileV2 => "main",
         Dialect::UnipileV1 => "old",
     }
@@ -47,6 +55,7 @@ fn provider(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::LinkedApi => "linkedapi",
         Dialect::ConnectSafely => "connectsafely",
+        Dialect::LinkupV1 | Dialect::LinkupV2 => "linkup",
         Dialect::UnipileV2 | Dialect::UnipileV1 => "unipile",
     }
 }
@@ -59,6 +68,14 @@ fn credentials(dialect: Dialect) -> String {
             s.linked_api_token, s.identification_token
         ),
         Dialect::ConnectSafely => format!("api_key = \"{}\"\naccount_id = \"{}\"", s.api_key, s.account_id),
+        Dialect::LinkupV1 => format!(
+            "api_version = \"v1\"\napi_key = \"{}\"\nlogin_token = \"{}\"\ncountry = \"{}\"",
+            s.linkup_api_key, s.linkup_login_token, s.linkup_country
+        ),
+        Dialect::LinkupV2 => format!(
+            "api_version = \"v2\"\napi_key = \"{}\"\naccount_id = \"{}\"",
+            s.linkup_api_key, s.linkup_account_id
+        ),
         Dialect::UnipileV2 => format!(
             "api_version = \"v2\"\napi_key = \"{}\"\naccount_id = \"{}\"",
             s.unipile_api_key, s.unipile_account_id
@@ -78,6 +95,7 @@ fn named(dialect: Dialect, kind: Kind, address: &str) -> String {
             format!("person_url = \"{address}\"\ntype = \"{kind}\"")
         }
         Dialect::ConnectSafely => format!("conversation_urn = \"{address}\""),
+        Dialect::LinkupV1 | Dialect::LinkupV2 => format!("conversation_id = \"{address}\""),
         Dialect::UnipileV2 | Dialect::UnipileV1 => format!("chat_id = \"{address}\""),
     }
 }

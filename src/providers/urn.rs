@@ -27,6 +27,11 @@ pub(super) fn mailbox_owner(urn: &str) -> Option<&str> {
     rest.split([',', ')']).next().filter(|owner| !owner.is_empty())
 }
 
+/// LinkedIn's internal ids of people begin so; anything else is a vanity name, which cannot be compared with one.
+pub(super) fn is_opaque(profile_id: &str) -> bool {
+    profile_id.starts_with("ACoAA")
+}
+
 /// The text after the last comma inside parentheses, or after the last colon, where that is a `2-` token.
 fn token(urn: &str) -> Option<&str> {
     let candidate = match urn.rsplit_once(',') {
