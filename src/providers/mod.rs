@@ -10,6 +10,7 @@ mod json;
 mod linkedapi;
 mod redact;
 mod settings;
+mod unipile;
 
 use std::time::Duration;
 

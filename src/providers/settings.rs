@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::redact::Redacted;
-use super::{Profile, Provider, TlsError, connectsafely, linkedapi};
+use super::{Profile, Provider, TlsError, connectsafely, linkedapi, unipile};
 use crate::model::Conversation;
 use crate::settings::Read;
 
@@ -48,10 +48,12 @@ pub enum Settings {
     LinkedApi(linkedapi::Settings),
     /// connectsafely.ai
     ConnectSafely(connectsafely::Settings),
+    /// unipile.com
+    Unipile(unipile::Settings),
 }
 
 /// Names that `provider =` takes.
-pub const NAMES: &[&str] = &["linkedapi", "connectsafely"];
+pub const NAMES: &[&str] = &["linkedapi", "connectsafely", "unipile"];
 
 impl Settings {
     /// Reads the provider's own keys of an account; `None` for an unknown provider.
@@ -59,6 +61,7 @@ impl Settings {
         Some(match provider {
             "linkedapi" => reader.read(table).map(Self::LinkedApi),
             "connectsafely" => reader.read(table).map(Self::ConnectSafely),
+            "unipile" => reader.read(table).map(Self::Unipile),
             _ => return None,
         })
     }
@@ -72,6 +75,7 @@ impl Settings {
         Ok(match self {
             Self::LinkedApi(_) => reader.read::<linkedapi::ConversationSettings>(table)?.conversation(),
             Self::ConnectSafely(_) => reader.read::<connectsafely::ConversationSettings>(table)?.conversation(),
+            Self::Unipile(_) => reader.read::<unipile::ConversationSettings>(table)?.conversation(),
         })
     }
 
@@ -79,6 +83,7 @@ impl Settings {
         match self {
             Self::LinkedApi(settings) => settings,
             Self::ConnectSafely(settings) => settings,
+            Self::Unipile(settings) => settings,
         }
     }
 
