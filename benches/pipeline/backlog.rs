@@ -36,6 +36,7 @@ pub(crate) async fn drain(table: &mut Table, folder: &Path, of: &Simulation, per
         let asks: Arc<[Ask]> = match dialect {
             Dialect::ConnectSafely => Ask::pages(of, &followed, None)?,
             Dialect::LinkedApi => Ask::batches(of, &followed, 1, None)?,
+            other => anyhow::bail!("{other:?} is not measured"),
         }
         .into();
         let (mut rates, mut costs): (Vec<Pair>, Vec<Pair>) = Default::default();

@@ -122,6 +122,8 @@ impl Simulation {
         match dialect {
             Dialect::LinkedApi => format!("http://{}/linkedapi", self.address),
             Dialect::ConnectSafely => format!("http://{}/connectsafely/linkedin", self.address),
+            Dialect::UnipileV2 => format!("http://{}/unipile/v2", self.address),
+            Dialect::UnipileV1 => format!("http://{}/unipile/v1/api/v1", self.address),
         }
     }
 
@@ -147,6 +149,7 @@ impl Simulation {
         let name = match dialect {
             Dialect::LinkedApi => "linked_api_poll",
             Dialect::ConnectSafely => "connect_safely_messages",
+            other => anyhow::bail!("{other:?} is not measured"),
         };
         let answer: Value = serde_json::from_str(&self.get("requests").await?)?;
         answer["counts"][name].as_u64().with_context(|| format!("the simulator does not count {name}"))
@@ -232,6 +235,7 @@ fn configuration(folder: &Path, of: &Simulation, conversations: &[Listed], polli
              api_key = \"{}\"\naccount_id = \"{}\"\n",
             credentials.api_key, credentials.account_id,
         )?,
+        other => anyhow::bail!("{other:?} is not measured"),
     }
     for listed in conversations {
         text += "[[accounts.bench.conversations]]\n";
@@ -240,6 +244,7 @@ fn configuration(folder: &Path, of: &Simulation, conversations: &[Listed], polli
                 writeln!(text, "person_url = \"{}\"\ntype = \"{}\"", listed.address, listed.wire_kind())?;
             }
             Dialect::ConnectSafely => writeln!(text, "conversation_urn = \"{}\"", listed.address)?,
+            other => anyhow::bail!("{other:?} is not measured"),
         }
     }
     Ok(text)

@@ -51,6 +51,7 @@ pub(crate) async fn polls(table: &mut Table, folder: &Path, of: &Simulation, qui
         let asks = match dialect {
             Dialect::ConnectSafely => Ask::pages(of, &followed, Some(since.as_millis()))?,
             Dialect::LinkedApi => Ask::batches(of, &followed, BATCH, Some(&since.to_string()))?,
+            other => anyhow::bail!("{other:?} is not measured"),
         };
         let (mut rates, mut costs, mut cores): (Vec<Pair>, Vec<Pair>, Vec<_>) = Default::default();
         let mut too_few = false;

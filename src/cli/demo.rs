@@ -30,7 +30,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     block_on(async {
         let folder = tempfile::Builder::new().prefix("inboxd-demo-").tempdir()?;
         let simulator = Simulator::start(Settings::default()).await?;
-        simulate::populate(simulator.world(), CONVERSATIONS);
+        simulate::populate(simulator.world(), simulate::IN_CONFIG, CONVERSATIONS);
         let traffic =
             simulator.world().start_traffic(Traffic { messages_per_minute: MESSAGES_PER_MINUTE, ..Traffic::default() });
 

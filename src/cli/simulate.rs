@@ -22,6 +22,12 @@ pub(super) struct Arguments {
     seed: u64,
 }
 
+/// Every dialect that is simulated.
+const SIMULATED: &[Dialect] = &[Dialect::LinkedApi, Dialect::ConnectSafely, Dialect::UnipileV2, Dialect::UnipileV1];
+
+/// Those of them that the daemon can follow, so that a printed configuration loads.
+pub(super) const IN_CONFIG: &[Dialect] = &[Dialect::LinkedApi, Dialect::ConnectSafely];
+
 /// People whose conversations are simulated; after the last name they are numbered.
 const PEOPLE: &[&str] = &[
     "Ada Byron",
@@ -44,7 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let simulator = Simulator::start(settings)
             .await
             .map_err(|e| Failure::new(super::FAILED, format!("{} cannot be listened on: {e}", arguments.listen)))?;
-        populate(simulator.world(), arguments.conversations);
+        populate(simulator.world(), SIMULATED, arguments.conversations);
         let traffic = Traffic { messages_per_minute: arguments.messages_per_minute, ..Traffic::default() };
         let traffic = simulator.world().start_traffic(traffic);
         let mut stdout = std::io::stdout();
@@ -61,11 +67,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     })
 }
 
-/// Adds so many conversations of each provider, one in five of them in Sales Navigator.
-pub(super) fn populate(world: &World, conversations: u32) {
-    for dialect in [Dialect::LinkedApi, Dialect::ConnectSafely] {
+/// Adds so many conversations of each provider, one in five of them in Sales Navigator and, where there is such a
+/// thing, one in Recruiter.
+pub(super) fn populate(world: &World, dialects: &[Dialect], conversations: u32) {
+    for &dialect in dialects {
         for number in 0..conversations as usize {
-            let kind = if number % 5 == 4 { Kind::SalesNavigator } else { Kind::Standard };
+            let kind = match (number % 5, dialect) {
+                (4, _) => Kind::SalesNavigator,
+                (3, Dialect::UnipileV2 | Dialect::UnipileV1) => Kind::Recruiter,
+                _ => Kind::Standard,
+            };
             let name = PEOPLE[number % PEOPLE.len()];
             let round = number / PEOPLE.len();
             let name = if round > 0 { format!("{name} {}", round + 1) } else { name.to_owned() };
@@ -98,11 +109,33 @@ pub(super) fn config(simulator: &Simulator, stdout_sink: &str, extra: &str) -> S
     for (address, _) in addresses(world, Dialect::ConnectSafely) {
         text += &format!("\n[[accounts.sim-connectsafely.conversations]]\nconversation_urn = \"{address}\"\n");
     }
+    for &dialect in IN_CONFIG {
+        text += &unipile_account(simulator, dialect).unwrap_or_default();
+    }
     text += &format!(
         "\n[sinks.console]\ntype = \"stdout\"\nformat = \"{}\"\n",
         if stdout_sink == "text" { "text" } else { "json" }
     );
     text
+}
+
+/// The account of one of Unipile's dialects, following every conversation of it; `None` for any other dialect.
+fn unipile_account(simulator: &Simulator, dialect: Dialect) -> Option<String> {
+    let credentials = Settings::default();
+    let (version, account_id) = match dialect {
+        Dialect::UnipileV2 => ("v2", credentials.unipile_account_id),
+        Dialect::UnipileV1 => ("v1", credentials.unipile_v1_account_id),
+        _ => return None,
+    };
+    let mut text = format!(
+        "\n[accounts.sim-unipile-{version}]\nprovider = \"unipile\"\napi_version = \"{version}\"\nbase_url = \"{}\"\napi_key = \"{}\"\naccount_id = \"{account_id}\"\n",
+        simulator.base_url(dialect),
+        credentials.unipile_api_key,
+    );
+    for (address, _) in addresses(simulator.world(), dialect) {
+        text += &format!("\n[[accounts.sim-unipile-{version}.conversations]]\nchat_id = \"{address}\"\n");
+    }
+    Some(text)
 }
 
 fn addresses(world: &World, dialect: Dialect) -> Vec<(String, &'static str)> {
@@ -111,4 +144,23 @@ fn addresses(world: &World, dialect: Dialect) -> Vec<(String, &'static str)> {
     described
         .map(|(conversation, _, kind): (ConversationRef, _, _)| (world.address(conversation), wire(kind)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn accounts_of_unipile_are_written_with_every_chat() {
+        let simulator = Simulator::start(Settings::default()).await.unwrap();
+        populate(simulator.world(), SIMULATED, 5);
+        for (dialect, version) in [(Dialect::UnipileV2, "v2"), (Dialect::UnipileV1, "v1")] {
+            let text = unipile_account(&simulator, dialect).unwrap();
+            let parsed: toml::Table = text.parse().unwrap();
+            let account = &parsed["accounts"][format!("sim-unipile-{version}")];
+            assert_eq!(account["base_url"].as_str(), Some(simulator.base_url(dialect).as_str()));
+            assert_eq!(account["conversations"].as_array().unwrap().len(), 5);
+        }
+        assert_eq!(unipile_account(&simulator, Dialect::LinkedApi), None);
+    }
 }

@@ -27,6 +27,7 @@ pub(super) fn routes() -> Router<World> {
         .route("/conversations", get(conversations).post(add_conversation))
         .route("/conversations/sync", post(set_synced))
         .route("/messages", post(push).patch(edit).delete(remove))
+        .route("/messages/retract", post(retract))
         .route("/faults", post(inject).delete(clear_faults))
         .route("/switches", get(switches).post(set_switches))
         .route("/traffic", post(start_traffic).delete(stop_traffic))
@@ -116,6 +117,9 @@ struct NewConversation {
 
 async fn add_conversation(incoming: Incoming) -> Response {
     with_body(&incoming, |world, new: NewConversation| {
+        if !new.dialect.has(new.kind) {
+            return Err(bad("kind recruiter is Unipile's alone"));
+        }
         let names = super::people::NAMES;
         let person = new.person.unwrap_or_else(|| names[world.conversation_count() % names.len()].into());
         let conversation = world.add_conversation(new.dialect, new.kind, &person);
@@ -157,6 +161,14 @@ struct NewMessage {
     time_text: Option<String>,
     #[serde(default)]
     omit_id: bool,
+    #[serde(default)]
+    hidden: bool,
+    #[serde(default)]
+    event: bool,
+    #[serde(default)]
+    deleted: bool,
+    #[serde(default)]
+    edited: bool,
 }
 
 async fn push(incoming: Incoming) -> Response {
@@ -171,6 +183,10 @@ async fn push(incoming: Incoming) -> Response {
             attachments: new.attachments,
             time_text: new.time_text,
             omit_id: new.omit_id,
+            hidden: new.hidden,
+            event: new.event,
+            deleted: new.deleted,
+            edited: new.edited,
         };
         Ok(Answer::ok(&json!({ "message_id": world.push_draft(conversation, draft) })))
     })
@@ -201,6 +217,13 @@ struct Removed {
 async fn remove(incoming: Incoming) -> Response {
     with_body(&incoming, |world, removed: Removed| {
         world.remove(known(world, removed.conversation)?, &removed.message_id);
+        Ok(done())
+    })
+}
+
+async fn retract(incoming: Incoming) -> Response {
+    with_body(&incoming, |world, removed: Removed| {
+        world.retract(known(world, removed.conversation)?, &removed.message_id);
         Ok(done())
     })
 }
@@ -266,7 +289,7 @@ fn lay_over(target: &mut Value, change: Value) {
 
 /// Groups are merged field by field; the value of a switch is replaced whole, also when it is an object.
 fn is_group(key: &str) -> bool {
-    matches!(key, "linked_api" | "connect_safely")
+    matches!(key, "linked_api" | "connect_safely" | "unipile")
 }
 
 async fn start_traffic(incoming: Incoming) -> Response {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::people;
+use super::unipile;
 use super::world::{Dialect, Kind};
 use crate::time::UnixMillis;
 
@@ -29,6 +30,14 @@ pub struct Draft {
     pub time_text: Option<String>,
     /// Whether answers leave out the id.
     pub omit_id: bool,
+    /// Unipile: whether LinkedIn's own pages do not show it.
+    pub hidden: bool,
+    /// Unipile: whether it tells what happened to the chat and nobody wrote it.
+    pub event: bool,
+    /// Unipile: whether it was deleted, so that answers have it without its text.
+    pub deleted: bool,
+    /// Unipile: whether it was edited.
+    pub edited: bool,
 }
 
 /// A message that exists.
@@ -46,6 +55,10 @@ pub(super) struct Message {
     pub(super) attachments: Value,
     pub(super) time_text: Option<String>,
     pub(super) omit_id: bool,
+    pub(super) hidden: bool,
+    pub(super) event: bool,
+    pub(super) deleted: bool,
+    pub(super) edited: bool,
     pub(super) removed: bool,
     pub(super) first_served_at: Option<UnixMillis>,
 }
@@ -95,20 +108,24 @@ impl Conversation {
     /// An empty one; `number` tells it from every other in this world.
     pub(super) fn new(dialect: Dialect, kind: Kind, name: &str, slug: String, seed: u64, number: u64) -> Self {
         let thread = people::thread_token(seed, number);
-        let profile_id = people::profile_id(if kind == Kind::Standard { "ACoAA" } else { "ACwAA" }, seed, number);
+        let lead = kind == Kind::SalesNavigator && !dialect.is_unipile();
+        let profile_id = people::profile_id(if lead { "ACwAA" } else { "ACoAA" }, seed, number);
         let owner = people::profile_id("ACoAA", seed, u64::MAX);
         let address = match (dialect, kind) {
-            (Dialect::LinkedApi, Kind::Standard) => format!("https://www.linkedin.com/in/{slug}"),
+            (Dialect::LinkedApi, Kind::Standard | Kind::Recruiter) => format!("https://www.linkedin.com/in/{slug}"),
             (Dialect::LinkedApi, Kind::SalesNavigator) => format!("https://www.linkedin.com/sales/people/{profile_id}"),
-            (Dialect::ConnectSafely, Kind::Standard) => {
+            (Dialect::ConnectSafely, Kind::Standard | Kind::Recruiter) => {
                 format!("urn:li:msg_conversation:(urn:li:fsd_profile:{owner},{thread})")
             }
             (Dialect::ConnectSafely, Kind::SalesNavigator) => format!("urn:li:salesNav_thread:{thread}"),
+            (Dialect::UnipileV2, _) => unipile::chat(seed, number),
+            (Dialect::UnipileV1, _) => unipile::chat_v1(seed, number),
         };
         let id = match (dialect, kind) {
             (Dialect::LinkedApi, kind) => format!("{}:{address}", kind.code()),
-            (Dialect::ConnectSafely, Kind::Standard) => thread.clone(),
+            (Dialect::ConnectSafely, Kind::Standard | Kind::Recruiter) => thread.clone(),
             (Dialect::ConnectSafely, Kind::SalesNavigator) => address.clone(),
+            (Dialect::UnipileV2 | Dialect::UnipileV1, _) => address.clone(),
         };
         let person = Person { name: name.into(), slug, profile_id, member_number: 100_000_000 + number };
         Self {
@@ -129,7 +146,7 @@ impl Conversation {
     /// The hashed address of the same person, which Linked API takes as well as the public one.
     pub(super) fn hashed_url(&self) -> String {
         match self.kind {
-            Kind::Standard => format!("https://www.linkedin.com/in/{}", self.person.profile_id),
+            Kind::Standard | Kind::Recruiter => format!("https://www.linkedin.com/in/{}", self.person.profile_id),
             Kind::SalesNavigator => self.address.clone(),
         }
     }
@@ -144,9 +161,11 @@ impl Conversation {
         self.written += 1;
         let id = match (&draft.id, self.dialect) {
             (Some(id), Dialect::ConnectSafely) => token(id).to_owned(),
-            (Some(id), Dialect::LinkedApi) => id.clone(),
+            (Some(id), Dialect::LinkedApi | Dialect::UnipileV2 | Dialect::UnipileV1) => id.clone(),
             (None, Dialect::ConnectSafely) => people::message_token(sent_at.as_millis(), seed, seq),
             (None, Dialect::LinkedApi) => format!("msg-{:06}", self.written),
+            (None, Dialect::UnipileV2) => unipile::message(seed, self.written),
+            (None, Dialect::UnipileV1) => unipile::message_v1(seed, seq),
         };
         let at = self.messages.partition_point(|message| message.sent_at <= sent_at);
         let message = Message {
@@ -161,6 +180,10 @@ impl Conversation {
             attachments: draft.attachments,
             time_text: draft.time_text,
             omit_id: draft.omit_id,
+            hidden: draft.hidden,
+            event: draft.event,
+            deleted: draft.deleted,
+            edited: draft.edited,
             removed: false,
             first_served_at: None,
         };

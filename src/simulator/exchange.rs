@@ -76,6 +76,22 @@ impl Answer {
         Self::json(StatusCode::OK, value)
     }
 
+    /// 200 and JSON that was written before.
+    pub(super) fn raw(body: Vec<u8>) -> Self {
+        Self { status: StatusCode::OK, content_type: "application/json", headers: Vec::new(), body }
+    }
+
+    /// The same under another content type.
+    pub(super) fn with_type(mut self, content_type: &'static str) -> Self {
+        self.content_type = content_type;
+        self
+    }
+
+    /// The body as it will be sent.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// An HTML page as proxies send it.
     fn html(status: StatusCode) -> Self {
         let text = status.canonical_reason().unwrap_or("Error");
@@ -211,21 +227,17 @@ fn make_up(fault: Fault, voice: &dyn Voice) -> Answer {
         Fault::Html5xx(code) => Answer::html(status(code)),
         Fault::SuccessFalse => voice.success_false(),
         Fault::MissingPayload => Answer::ok(&serde_json::json!({ "success": true })),
-        Fault::Oversized { bytes } => {
-            raw(format!(r#"{{"success":true,"padding":"{}"}}"#, "x".repeat(bytes.min(MADE_UP_LIMIT))))
-        }
+        Fault::Oversized { bytes } => Answer::raw(
+            format!(r#"{{"success":true,"padding":"{}"}}"#, "x".repeat(bytes.min(MADE_UP_LIMIT))).into_bytes(),
+        ),
         Fault::DeeplyNested { depth } => {
             let depth = depth.min(MADE_UP_LIMIT / 2);
             let (open, close) = ("[".repeat(depth), "]".repeat(depth));
-            raw(format!(r#"{{"success":true,"{}":{open}{close}}}"#, voice.payload_field()))
+            Answer::raw(format!(r#"{{"success":true,"{}":{open}{close}}}"#, voice.payload_field()).into_bytes())
         }
         // The rest were answered where the right answer is at hand.
         _ => Answer::html(StatusCode::OK),
     }
-}
-
-fn raw(body: String) -> Answer {
-    Answer { status: StatusCode::OK, content_type: "application/json", headers: Vec::new(), body: body.into_bytes() }
 }
 
 fn rate_limited(retry_after: &RetryAfter, voice: &dyn Voice) -> Answer {

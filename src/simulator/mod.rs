@@ -19,6 +19,7 @@ mod switches;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod unipile;
 mod world;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -41,6 +42,7 @@ pub use switches::{
     RefusalStatus, SenderForm, Switches, TimeFormat, Truncation, UrnForm,
 };
 pub use traffic::{Traffic, TrafficHandle};
+pub use unipile::UnipileSwitches;
 pub use world::{ConversationRef, Dialect, Kind, LedgerEntry, World};
 
 /// Where the simulator listens and which secrets it accepts.
@@ -58,6 +60,12 @@ pub struct Settings {
     pub api_key: String,
     /// ConnectSafely: the account.
     pub account_id: String,
+    /// Unipile: the key, for both versions.
+    pub unipile_api_key: String,
+    /// Unipile v2: the account.
+    pub unipile_account_id: String,
+    /// Unipile v1: the account.
+    pub unipile_v1_account_id: String,
 }
 
 impl Default for Settings {
@@ -69,6 +77,9 @@ impl Default for Settings {
             identification_token: "sim-identification-token".into(),
             api_key: "sim-api-key".into(),
             account_id: "65f0c0ffee00c0ffee00c0de".into(),
+            unipile_api_key: "sim-unipile-key".into(),
+            unipile_account_id: "acc_sim0000001".into(),
+            unipile_v1_account_id: "simV1accountId0000001".into(),
         }
     }
 }
@@ -109,6 +120,8 @@ impl Simulator {
         match dialect {
             Dialect::LinkedApi => format!("http://{}/linkedapi", self.addr),
             Dialect::ConnectSafely => format!("http://{}/connectsafely/linkedin", self.addr),
+            Dialect::UnipileV2 => format!("http://{}/unipile/v2", self.addr),
+            Dialect::UnipileV1 => format!("http://{}/unipile/v1/api/v1", self.addr),
         }
     }
 
@@ -143,6 +156,7 @@ fn routes(world: World) -> Router {
     Router::new()
         .nest("/linkedapi", linkedapi::routes())
         .nest("/connectsafely", connectsafely::routes())
+        .merge(unipile::routes())
         .nest("/control", control::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)

@@ -42,6 +42,36 @@ pub enum Endpoint {
     ConnectSafelyAccountStatus,
     /// Paths that ConnectSafely redirects with 307.
     ConnectSafelyRetired,
+    /// Unipile v2: `GET /accounts/`
+    UnipileAccounts,
+    /// Unipile v2: `GET /accounts/{account}`
+    UnipileAccount,
+    /// Unipile v2: `GET /{account}/inboxes`
+    UnipileInboxes,
+    /// Unipile v2: `GET /{account}/inboxes/{inbox}/chats`
+    UnipileInboxChats,
+    /// Unipile v2: `GET /{account}/chats`
+    UnipileChats,
+    /// Unipile v2: `GET /{account}/chats/{chat}`
+    UnipileChat,
+    /// Unipile v2: `GET /{account}/chats/{chat}/messages`
+    UnipileMessages,
+    /// Unipile v2: `GET /{account}/chats/{chat}/messages/{message}`
+    UnipileMessage,
+    /// Unipile v1: `GET /chats`
+    UnipileV1Chats,
+    /// Unipile v1: `GET /chats/{chat}`
+    UnipileV1Chat,
+    /// Unipile v1: `GET /chats/{chat}/messages`
+    UnipileV1ChatMessages,
+    /// Unipile v1: `GET /messages`
+    UnipileV1Messages,
+    /// Unipile v1: `GET /messages/{message}`
+    UnipileV1Message,
+    /// Unipile v1: `GET /accounts`
+    UnipileV1Accounts,
+    /// Unipile v1: `GET /accounts/{account}`
+    UnipileV1Account,
     /// `GET /health`
     Health,
     /// A path or method that no contract has.
@@ -50,7 +80,7 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// Every endpoint, in the order of its declaration.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 29] = [
         Self::LinkedApiPoll,
         Self::LinkedApiStart,
         Self::LinkedApiStatus,
@@ -63,6 +93,21 @@ impl Endpoint {
         Self::ConnectSafelyAccounts,
         Self::ConnectSafelyAccountStatus,
         Self::ConnectSafelyRetired,
+        Self::UnipileAccounts,
+        Self::UnipileAccount,
+        Self::UnipileInboxes,
+        Self::UnipileInboxChats,
+        Self::UnipileChats,
+        Self::UnipileChat,
+        Self::UnipileMessages,
+        Self::UnipileMessage,
+        Self::UnipileV1Chats,
+        Self::UnipileV1Chat,
+        Self::UnipileV1ChatMessages,
+        Self::UnipileV1Messages,
+        Self::UnipileV1Message,
+        Self::UnipileV1Accounts,
+        Self::UnipileV1Account,
         Self::Health,
         Self::Unknown,
     ];

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::unipile::UnipileSwitches;
+
 /// How the simulator behaves where nobody has seen the real service. Every field has the likeliest reading as default.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -14,11 +16,19 @@ pub struct Switches {
     pub linked_api: LinkedApiSwitches,
     /// ConnectSafely.
     pub connect_safely: ConnectSafelySwitches,
+    /// Unipile.
+    pub unipile: UnipileSwitches,
 }
 
 impl Default for Switches {
     fn default() -> Self {
-        Self { latency_ms: 0, log_requests: true, linked_api: Default::default(), connect_safely: Default::default() }
+        Self {
+            latency_ms: 0,
+            log_requests: true,
+            linked_api: Default::default(),
+            connect_safely: Default::default(),
+            unipile: Default::default(),
+        }
     }
 }
 

@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
-use super::conversation::{Conversation, Draft, token};
+use super::conversation::{Conversation, Draft, Message, token};
 use super::faults::{Fault, Faults, When};
 use super::linkedapi::Workflows;
 use super::people;
 use super::requests::{Endpoint, RequestEntry, Requests};
 use super::switches::{Order, Switches};
 use super::traffic::{self, Traffic, TrafficHandle};
+use super::unipile::Unipile;
 use crate::time::UnixMillis;
 
 /// A provider whose HTTP interface is simulated.
@@ -27,6 +28,22 @@ pub enum Dialect {
     LinkedApi,
     /// ConnectSafely, under `/connectsafely/linkedin`.
     ConnectSafely,
+    /// Unipile's second API, under `/unipile/v2`.
+    UnipileV2,
+    /// Unipile's first API, under `/unipile/v1/api/v1`.
+    UnipileV1,
+}
+
+impl Dialect {
+    /// Whether it is one of Unipile's.
+    pub(super) fn is_unipile(self) -> bool {
+        matches!(self, Self::UnipileV2 | Self::UnipileV1)
+    }
+
+    /// Whether a conversation of it can be of this product.
+    pub(super) fn has(self, kind: Kind) -> bool {
+        kind != Kind::Recruiter || self.is_unipile()
+    }
 }
 
 /// The LinkedIn product of a conversation.
@@ -38,13 +55,15 @@ pub enum Kind {
     Standard,
     /// Sales Navigator.
     SalesNavigator,
+    /// Recruiter; Unipile's alone.
+    Recruiter,
 }
 
 impl Kind {
     /// The two letters Linked API has for it.
     pub(super) fn code(self) -> &'static str {
         match self {
-            Self::Standard => "st",
+            Self::Standard | Self::Recruiter => "st",
             Self::SalesNavigator => "nv",
         }
     }
@@ -116,6 +135,7 @@ pub(super) struct State {
     threads: HashMap<String, ConversationRef>,
     /// ConnectSafely's conversations by the time of their last message; those without one come first.
     pub(super) activity: BTreeSet<(i64, ConversationRef)>,
+    pub(super) unipile: Unipile,
     /// Whose slug it is, and how many people asked for it.
     slugs: HashMap<String, (ConversationRef, u32)>,
     written: u64,
@@ -133,6 +153,7 @@ impl World {
             people: HashMap::new(),
             threads: HashMap::new(),
             activity: BTreeSet::new(),
+            unipile: Unipile::default(),
             slugs: HashMap::new(),
             written: 0,
             shuffles: 0,
@@ -156,7 +177,8 @@ impl World {
         *self.0.traffic.lock().unwrap_or_else(PoisonError::into_inner) = handle;
     }
 
-    /// A new conversation with a person such as `Ada Byron`, empty; with Linked API it is synced for 30 days.
+    /// A new conversation with a person such as `Ada Byron`, empty; with Linked API it is synced for 30 days. A product
+    /// that the dialect does not have is taken for the standard one.
     pub fn add_conversation(&self, dialect: Dialect, kind: Kind, person: &str) -> ConversationRef {
         self.state().add(dialect, kind, person)
     }
@@ -194,18 +216,23 @@ impl World {
 
     /// Gives a message another text under its old id.
     pub fn edit(&self, conversation: ConversationRef, message_id: &str, text: &str) {
-        let mut state = self.state();
-        for message in state.conversations[conversation.0].messages.iter_mut().filter(|m| m.id == message_id) {
+        self.state().change(conversation, message_id, |message| {
             message.text = text.into();
-        }
+            message.edited = true;
+        });
+    }
+
+    /// Marks a message as deleted: Unipile goes on serving it, without its text.
+    pub fn retract(&self, conversation: ConversationRef, message_id: &str) {
+        self.state().change(conversation, message_id, |message| {
+            message.text.clear();
+            message.deleted = true;
+        });
     }
 
     /// Takes a message back: later answers do not have it, the ledger does.
     pub fn remove(&self, conversation: ConversationRef, message_id: &str) {
-        let mut state = self.state();
-        for message in state.conversations[conversation.0].messages.iter_mut().filter(|m| m.id == message_id) {
-            message.removed = true;
-        }
+        self.state().change(conversation, message_id, |message| message.removed = true);
     }
 
     /// Until when Linked API keeps a conversation up to date; a past time makes it lapsed, `None` never synced.
@@ -230,7 +257,9 @@ impl World {
 
     /// Changes switches; the next answer follows them. `change` must not call the world, which is locked meanwhile.
     pub fn set_switches(&self, change: impl FnOnce(&mut Switches)) {
-        change(&mut self.state().switches);
+        let mut state = self.state();
+        change(&mut state.switches);
+        state.follow_source_status();
     }
 
     /// Asks for a fault. Faults are tried in the order they were asked for; a request meets at most one.
@@ -288,6 +317,7 @@ impl World {
 impl State {
     fn add(&mut self, dialect: Dialect, kind: Kind, name: &str) -> ConversationRef {
         const SYNCED_FOR: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
+        let kind = if dialect.has(kind) { kind } else { Kind::Standard };
         let reference = ConversationRef(self.conversations.len());
         let slug = self.free_slug(people::slug(name), reference);
         let mut conversation = Conversation::new(dialect, kind, name, slug, self.settings.seed, reference.0 as u64);
@@ -302,6 +332,7 @@ impl State {
                 self.threads.insert(conversation.id.clone(), reference);
                 self.activity.insert((i64::MIN, reference));
             }
+            Dialect::UnipileV2 | Dialect::UnipileV1 => self.unipile.add(reference, &conversation),
         }
         self.conversations.push(conversation);
         reference
@@ -324,6 +355,9 @@ impl State {
         let last = conversation.messages.last().map_or(i64::MIN, |message| message.sent_at.as_millis());
         let at = conversation.write(draft, self.settings.seed, self.written);
         self.written += 1;
+        if conversation.dialect.is_unipile() {
+            self.unipile.wrote(reference, conversation, at);
+        }
         let message = &conversation.messages[at];
         let sent_at = message.sent_at.as_millis();
         if conversation.dialect == Dialect::ConnectSafely && sent_at > last {
@@ -331,6 +365,15 @@ impl State {
             self.activity.insert((sent_at, reference));
         }
         message.id.clone()
+    }
+
+    /// Changes every message of this id.
+    fn change(&mut self, reference: ConversationRef, message_id: &str, change: impl Fn(&mut Message)) {
+        let conversation = &mut self.conversations[reference.0];
+        conversation.messages.iter_mut().filter(|message| message.id == message_id).for_each(change);
+        if conversation.dialect.is_unipile() {
+            self.unipile.refresh(reference, conversation, UnixMillis::now());
+        }
     }
 
     /// The conversation that Linked API knows by a kind and an address.

@@ -145,7 +145,7 @@ async fn a_conversation_that_is_gone_is_paused_alone() {
             Dialect::LinkedApi => {
                 Fault::TypedError { error_type: "personNotFound".into(), message: "no such person".into() }
             }
-            Dialect::ConnectSafely => status(404),
+            _ => status(404),
         };
         let only = When { endpoint: Some(row.polls), conversation: Some(gone), ..When::default() };
         rig.world().inject(fault, only);

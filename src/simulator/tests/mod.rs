@@ -5,6 +5,9 @@ mod control;
 mod faults;
 mod linkedapi;
 mod traffic;
+mod unipile_rules;
+mod unipile_states;
+mod unipile_v2;
 
 use std::time::Duration;
 
@@ -57,6 +60,7 @@ impl Bench {
             .header("linked-api-token", settings.linked_api_token)
             .header("identification-token", settings.identification_token)
             .header("authorization", format!("Bearer {}", settings.api_key))
+            .header("x-api-key", settings.unipile_api_key)
     }
 
     fn linked_api(&self, method: Method, path: &str, body: Value) -> RequestBuilder {
@@ -98,6 +102,18 @@ impl Bench {
     /// One page of a ConnectSafely conversation.
     async fn page(&self, conversation: ConversationRef, query: &str) -> Value {
         self.try_page(conversation, query).await.unwrap().json()
+    }
+
+    /// A path below Unipile v2's account.
+    fn unipile(&self, path: &str) -> RequestBuilder {
+        let account = Settings::default().unipile_account_id;
+        self.request(Method::GET, format!("{}/{account}{path}", self.simulator.base_url(Dialect::UnipileV2)))
+    }
+
+    /// The path of a chat of Unipile, its id as one segment.
+    fn chat(&self, conversation: ConversationRef) -> String {
+        let id = self.world().address(conversation);
+        format!("/chats/{}", percent_encoding::utf8_percent_encode(&id, percent_encoding::NON_ALPHANUMERIC))
     }
 
     async fn control(&self, method: Method, path: &str, body: Value) -> Reply {
@@ -143,12 +159,12 @@ async fn stopping_does_not_wait_for_hung_requests_and_frees_the_port() {
 #[tokio::test]
 async fn unknown_paths_are_counted_and_refused() {
     let bench = Bench::start().await;
-    for base in ["", "/linkedapi", "/connectsafely", "/connectsafely/linkedin"] {
+    for base in ["", "/linkedapi", "/connectsafely", "/connectsafely/linkedin", "/unipile/v2", "/unipile/v1"] {
         let url = format!("http://{}{base}/nowhere", bench.simulator.addr());
         assert_eq!(read(bench.request(Method::GET, url)).await.unwrap().status, 404, "{base}");
     }
     assert_eq!(read(bench.linked_api(Method::GET, "/conversations/poll", Value::Null)).await.unwrap().status, 404);
-    assert_eq!(bench.world().request_count(Endpoint::Unknown), 5);
+    assert_eq!(bench.world().request_count(Endpoint::Unknown), 7);
 }
 
 #[tokio::test]
@@ -173,7 +189,7 @@ async fn request_log_has_query_and_body_but_no_header() {
 fn same_seed_makes_same_ids_and_another_seed_others() {
     let ids = |seed| {
         let world = World::new(Settings { seed, ..Settings::default() });
-        [Dialect::LinkedApi, Dialect::ConnectSafely].map(|dialect| {
+        [Dialect::LinkedApi, Dialect::ConnectSafely, Dialect::UnipileV2, Dialect::UnipileV1].map(|dialect| {
             let conversation = world.add_conversation(dialect, Kind::Standard, "Ada Byron");
             (world.address(conversation), world.push_draft(conversation, dated("x", 1_760_000_000_000)))
         })
