@@ -1,9 +1,14 @@
 //! How a list goes on. v2 pages by offset or by cursor, depending on the LinkedIn product, so the first page decides;
 //! v1 always pages by cursor. Pure.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::wire::List;
 use super::{encoded, errors};
 use crate::providers::{Class, Error, Rest};
+
+/// No service caps its pages shorter than this.
+const SMALLEST_CAP: u64 = 10;
 
 /// Where a page of a list begins. Its text remembers the mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +47,7 @@ impl Position {
         }
     }
 
-    fn after(&self, page: &List, limit: u64) -> Option<Self> {
+    fn after(&self, page: &List, full: u64) -> Option<Self> {
         if let Some(cursor) = &page.next_cursor {
             return Some(Self::Cursor(cursor.clone()));
         }
@@ -56,15 +61,15 @@ impl Position {
         if length == 0 || (length == 1 && begin > 0) {
             return None;
         }
-        // A total is believed only where it says that there is more: a service may cap the limit silently.
-        let is_last = length < limit && page.total_count.is_none_or(|total| total <= begin + length);
+        let is_counted_out = page.total_count.is_none_or(|total| total <= begin + length);
         // Pages share an item: a deletion between two requests would hide one otherwise.
-        (!is_last).then(|| Self::Offset(begin + (length - 1).max(1)))
+        (length >= full || !is_counted_out).then(|| Self::Offset(begin + (length - 1).max(1)))
     }
 
-    /// Where the list goes on, as the text that comes back with the next request; `None` at its end.
-    pub(super) fn next(&self, page: &List, limit: u64) -> Option<String> {
-        self.after(page, limit)?.text()
+    /// Where the list goes on, as the text that comes back with the next request; `None` at its end. A page of `full`
+    /// items may not be the last; a total is believed only where it says that there is more.
+    pub(super) fn next(&self, page: &List, full: u64) -> Option<String> {
+        self.after(page, full)?.text()
     }
 
     /// What a failure at this position means for the list: `Ok` that it has ended.
@@ -76,6 +81,21 @@ impl Position {
             _ if error.is_bad_request => Err(refused(error.error)),
             _ => Err(error.error),
         }
+    }
+}
+
+/// From how many items on a page of one list counts as full, which a service may cap below the limit without a word.
+#[derive(Default)]
+pub(super) struct Full {
+    longest: AtomicU64,
+}
+
+impl Full {
+    /// A page is full at the limit, or as long as the longest seen, unless that is too short to be a cap.
+    pub(super) fn at(&self, page: &List, limit: u64) -> u64 {
+        let length = page.items.len() as u64;
+        let longest = self.longest.fetch_max(length, Ordering::Relaxed).max(length);
+        if longest >= SMALLEST_CAP { longest.min(limit) } else { limit }
     }
 }
 
@@ -132,6 +152,17 @@ mod tests {
             let shown = format!("{asked:?}, {} items", page.items.len());
             assert_eq!(position.next(&page, 25).as_deref(), expected, "{shown}");
         }
+    }
+
+    #[test]
+    fn a_page_as_long_as_the_longest_may_have_been_cut() {
+        let full = Full::default();
+        let at = |length| full.at(&page(length, None, None), 25);
+        assert_eq!(at(3), 25, "too short to be a cap");
+        assert_eq!(at(20), 20);
+        assert_eq!(at(12), 20);
+        assert_eq!(at(25), 25);
+        assert_eq!(at(20), 25, "longer pages have been seen");
     }
 
     #[test]

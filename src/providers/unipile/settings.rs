@@ -127,7 +127,7 @@ impl OfProvider for Settings {
         let api = Api::new(self.clone(), timeout)?;
         Ok(match self.api_version {
             Version::V1 => Box::new(v1::V1(api)),
-            Version::V2 => Box::new(v2::V2(api)),
+            Version::V2 => Box::new(v2::V2::new(api)),
         })
     }
 

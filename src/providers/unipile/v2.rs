@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use reqwest::header::{AGE, HeaderMap};
 use serde_json::Value;
 
-use super::paging::{Position, rest};
+use super::paging::{Full, Position, rest};
 use super::settings::chat;
 use super::{Api, FRESH, SOMEWHAT_FRESH, encoded, wire};
 use crate::model::{Conversation, ConversationType};
@@ -16,13 +16,21 @@ const LIMIT: u64 = 25;
 /// An answer that is older although a fresh one was asked for comes from the cache.
 const FRESH_FOR_SECONDS: u64 = 5;
 
-pub(super) struct V2(pub(super) Api);
+pub(super) struct V2 {
+    api: Api,
+    full_of_messages: Full,
+    full_of_chats: Full,
+}
 
 impl V2 {
-    /// A list below the account, asked for fresh.
+    pub(super) fn new(api: Api) -> Self {
+        Self { api, full_of_messages: Full::default(), full_of_chats: Full::default() }
+    }
+
+    /// A list below the account, asked for fresh; `None` at the end of it.
     async fn list(&self, path: &str, position: &Position) -> Result<Option<(bool, wire::List)>, Error> {
-        let path = format!("/{}{path}", encoded(self.0.settings.account_id()));
-        match self.0.get(&path, &position.query(LIMIT, ""), FRESH).await {
+        let path = format!("/{}{path}", encoded(self.api.settings.account_id()));
+        match self.api.get(&path, &position.query(LIMIT, ""), FRESH).await {
             Ok((answer, body)) => {
                 let list = wire::list(&answer, body, "data", "next_cursor")?;
                 Ok(Some((is_cached(&answer.headers), list)))
@@ -38,18 +46,19 @@ impl Provider for V2 {
     /// request, and without it a page shows what lies below the bound, which proves that the range was read whole.
     async fn page(&self, request: PageRequest<'_>) -> Result<Page, Error> {
         let position = Position::read(request.cursor)?;
-        let collected_until = self.0.collected_until().await?;
+        let collected_until = self.api.collected_until().await?;
         let path = format!("/chats/{}/messages", encoded(&request.conversation.address));
         let Some((cached, list)) = self.list(&path, &position).await? else {
             return Ok(Page { collected_until, ..Page::default() });
         };
-        let rest = rest(position.next(&list, LIMIT));
-        let messages = self.0.messages(list.items).await;
+        let full = self.full_of_messages.at(&list, LIMIT);
+        let rest = rest(position.next(&list, full));
+        let messages = self.api.messages(list.items).await;
         Ok(Page { messages, rest, collected_until, cached, ..Page::default() })
     }
 
     async fn probe(&self) -> Result<(), Error> {
-        self.0.check_account().await
+        self.api.check_account().await
     }
 
     fn inbox(&self) -> Option<&dyn Inbox> {
@@ -60,11 +69,11 @@ impl Provider for V2 {
 #[async_trait]
 impl Inbox for V2 {
     async fn folders(&self) -> Result<Vec<String>, Error> {
-        if let Some(inboxes) = &self.0.settings.inboxes {
+        if let Some(inboxes) = &self.api.settings.inboxes {
             return Ok(inboxes.clone());
         }
-        let path = format!("/{}/inboxes", encoded(self.0.settings.account_id()));
-        let (answer, body) = self.0.get(&path, "", SOMEWHAT_FRESH).await?;
+        let path = format!("/{}/inboxes", encoded(self.api.settings.account_id()));
+        let (answer, body) = self.api.get(&path, "", SOMEWHAT_FRESH).await?;
         let primary = primary(&wire::list(&answer, body, "data", "next_cursor")?.items);
         if primary.is_empty() {
             return Err(Error::new(Class::Protocol, "no enabled inbox is called *_PRIMARY; name some under `inboxes`"));
@@ -84,7 +93,8 @@ impl Inbox for V2 {
         }
         let kind = product(request.folder);
         let rows = list.items.iter().filter_map(|row| listed(row, kind)).collect();
-        Ok(Listing { rows, next: position.next(&list, LIMIT), ..Listing::default() })
+        let full = self.full_of_chats.at(&list, LIMIT);
+        Ok(Listing { rows, next: position.next(&list, full), ..Listing::default() })
     }
 }
 
