@@ -7,6 +7,7 @@ mod linkedapi;
 mod traffic;
 mod unipile_rules;
 mod unipile_states;
+mod unipile_v1;
 mod unipile_v2;
 
 use std::time::Duration;
