@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, Sources};
 use crate::dispatcher::{self, Destination, Drain};
-use crate::model::counted;
+use crate::model::{Conversation, counted};
 use crate::ops::signals::{Request, Signals};
 use crate::ops::{space, systemd};
 use crate::providers::{self, TlsError};
-use crate::scheduler::{self, Budget, Polled, Polling};
+use crate::scheduler::{self, Budget, Polled, Polling, SweepSettings};
 use crate::sinks::{self, BuildError, Sink};
 use crate::status::{Hold, Progress};
-use crate::store::{self, Followed, FollowedAccount, Store};
+use crate::store::{self, Followed, FollowedAccount, FollowedRows, Store};
 use crate::time::UnixMillis;
 
 /// Attempts in flight get this long to end when the daemon stops.
@@ -188,9 +188,15 @@ impl Parts {
         let followed = config.accounts.iter().map(|account| FollowedAccount {
             provider: account.settings.profile().name,
             name: account.name.clone(),
-            conversations: account.conversations.iter().map(|c| (*c.conversation).clone()).collect(),
+            conversations: account
+                .conversations
+                .iter()
+                .map(|c| ((*c.conversation).clone(), c.cadence.max_interval))
+                .collect(),
+            discover: account.discover,
+            max_interval: account.polling.cadence.max_interval,
         });
-        let sink_names = config.sinks.iter().map(|sink| sink.name.clone()).collect();
+        let sink_names = config.sinks.iter().map(|sink| (sink.name.clone(), sink.events.clone())).collect();
         let Followed { accounts, sinks: sink_ids } =
             store.follow(followed.collect(), sink_names, UnixMillis::now()).await?;
         // Accounts that the provider limits together share the smallest of their budgets.
@@ -202,34 +208,9 @@ impl Parts {
         let budgets: HashMap<_, _> =
             smallest.into_iter().map(|(key, per_minute)| (key, Budget::per_minute(per_minute))).collect();
         let mut scheduled = Vec::with_capacity(accounts.len());
-        for (account, (id, pause, sources)) in config.accounts.iter().zip(accounts) {
-            let polling = account.polling;
+        for (account, rows) in config.accounts.iter().zip(accounts) {
             let budget = budgets[&account.settings.budget_key()].clone();
-            let conversations = account.conversations.iter().zip(sources).map(|(followed, source)| Polled {
-                conversation: Arc::clone(&followed.conversation),
-                cadence: followed.cadence,
-                baseline: followed.baseline,
-                source,
-            });
-            let profile = account.settings.profile();
-            scheduled.push(scheduler::Account {
-                id,
-                name: account.name.clone(),
-                profile,
-                provider: providers::build(&account.settings, polling.timeout)?,
-                budget,
-                polling: Polling {
-                    concurrency: polling.concurrency,
-                    batch_size: account.settings.batch_size(),
-                    overlap: polling.overlap,
-                    resolution: profile.resolution,
-                    recheck_interval: polling.recheck_interval,
-                    recheck_depth: polling.recheck_depth,
-                    max_pages: polling.max_pages,
-                },
-                pause,
-                conversations: conversations.collect(),
-            });
+            scheduled.push(scheduled_account(account, rows, budget)?);
         }
         let destinations = config.sinks.iter().zip(sinks).zip(sink_ids).map(|((configured, sink), id)| Destination {
             id,
@@ -256,8 +237,65 @@ impl Parts {
         let sinks = self.destinations.iter().map(|d| Arc::clone(&d.sink)).collect();
         let dispatcher = dispatcher::start(self.destinations, store, progress, &drain);
         let shared = scheduler::Shared { store, progress, hold, stop: &stop };
-        let scheduler = scheduler::start(self.accounts, &shared);
-        Running { scheduler, dispatcher, stop, drain, sinks }
+        let (scheduler, commands) = scheduler::start(self.accounts, &shared);
+        Running { scheduler, commands, dispatcher, stop, drain, sinks }
+    }
+}
+
+/// An account as the scheduler takes it: what the configuration says, with what the store knows.
+fn scheduled_account(
+    account: &config::Account,
+    rows: FollowedRows,
+    budget: Budget,
+) -> Result<scheduler::Account, TlsError> {
+    let (polling, profile) = (account.polling, account.settings.profile());
+    let provider = providers::build(&account.settings, polling.timeout)?;
+    let pinned = account.conversations.iter().zip(rows.pinned).map(|(followed, source)| Polled {
+        conversation: Arc::clone(&followed.conversation),
+        cadence: followed.cadence,
+        baseline: followed.baseline,
+        source,
+    });
+    let others = rows.others.into_iter().map(|(conversation, source)| polled(account, conversation, source));
+    let conversations = pinned.chain(others).collect();
+    // Where every answer costs credits, a sweep is cheaper than looking at each, also at those that are listed here.
+    let sweeps = provider.inbox().is_some() && (account.discover || provider.price() > 0);
+    let sweep = sweeps.then_some(SweepSettings {
+        interval: polling.sweep_interval,
+        discover: account.discover,
+        baseline: polling.baseline,
+        cadence: polling.cadence,
+    });
+    Ok(scheduler::Account {
+        id: rows.id,
+        name: account.name.clone(),
+        profile,
+        provider,
+        budget,
+        polling: Polling {
+            concurrency: polling.concurrency,
+            batch_size: account.settings.batch_size(),
+            overlap: polling.overlap,
+            resolution: profile.resolution,
+            recheck_interval: polling.recheck_interval,
+            recheck_depth: polling.recheck_depth,
+            max_pages: polling.max_pages,
+        },
+        daily_credits: polling.daily_credits,
+        sweep,
+        folders: rows.folders,
+        pause: rows.pause,
+        conversations,
+    })
+}
+
+/// A conversation that the configuration does not list: it is polled as the account's polling says.
+fn polled(account: &config::Account, conversation: Conversation, source: store::Source) -> Polled {
+    Polled {
+        conversation: Arc::new(conversation),
+        cadence: account.polling.cadence,
+        baseline: account.polling.baseline,
+        source,
     }
 }
 
@@ -269,6 +307,7 @@ enum Told {
 
 struct Running {
     scheduler: tokio_util::task::TaskTracker,
+    commands: scheduler::Commands,
     dispatcher: tokio_util::task::TaskTracker,
     stop: CancellationToken,
     drain: Drain,

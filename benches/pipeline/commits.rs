@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use inboxd::model::{
-    AccountName, Conversation, ConversationId, ConversationType, Direction, Message, MessageId, Sender, SinkName,
+    AccountName, Conversation, ConversationId, ConversationType, Direction, Message, MessageId, Patterns, Route,
+    Sender, SinkName,
 };
 use inboxd::store::{Announce, FollowedAccount, PollRecord, SourceId, Store};
 use inboxd::time::UnixMillis;
@@ -51,9 +52,16 @@ async fn record(folder: &Path, callers: usize) -> Result<(f64, f64)> {
     let store = Store::open(&folder.path().join("inboxd.db"))?;
     let account = AccountName::new("bench")?;
     let conversations: Vec<_> = (0..callers).map(conversation).collect();
-    let followed = FollowedAccount { provider: "bench", name: account.clone(), conversations: conversations.clone() };
-    let known = store.follow(vec![followed], vec![SinkName::new("sink")?], UnixMillis::now()).await?;
-    let (_, _, sources) = known.accounts.into_iter().next().context("the store follows no account")?;
+    let followed = FollowedAccount {
+        provider: "bench",
+        name: account.clone(),
+        conversations: conversations.iter().map(|c| (c.clone(), Duration::from_secs(60))).collect(),
+        discover: false,
+        max_interval: Duration::from_secs(60),
+    };
+    let known =
+        store.follow(vec![followed], vec![(SinkName::new("sink")?, Patterns::default())], UnixMillis::now()).await?;
+    let sources = known.accounts.into_iter().next().context("the store follows no account")?.pinned;
     let (groups, began) = (store.commits(), Instant::now());
     let mut tasks = JoinSet::new();
     for (source, conversation) in sources.into_iter().zip(conversations) {
@@ -106,12 +114,14 @@ fn poll(source: SourceId, account: &AccountName, conversation: &Arc<Conversation
         conversation: Arc::clone(conversation),
         title: None,
         messages: vec![message],
-        announce: Announce::New { backfill: false, history_until: None },
+        announce: Announce::New { route: Route::Poll, history_until: None },
         polled_at: now,
         verified_until: Some(now),
         recheck: false,
         lapsed_at: None,
         ends_walk: false,
+        mark: None,
+        covers_gaps_from: None,
         due: Box::new(move |_| now + Duration::from_secs(60)),
     }
 }

@@ -140,7 +140,7 @@ impl From<store::OpenError> for Failure {
             store::OpenError::Newer { .. } => NEWER,
             store::OpenError::Permission { .. } => PERMISSION,
             store::OpenError::Io { .. } => IO,
-            store::OpenError::Missing { .. } => FAILED,
+            store::OpenError::Missing { .. } | store::OpenError::Older { .. } => FAILED,
         };
         Self::new(code, error.to_string())
     }

@@ -96,8 +96,8 @@ fn conversation_state(c: &ConversationOverview, paused: bool, now: UnixMillis) -
     if let Some(pages) = c.walk_pages {
         parts.push(format!("reading a long history, {pages} pages so far"));
     }
-    if c.gaps > 0 {
-        parts.push(format!("{} GAPS", c.gaps));
+    if !c.gaps.is_empty() {
+        parts.push(format!("{} GAPS", c.gaps.len()));
     }
     if c.edits > 0 {
         parts.push(format!("{} edits seen", c.edits));

@@ -24,7 +24,9 @@ pub struct Account {
     pub settings: Settings,
     /// How it is polled.
     pub polling: Polling,
-    /// What it follows.
+    /// Whether it follows whatever the inbox lists.
+    pub discover: bool,
+    /// What it follows beside that.
     pub conversations: Vec<FollowedConversation>,
 }
 
@@ -50,7 +52,7 @@ struct Common {
 }
 
 const COMMON: &[&str] = &["since", "min_interval", "max_interval"];
-const OF_ACCOUNTS: &[&str] = &["provider", "polling", "conversations"];
+const OF_ACCOUNTS: &[&str] = &["provider", "polling", "discover", "conversations"];
 
 /// Reads `[accounts]`. What is wrong goes into `problems`; the accounts that are right are returned all the same, so
 /// that everything wrong can be reported at once.
@@ -103,6 +105,11 @@ fn account(
     };
     let own_polling = entry.remove("polling").unwrap_or_else(|| Value::Object(Map::new()));
     let listed = entry.remove("conversations").unwrap_or_else(|| Value::Array(vec![]));
+    let discover = match entry.remove("discover") {
+        None => listed.as_array().is_some_and(Vec::is_empty),
+        Some(Value::Bool(discover)) => discover,
+        Some(_) => return Err(Problem::new(format!("{key}.discover"), "expected true or false")),
+    };
     let reader = Reader { key, also_known: OF_ACCOUNTS };
     let settings = Settings::read(&provider, &reader, Value::Object(entry))
         .ok_or_else(|| Problem::new(format!("{key}.provider"), unknown("provider", &provider, providers::NAMES)))?;
@@ -119,8 +126,8 @@ fn account(
     };
     problems.extend(settings.problem().map(|(name, message)| Problem::new(format!("{key}.{name}"), message)));
     let polling = own_polling.resolve(defaults, settings.profile(), key, &own_keys)?;
-    let conversations = conversations(key, listed, &settings, &polling, problems);
-    Ok(Account { name, settings, polling, conversations })
+    let conversations = conversations(key, listed, &settings, &polling, discover, problems);
+    Ok(Account { name, settings, polling, discover, conversations })
 }
 
 fn conversations(
@@ -128,6 +135,7 @@ fn conversations(
     listed: Value,
     settings: &Settings,
     polling: &Polling,
+    discover: bool,
     problems: &mut Vec<Problem>,
 ) -> Vec<FollowedConversation> {
     let key = format!("{key}.conversations");
@@ -135,14 +143,19 @@ fn conversations(
         problems.push(Problem::new(key, format!("expected a list, found {}", type_of(&listed))));
         return vec![];
     };
-    if listed.is_empty() {
-        problems.push(Problem::new(&key, format!("there is none, so nothing would be polled; add [[{key}]]")));
+    if listed.is_empty() && !discover {
+        let remedy = format!("there is none and discover is false, so nothing would be polled; add [[{key}]]");
+        problems.push(Problem::new(&key, remedy));
     }
     let mut seen = HashSet::with_capacity(listed.len());
     let mut conversations = Vec::with_capacity(listed.len());
     for (position, entry) in listed.into_iter().enumerate() {
         let key = format!("{key}[{position}]");
         match conversation(&key, entry, settings, polling) {
+            Ok(followed) if discover && settings.undiscoverable(&followed.conversation).is_some() => {
+                let reason = settings.undiscoverable(&followed.conversation).unwrap_or_default();
+                problems.push(Problem::new(key, format!("cannot be listed beside discover = true: {reason}")));
+            }
             Ok(followed) if seen.insert(followed.conversation.id.clone()) => conversations.push(followed),
             Ok(_) => {
                 problems.push(Problem::new(key, "names a conversation that is listed before it; remove one of them"))

@@ -35,6 +35,10 @@ pub(super) struct Table {
     recheck_depth: Option<Duration>,
     #[serde(default, deserialize_with = "crate::settings::optional_count")]
     max_pages: Option<u32>,
+    #[serde(default, with = "crate::settings::optional_duration")]
+    sweep_interval: Option<Duration>,
+    #[serde(default, deserialize_with = "crate::settings::optional_count")]
+    daily_credits: Option<u32>,
     #[serde(default)]
     first_poll: Option<String>,
 }
@@ -60,7 +64,14 @@ pub struct Polling {
     pub recheck_depth: Duration,
     /// Pages read in one poll.
     pub max_pages: u32,
+    /// Time between sweeps of the inbox.
+    pub sweep_interval: Duration,
+    /// What a day, UTC, may cost in the provider's credits, where it bills.
+    pub daily_credits: u32,
 }
+
+/// Three credits: one for each third of the day's credits.
+const FEWEST_CREDITS: u32 = 3;
 
 impl Table {
     /// Resolves every key and refuses contradictions. `key` is the path of the account; `own` are the keys that it sets
@@ -124,6 +135,17 @@ impl Table {
         if max_pages == 0 {
             return wrong("max_pages", "must be at least 1, or no long conversation would ever be read".into());
         }
+        let sweep_interval = both(self.sweep_interval, defaults.sweep_interval, Duration::from_secs(60));
+        if sweep_interval < SHORTEST_INTERVAL {
+            return wrong("sweep_interval", "must be at least 100ms".into());
+        }
+        let daily_credits = self.daily_credits.or(defaults.daily_credits).unwrap_or(300);
+        if daily_credits < FEWEST_CREDITS {
+            return wrong(
+                "daily_credits",
+                "must be at least 3: one for listing, one for what moved, one for proofs".into(),
+            );
+        }
         Ok(Polling {
             cadence,
             baseline,
@@ -134,6 +156,8 @@ impl Table {
             recheck_interval,
             recheck_depth,
             max_pages,
+            sweep_interval,
+            daily_credits,
         })
     }
 }

@@ -4,13 +4,15 @@ use serde_json::Value;
 
 use super::problem::{Problem, unknown};
 use super::reader::{Reader, type_of};
-use crate::model::SinkName;
+use crate::model::{Patterns, SinkName, kind};
 use crate::sinks::{Settings, TYPES};
 
 /// A sink of the configuration.
 pub struct Sink {
     /// Its name: its identity in the store.
     pub name: SinkName,
+    /// The types of events it wants.
+    pub events: Patterns,
     /// The keys of its type.
     pub settings: Settings,
 }
@@ -55,13 +57,28 @@ fn sink(key: &str, name: &str, entry: Value) -> Result<Sink, Problem> {
         Some(_) => return Err(Problem::new(type_key, "expected the name of a type")),
         None => return Err(Problem::new(type_key, format!("is missing; known are {}", TYPES.join(", ")))),
     };
-    let reader = Reader { key, also_known: &["type"] };
+    let events = events(&format!("{key}.events"), entry.remove("events"))?;
+    let reader = Reader { key, also_known: &["type", "events"] };
     let settings = Settings::read(&kind, &reader, Value::Object(entry))
         .ok_or_else(|| Problem::new(type_key, unknown("type", &kind, TYPES)))??;
     if let Some((name, message)) = settings.problem() {
         return Err(Problem::new(format!("{key}.{name}"), message));
     }
-    Ok(Sink { name, settings })
+    Ok(Sink { name, events, settings })
+}
+
+fn events(key: &str, patterns: Option<Value>) -> Result<Patterns, Problem> {
+    let Some(patterns) = patterns else { return Ok(Patterns::default()) };
+    let Ok(patterns) = serde_json::from_value::<Vec<String>>(patterns) else {
+        return Err(Problem::new(
+            key,
+            "expected a list of event types or patterns, such as [\"message.new\", \"account.*\"]",
+        ));
+    };
+    if patterns.is_empty() {
+        return Err(Problem::new(key, "is empty, so nothing would be delivered; remove the sink or the key"));
+    }
+    Patterns::new(patterns).map_err(|pattern| Problem::new(key, unknown("event type", &pattern, kind::ALL)))
 }
 
 fn same_place(one: &Settings, other: &Settings) -> bool {

@@ -4,21 +4,57 @@ use data_encoding::BASE32_NOPAD;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{AccountName, Conversation, ConversationType, Flag, Message, MessageId, cut_at};
+use super::notice::ConversationView;
+use super::{AccountName, Conversation, Flag, Message, MessageId, cut_at};
 use crate::time::UnixMillis;
 
-/// Type of the event that announces a message.
-pub const MESSAGE_NEW: &str = "message.new";
+/// Types of events.
+pub mod kind {
+    /// A message that was not known.
+    pub const MESSAGE_NEW: &str = "message.new";
+    /// A known message whose content is another now.
+    pub const MESSAGE_CHANGED: &str = "message.changed";
+    /// An account waits for a person.
+    pub const ACCOUNT_ACTION_REQUIRED: &str = "account.action_required";
+    /// An account that waited for a person works again.
+    pub const ACCOUNT_RECOVERED: &str = "account.recovered";
+    /// The provider has stopped collecting a conversation, or collects it again.
+    pub const CONVERSATION_COVERAGE_LAPSED: &str = "conversation.coverage_lapsed";
+    /// Part of a conversation cannot be read, or has been read after all.
+    pub const CONVERSATION_GAP: &str = "conversation.gap";
+
+    /// The credits of an account are spent.
+    pub const BUDGET_EXHAUSTED: &str = "budget.exhausted";
+    /// A sink only fails.
+    pub const SINK_PARKED: &str = "sink.parked";
+    /// A sink that only failed takes events again.
+    pub const SINK_RECOVERED: &str = "sink.recovered";
+
+    /// Every type there is; those of budgets and sinks can be asked for and are not sent yet.
+    pub const ALL: &[&str] = &[
+        MESSAGE_NEW,
+        MESSAGE_CHANGED,
+        ACCOUNT_ACTION_REQUIRED,
+        ACCOUNT_RECOVERED,
+        CONVERSATION_COVERAGE_LAPSED,
+        CONVERSATION_GAP,
+        BUDGET_EXHAUSTED,
+        SINK_PARKED,
+        SINK_RECOVERED,
+    ];
+}
 
 /// Largest event in bytes. CloudEvents asks every intermediary to carry 64 KiB, so no sink may refuse one for its size.
 pub const EVENT_LIMIT: usize = 64 * 1024;
 
 /// By which road a message was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Route {
     /// A poll of its conversation.
     Poll,
+    /// A poll that a sweep of the inbox asked for.
+    Sweep,
     /// The walk through the history that `first_poll` or `since` asked for.
     Backfill,
 }
@@ -54,15 +90,26 @@ pub struct EventContext<'a> {
 pub struct Event {
     /// Stable id, `[a-z0-9_]`.
     pub id: String,
+    /// Its type.
+    pub kind: &'static str,
     /// One JSON object on one line.
     pub body: String,
 }
 
-/// The id of an event: a pure function of its type and the key of its message, equal on every retry, replay and host.
+/// The id of a message's event: a pure function of its type and the key of its message, equal on every retry, replay and
+/// host.
 pub fn event_id(kind: &str, context: &EventContext<'_>, message: &MessageId) -> String {
+    stable_id(&message_key(kind, context, message))
+}
+
+fn message_key<'a>(kind: &'a str, context: &EventContext<'a>, message: &'a MessageId) -> [&'a str; 5] {
+    [kind, context.provider, context.account.as_str(), context.conversation.id.as_str(), message.as_str()]
+}
+
+/// An id that is the same for the same parts, `[a-z0-9_]`.
+pub(super) fn stable_id(parts: &[&str]) -> String {
     let mut hasher = Sha256::new();
-    let key = [kind, context.provider, context.account.as_str(), context.conversation.id.as_str(), message.as_str()];
-    for part in key {
+    for part in parts {
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part.as_bytes());
     }
@@ -91,23 +138,29 @@ struct Data<'a> {
     seen: Seen,
 }
 
-#[derive(Serialize)]
-struct ConversationView<'a> {
-    id: &'a str,
-    #[serde(rename = "type")]
-    kind: ConversationType,
-    person_url: Option<&'a str>,
-    title: Option<&'a str>,
-}
-
 impl Event {
-    /// Renders the event that announces `message`. An event over the size limit loses its attachments first where
-    /// they are the larger part, then the end of its text, and says so in `flags`.
+    /// Renders the event that announces `message`.
     pub fn message_new(context: &EventContext<'_>, message: &Message, seen: Seen) -> Self {
-        let id = event_id(MESSAGE_NEW, context, &message.id);
-        let body = render(&id, context, message, seen);
+        let id = event_id(kind::MESSAGE_NEW, context, &message.id);
+        Self::of_message(kind::MESSAGE_NEW, id, context, message, seen)
+    }
+
+    /// Renders the event that tells what a known message says now. Its id contains the content, so that each content is told
+    /// once.
+    pub fn message_changed(context: &EventContext<'_>, message: &Message, seen: Seen) -> Self {
+        let content = message.content_hash().to_string();
+        let key = message_key(kind::MESSAGE_CHANGED, context, &message.id);
+        let id = stable_id(&[key.as_slice(), &[content.as_str()]].concat());
+        let message = &Message { unannounced: false, ..message.clone() };
+        Self::of_message(kind::MESSAGE_CHANGED, id, context, message, seen)
+    }
+
+    /// An event over the size limit loses its attachments first where they are the larger part, then the end of its
+    /// text, and says so in `flags`.
+    fn of_message(kind: &'static str, id: String, context: &EventContext<'_>, message: &Message, seen: Seen) -> Self {
+        let body = render(kind, &id, context, message, seen);
         if body.len() <= EVENT_LIMIT {
-            return Self { id, body };
+            return Self { id, kind, body };
         }
         let mut smaller = message.clone();
         if smaller.attachments.iter().map(|a| a.to_string().len()).sum::<usize>() > EVENT_LIMIT / 4 {
@@ -119,7 +172,7 @@ impl Event {
         {
             part.truncate(part.floor_char_boundary(NAME_LIMIT));
         }
-        let mut body = render(&id, context, &smaller, seen);
+        let mut body = render(kind, &id, context, &smaller, seen);
         if body.len() > EVENT_LIMIT {
             smaller.flags.push(Flag::TextCut);
         }
@@ -127,21 +180,21 @@ impl Event {
             // One byte of text may take six in JSON, so the excess alone does not say where to cut.
             let keep = (smaller.text.len() * EVENT_LIMIT / body.len()).saturating_sub(64);
             smaller.text = cut_at(&smaller.text, keep).to_owned();
-            body = render(&id, context, &smaller, seen);
+            body = render(kind, &id, context, &smaller, seen);
         }
-        Self { id, body }
+        Self { id, kind, body }
     }
 }
 
 /// Longest sender name or profile kept in an event that is too large.
 const NAME_LIMIT: usize = 512;
 
-fn render(id: &str, context: &EventContext<'_>, message: &Message, seen: Seen) -> String {
+fn render(kind: &str, id: &str, context: &EventContext<'_>, message: &Message, seen: Seen) -> String {
     let envelope = Envelope {
         specversion: "1.0",
         id,
         source: format!("/inboxd/accounts/{}", context.account),
-        kind: MESSAGE_NEW,
+        kind,
         subject: context.conversation.id.as_str(),
         time: message.sent_at.unwrap_or(seen.at),
         datacontenttype: "application/json",
@@ -164,7 +217,7 @@ fn render(id: &str, context: &EventContext<'_>, message: &Message, seen: Seen) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ConversationId, Direction, Sender};
+    use crate::model::{ConversationId, ConversationType, Direction, Sender};
 
     fn conversation() -> Conversation {
         Conversation {
@@ -231,7 +284,7 @@ mod tests {
         let account = AccountName::new("main").unwrap();
         let conversation = conversation();
         let context = EventContext { provider: "unipile", account: &account, conversation: &conversation, title: None };
-        let id = event_id(MESSAGE_NEW, &context, &MessageId::new("2-TTE="));
+        let id = event_id(kind::MESSAGE_NEW, &context, &MessageId::new("2-TTE="));
         assert_eq!(id, "evt_cxgkgatoy6au6fivbpu3xesgiwj7bvyz");
     }
 

@@ -4,12 +4,14 @@ mod conversation;
 mod event;
 mod ids;
 mod message;
+mod notice;
 mod readable;
 mod untrusted;
 
-pub use conversation::{Conversation, ConversationType};
-pub use event::{EVENT_LIMIT, Event, EventContext, MESSAGE_NEW, Route, Seen, event_id};
+pub use conversation::{Conversation, ConversationType, Listed};
+pub use event::{EVENT_LIMIT, Event, EventContext, Route, Seen, event_id, kind};
 pub use ids::{AccountName, ConversationId, InvalidName, MessageId, SinkName};
 pub use message::{Direction, Flag, Message, Sender, assign_missing_ids};
+pub use notice::{Change, ConversationView, Notice, Patterns};
 pub use readable::{counted, readable_line};
 pub use untrusted::{Untrusted, chain, cut_at};

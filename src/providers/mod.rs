@@ -20,6 +20,7 @@ use crate::backoff::Backoff;
 use crate::model::{Conversation, Message};
 use crate::time::UnixMillis;
 
+pub use crate::model::Listed;
 pub use http::{TlsError, install_tls};
 pub use settings::{NAMES, Settings, build};
 
@@ -112,19 +113,6 @@ pub struct Listing {
     pub next: Option<String>,
     /// What the request cost, in the provider's credits.
     pub credits: u32,
-}
-
-/// A conversation as the inbox lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// The conversation.
-    pub conversation: Conversation,
-    /// What people call it.
-    pub title: Option<String>,
-    /// Time of its last activity, by the provider's clock.
-    pub last_activity_at: Option<UnixMillis>,
-    /// Equal for as long as nothing moves; `None` where the provider does not say, so that it may have moved each time.
-    pub mark: Option<String>,
 }
 
 /// Starting and watching the provider's own collecting of a conversation.
@@ -307,7 +295,8 @@ impl Error {
         self
     }
 
-    fn with_wait(mut self, wait: Option<Duration>) -> Self {
+    /// The same with how long to wait.
+    pub fn with_wait(mut self, wait: Option<Duration>) -> Self {
         self.wait = wait;
         self
     }

@@ -1,7 +1,7 @@
 //! The loop of one account: a timer queue of its conversations and a limit on polls in flight.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::RandomState;
 use std::sync::Arc;
 
@@ -10,16 +10,20 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::budget::Gate;
+use super::budget::{Closed, Credits, Gate};
+use super::command::Command;
+use super::job::{Bounds, Job};
 use super::outcome::log_unwritten;
 use super::pause::{PauseChange, Pauses, Permission};
 use super::poll::{Failure, Found, Poller};
 use super::source::SourceState;
+use super::sweep::{Stepped, Sweeps};
+use super::sweeping::Rewinding;
 use super::upkeep::{Kept, Report, Request, UpkeepLoop};
 use super::{Account, Polled, Shared};
-use crate::providers::{self, Profile};
+use crate::providers::{self, Class, Profile};
 use crate::status::{Hold, LONGEST_SLEEP, Pulse};
-use crate::store::Walk;
+use crate::store::SourceId;
 use crate::time::UnixMillis;
 
 /// What a round of polls came to.
@@ -45,18 +49,19 @@ impl Summary {
 }
 
 /// A poll that has ended, one way or the other.
-struct Ended {
+pub(super) struct Ended {
     index: usize,
     began: Instant,
-    /// A walk to go on with.
-    walk: Option<Walk>,
-    dead_ends: u32,
+    /// As the poll leaves it.
+    job: Job,
     result: Result<Found, Failure>,
 }
 
-enum Done {
+pub(super) enum Done {
     Polls(Vec<Ended>),
     Probe(Result<(), providers::Error>),
+    Swept(Stepped),
+    Rewound(Box<Rewinding>),
     Upkeep,
 }
 
@@ -66,8 +71,11 @@ pub(super) struct AccountLoop {
     pub(super) pulse: Pulse,
     pub(super) hold: Hold,
     pub(super) sources: Vec<SourceState>,
+    pub(super) by_row: HashMap<SourceId, usize>,
     pub(super) queue: BinaryHeap<Reverse<(Instant, usize)>>,
-    tasks: JoinSet<Done>,
+    /// What moved, in the order it was noticed: polled before whatever is merely due.
+    pub(super) urgent: VecDeque<usize>,
+    pub(super) tasks: JoinSet<Done>,
     /// Writes whose answer nobody waits for.
     pub(super) writes: JoinSet<()>,
     pub(super) polls_in_flight: usize,
@@ -76,6 +84,10 @@ pub(super) struct AccountLoop {
     pub(super) upkeep: Option<UpkeepLoop>,
     pub(super) requests: mpsc::UnboundedSender<Request>,
     pub(super) reports: mpsc::UnboundedReceiver<Report>,
+    pub(super) sweeps: Option<Sweeps>,
+    commands: (mpsc::UnboundedSender<Command>, mpsc::UnboundedReceiver<Command>),
+    /// Until no poll of it is in flight.
+    pub(super) rewinds: Vec<Rewinding>,
     /// Set for a single round: a walk goes on inside it.
     pub(super) round_began: Option<Instant>,
     pub(super) summary: Summary,
@@ -88,13 +100,22 @@ impl AccountLoop {
         let (requests, upkeep_requests) = mpsc::unbounded_channel();
         let (upkeep_reports, reports) = mpsc::unbounded_channel();
         let polling = account.polling;
+        let price = account.provider.price();
+        let credits = (price > 0).then(|| Credits {
+            store: shared.store.clone(),
+            account: account.id,
+            price,
+            daily: account.daily_credits,
+        });
         let poller = Arc::new(Poller {
             account: account.name,
+            account_id: account.id,
             provider_name: account.profile.name,
             provider: account.provider,
             store: shared.store.clone(),
-            gate: Gate::new(account.budget),
+            gate: Gate::new(account.budget, credits),
             polling,
+            bounds: Bounds::of(&polling),
             keys: RandomState::new(),
         });
         let kept = || {
@@ -105,19 +126,24 @@ impl AccountLoop {
             };
             account.conversations.iter().map(kept).collect()
         };
+        // What the inbox lists is collected as an inbox, not one by one.
         let upkeep = poller
             .provider
             .upkeep()
+            .filter(|_| account.sweep.is_none_or(|sweep| !sweep.discover))
             .map(|_| UpkeepLoop::new(Arc::clone(&poller), kept(), upkeep_requests, upkeep_reports));
         let sources: Vec<_> =
             account.conversations.into_iter().map(|p| SourceState::new(p, &polling, now, clock)).collect();
         let pauses = Pauses::new(account.id, account.profile, Arc::clone(&poller), account.pause, now);
+        let sweeps = account.sweep.map(|settings| Sweeps::new(settings, account.folders, clock));
         Self {
             profile: account.profile,
             poller,
             pulse,
             hold: shared.hold.clone(),
+            by_row: sources.iter().enumerate().map(|(index, s)| (s.job.source, index)).collect(),
             queue: sources.iter().enumerate().map(|(index, s)| Reverse((s.due, index))).collect(),
+            urgent: VecDeque::new(),
             failing: sources.iter().filter(|s| s.job.failures > 0).count(),
             sources,
             tasks: JoinSet::new(),
@@ -127,9 +153,17 @@ impl AccountLoop {
             upkeep,
             requests,
             reports,
+            sweeps,
+            commands: mpsc::unbounded_channel(),
+            rewinds: vec![],
             round_began: None,
             summary: Summary::default(),
         }
+    }
+
+    /// The way to tell this loop something.
+    pub(super) fn commands(&self) -> mpsc::UnboundedSender<Command> {
+        self.commands.0.clone()
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
@@ -150,6 +184,7 @@ impl AccountLoop {
                 Some(done) = self.tasks.join_next() => self.take(done),
                 Some(()) = async { self.writes.join_next().await.map(drop) } => {}
                 Some(report) = self.reports.recv() => self.hear(report),
+                Some(command) = self.commands.1.recv() => self.obey(command),
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
@@ -164,7 +199,7 @@ impl AccountLoop {
         self.round_began = Some(began);
         loop {
             self.start_due(began);
-            if self.polls_in_flight == 0 && !self.pauses.is_probing() {
+            if self.polls_in_flight == 0 && !self.pauses.is_probing() && !self.sweep_goes_on(began) {
                 break;
             }
             tokio::select! {
@@ -189,7 +224,8 @@ impl AccountLoop {
             _ if self.hold.is_set() => latest,
             Some(at) => at.unwrap_or(latest),
             None if self.polls_in_flight >= self.poller.polling.concurrency => latest,
-            None => self.queue.peek().map_or(latest, |Reverse((at, _))| *at),
+            None if !self.urgent.is_empty() => Instant::now(),
+            None => self.queue.peek().map_or(latest, |Reverse((at, _))| *at).min(self.next_sweep().unwrap_or(latest)),
         };
         next.min(latest)
     }
@@ -199,8 +235,9 @@ impl AccountLoop {
         if self.hold.is_set() || !self.may_ask(now) {
             return;
         }
+        self.start_sweep(now);
         while self.polls_in_flight < self.poller.polling.concurrency {
-            let Some(first) = self.pop_due(now) else { return };
+            let Some(first) = self.pop_urgent().or_else(|| self.pop_due(now)) else { return };
             let mut batch = vec![first];
             while batch.len() < self.poller.polling.batch_size && self.sources[first].can_share() {
                 let Some(next) = self.pop_due(now) else { break };
@@ -226,10 +263,7 @@ impl AccountLoop {
             }
             Permission::ProbeFirst => {
                 let poller = Arc::clone(&self.poller);
-                self.tasks.spawn(async move {
-                    poller.gate.admit_probe().await;
-                    Done::Probe(poller.provider.probe().await)
-                });
+                self.tasks.spawn(async move { Done::Probe(poller.probe().await) });
                 false
             }
         }
@@ -249,7 +283,7 @@ impl AccountLoop {
             }
             self.queue.pop();
             let source = &mut self.sources[index];
-            if source.due == at && !source.in_flight {
+            if source.due == at && source.may_begin() {
                 source.in_flight = true;
                 return Some(index);
             }
@@ -257,12 +291,36 @@ impl AccountLoop {
         None
     }
 
+    fn pop_urgent(&mut self) -> Option<usize> {
+        while let Some(index) = self.urgent.pop_front() {
+            let source = &mut self.sources[index];
+            if std::mem::take(&mut source.urgent) && source.may_begin() {
+                source.in_flight = true;
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    /// Has a conversation polled before whatever is merely due, or once more if it is being polled.
+    pub(super) fn nudge(&mut self, index: usize) {
+        let source = &mut self.sources[index];
+        if source.in_flight {
+            source.nudged = true;
+        } else if !std::mem::replace(&mut source.urgent, true) {
+            self.urgent.push_back(index);
+        }
+    }
+
     fn spawn_polls(&mut self, batch: Vec<usize>) {
         let began = Instant::now();
         let mut jobs: Vec<_> = batch
             .iter()
             .map(|&index| {
+                let cadence = self.cadence(index);
                 let source = &mut self.sources[index];
+                source.urgent = false;
+                source.job.cadence = cadence;
                 // A walk that goes on is as deep as it began.
                 if source.job.walk.is_none() {
                     source.job.recheck = began >= source.recheck_due && !source.job.first_contact;
@@ -278,17 +336,7 @@ impl AccountLoop {
                 poller.check_account_after(result, job).await;
             }
             let ended = batch.into_iter().zip(jobs).zip(results);
-            Done::Polls(
-                ended
-                    .map(|((index, job), result)| Ended {
-                        index,
-                        began,
-                        walk: job.walk,
-                        dead_ends: job.dead_ends,
-                        result,
-                    })
-                    .collect(),
-            )
+            Done::Polls(ended.map(|((index, job), result)| Ended { index, began, job, result }).collect())
         });
     }
 
@@ -296,19 +344,26 @@ impl AccountLoop {
         match done {
             Ok(Done::Polls(results)) => {
                 self.polls_in_flight -= 1;
-                for Ended { index, began, walk, dead_ends, result } in results {
-                    self.sources[index].in_flight = false;
-                    self.sources[index].job.walk = walk;
-                    self.sources[index].job.dead_ends = dead_ends;
+                for Ended { index, began, job, result } in results {
+                    let source = &mut self.sources[index];
+                    source.in_flight = false;
+                    (source.job.walk, source.job.dead_ends, source.job.gaps) =
+                        (job.walk.clone(), job.dead_ends, job.gaps);
                     match result {
-                        Ok(found) => self.succeeded(index, began, found),
+                        Ok(found) => self.succeeded(index, began, found, &job),
                         Err(failure) => self.failed(index, failure),
                     }
                     if std::mem::take(&mut self.sources[index].nudged) {
-                        self.schedule(index, Instant::now());
+                        self.nudge(index);
                     }
                 }
+                self.start_rewinds();
             }
+            Ok(Done::Swept(stepped)) => {
+                self.polls_in_flight -= 1;
+                self.swept(stepped);
+            }
+            Ok(Done::Rewound(rewinding)) => self.rewound(*rewinding),
             Ok(Done::Probe(result)) => {
                 if let Some(change) = self.pauses.probed(result) {
                     self.store(change);
@@ -321,14 +376,38 @@ impl AccountLoop {
 
     fn hear(&mut self, report: Report) {
         match report {
-            Report::PollNow(index) if self.sources[index].in_flight => self.sources[index].nudged = true,
-            Report::PollNow(index) => self.schedule(index, Instant::now()),
+            Report::PollNow(index) => self.nudge(index),
             Report::Failed(index, error) => self.failed(index, Failure::Provider(error)),
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Follow(polled) => self.follow(*polled),
+            Command::Unfollow(source) => self.unfollow(source),
+            Command::Rewind { conversation_id, to, done } => self.rewind(conversation_id, to, done),
         }
     }
 
     pub(super) fn schedule(&mut self, index: usize, due: Instant) {
         self.sources[index].due = due;
         self.queue.push(Reverse((due, index)));
+    }
+}
+
+impl Poller {
+    async fn probe(&self) -> Result<(), providers::Error> {
+        let permit = self.gate.admit_probe().await.map_err(|closed| match closed {
+            Closed::OutOfCredits { until } => {
+                let wait = until.since(UnixMillis::now());
+                providers::Error::new(Class::Auth, "the credits of the day are spent, and a probe costs one")
+                    .with_wait(Some(wait))
+            }
+            Closed::Paused | Closed::Store(_) => providers::Error::new(Class::Auth, "the probe could not be made"),
+        })?;
+        let probed = self.provider.probe().await;
+        let spent = if self.provider.charges_probes() { None } else { Some(0) };
+        self.gate.settle(permit, spent).await;
+        probed
     }
 }

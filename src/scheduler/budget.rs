@@ -8,6 +8,9 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::time::Instant;
 
+use crate::store::{self, AccountId, Day, Store};
+use crate::time::UnixMillis;
+
 /// A rate of requests, shared by the accounts that the provider limits together.
 #[derive(Clone)]
 pub struct Budget {
@@ -30,38 +33,127 @@ fn quota(requests_per_minute: NonZeroU32) -> Quota {
         .allow_burst(NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN))
 }
 
-/// The account is paused: nothing may be asked until then.
+/// Why nothing may be asked now.
+#[derive(Debug)]
+pub(super) enum Closed {
+    /// The account is paused.
+    Paused,
+    /// The credits of the day are spent, as far as they may be spent on this.
+    OutOfCredits {
+        /// When there are some again.
+        until: UnixMillis,
+    },
+    /// What is spent could not be written down.
+    Store(store::Error),
+}
+
+/// What a request is for: credits are kept for what people wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Closed;
+pub(super) enum Purpose {
+    /// Sweeps, and conversations that moved.
+    Live,
+    /// Histories, rechecks, and proofs that nothing has moved.
+    Background,
+}
+
+/// The credits of an account, where its provider bills.
+pub(super) struct Credits {
+    pub(super) store: Store,
+    pub(super) account: AccountId,
+    /// The most that one request can cost.
+    pub(super) price: u32,
+    /// What a day, UTC, may cost.
+    pub(super) daily: u32,
+}
+
+impl Credits {
+    /// A third of the day is kept for what has moved.
+    fn limit(&self, purpose: Purpose) -> u32 {
+        match purpose {
+            Purpose::Live => self.daily,
+            Purpose::Background => self.share() * 2,
+        }
+    }
+
+    /// The third of a day that sweeps are spread over, and the third for looking at what has not moved.
+    fn share(&self) -> u32 {
+        self.daily / 3
+    }
+
+    /// Time between requests of a kind that has a third of the day to itself.
+    pub(super) fn pace(&self) -> Duration {
+        const DAY: Duration = Duration::from_secs(86_400);
+        DAY.mul_f64(f64::from(self.price) / f64::from(self.share().max(1)))
+    }
+
+    async fn reserve(&self, purpose: Purpose) -> Result<Permit, Closed> {
+        let day = Day::of(UnixMillis::now());
+        let reserved = self.store.reserve_credits(self.account, day, self.price, self.limit(purpose)).await;
+        match reserved.map_err(Closed::Store)? {
+            true => Ok(Permit { day: Some(day) }),
+            false => Err(Closed::OutOfCredits { until: day.end() }),
+        }
+    }
+}
+
+/// One request may be sent; [`Gate::settle`] takes it back when its price is known.
+#[must_use]
+#[derive(Debug)]
+pub(super) struct Permit {
+    day: Option<Day>,
+}
 
 /// The budget of one account, and whether it may ask at all.
 pub(super) struct Gate {
     budget: Budget,
+    credits: Option<Credits>,
     closed_until: Mutex<Option<Instant>>,
 }
 
 impl Gate {
-    pub(super) fn new(budget: Budget) -> Self {
-        Self { budget, closed_until: Mutex::new(None) }
+    pub(super) fn new(budget: Budget, credits: Option<Credits>) -> Self {
+        Self { budget, credits, closed_until: Mutex::new(None) }
+    }
+
+    pub(super) fn credits(&self) -> Option<&Credits> {
+        self.credits.as_ref()
     }
 
     /// Waits for room in the budget. Also what waits already is turned away when the account is paused meanwhile.
-    pub(super) async fn admit(&self) -> Result<(), Closed> {
+    pub(super) async fn admit(&self, purpose: Purpose) -> Result<Permit, Closed> {
         loop {
             if self.is_closed() {
-                return Err(Closed);
+                return Err(Closed::Paused);
             }
             match self.budget.limiter.check() {
-                Ok(()) => return Ok(()),
+                Ok(()) => return self.reserve(purpose).await,
                 Err(not_until) => tokio::time::sleep(wait(&not_until)).await,
             }
         }
     }
 
     /// Waits for room whatever the pause says: for the probe that may end it.
-    pub(super) async fn admit_probe(&self) {
+    pub(super) async fn admit_probe(&self) -> Result<Permit, Closed> {
         while let Err(not_until) = self.budget.limiter.check() {
             tokio::time::sleep(wait(&not_until)).await;
+        }
+        self.reserve(Purpose::Live).await
+    }
+
+    async fn reserve(&self, purpose: Purpose) -> Result<Permit, Closed> {
+        match &self.credits {
+            Some(credits) => credits.reserve(purpose).await,
+            None => Ok(Permit { day: None }),
+        }
+    }
+
+    /// Writes down what a request has cost; `None` where nobody knows, which counts as its price.
+    pub(super) async fn settle(&self, permit: Permit, spent: Option<u32>) {
+        if let (Some(credits), Some(day), Some(spent)) = (&self.credits, permit.day, spent)
+            && spent != credits.price
+            && let Err(error) = credits.store.settle_credits(credits.account, day, credits.price, spent).await
+        {
+            tracing::warn!(class = "storage", %error, "what a request cost was not written down; it counts as its highest price");
         }
     }
 
@@ -106,14 +198,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_pause_turns_away_what_already_waits() {
-        let gate = Arc::new(Gate::new(Budget::per_minute(NonZeroU32::new(60).unwrap())));
-        gate.admit().await.unwrap();
+        let gate = Arc::new(Gate::new(Budget::per_minute(NonZeroU32::new(60).unwrap()), None));
+        gate.settle(gate.admit(Purpose::Live).await.unwrap(), None).await;
         let waiting = tokio::spawn({
             let gate = Arc::clone(&gate);
-            async move { gate.admit().await }
+            async move { gate.admit(Purpose::Live).await }
         });
         tokio::task::yield_now().await;
         gate.close_until(Instant::now() + Duration::from_secs(60));
-        assert_eq!(waiting.await.unwrap(), Err(Closed));
+        assert!(matches!(waiting.await.unwrap(), Err(Closed::Paused)));
     }
 }

@@ -2,17 +2,24 @@
 //!
 //! [`account`] is the loop: a timer queue of due conversations and a limit on polls in flight; [`pause`] holds it back
 //! while the account may not be asked, and [`outcome`] takes in what came of a poll. [`poll`] is one poll from question to
-//! commit; [`upkeep`] starts and watches the provider's own collecting where it must be told to.
-//! The decisions are pure and sit apart: [`due`] (when), [`walk`] (how far), [`failure`] (what next).
+//! commit, [`read_on`] the part of it that takes more than one page. [`sweep`] lists the inbox to find what moved, and
+//! [`sweeping`] is the loop's side of that; [`upkeep`] starts and watches the provider's own collecting where it must be told
+//! to; [`command`] is what an operator asks for. The decisions are pure and sit apart: [`due`] (when), [`job`] (from where
+//! on), [`walk`] (how far), [`failure`] (what next).
 
 mod account;
 mod budget;
+mod command;
 mod due;
 mod failure;
+mod job;
 mod outcome;
 mod pause;
 mod poll;
+mod read_on;
 mod source;
+mod sweep;
+mod sweeping;
 mod upkeep;
 mod walk;
 
@@ -25,12 +32,14 @@ use tokio_util::task::TaskTracker;
 use crate::model::{AccountName, Conversation};
 use crate::providers::{Profile, Provider};
 use crate::status::{Hold, Progress};
-use crate::store::{AccountId, Pause, Source, Store};
+use crate::store::{AccountId, Pause, Source, Store, SweptFolder};
 use crate::time::UnixMillis;
 
 pub use account::Summary;
 pub use budget::Budget;
+pub use command::{Command, Commands, Rewound};
 pub use due::Cadence;
+pub use sweep::SweepSettings;
 
 /// Stored waits are believed up to here: a told wait of a day, and the tenth that may come on top.
 const LONGEST_WAIT: Duration = Duration::from_secs(27 * 3600);
@@ -91,6 +100,12 @@ pub struct Account {
     pub budget: Budget,
     /// How it is polled.
     pub polling: Polling,
+    /// What a day, UTC, may cost in the provider's credits, where it bills.
+    pub daily_credits: u32,
+    /// How its inbox is swept; `None`: not at all.
+    pub sweep: Option<SweepSettings>,
+    /// Where those sweeps stand.
+    pub folders: Vec<SweptFolder>,
     /// A pause that a restart does not end.
     pub pause: Option<Pause>,
     /// Its conversations.
@@ -110,14 +125,18 @@ pub struct Shared<'a> {
 }
 
 /// Starts the loop of every account. Each ends when `stop` is cancelled: a poll that has not reached its commit is
-/// dropped without effect. The tracker is done when all have ended.
-pub fn start(accounts: Vec<Account>, shared: &Shared<'_>) -> TaskTracker {
+/// dropped without effect. The tracker is done when all have ended; the other half is the way to tell them something.
+pub fn start(accounts: Vec<Account>, shared: &Shared<'_>) -> (TaskTracker, Commands) {
     let tracker = TaskTracker::new();
+    let mut commands = Commands::default();
     for account in accounts {
-        tracker.spawn(account::AccountLoop::new(account, shared).run(shared.stop.clone()));
+        let (name, id) = (account.name.clone(), account.id);
+        let account = account::AccountLoop::new(account, shared);
+        commands.add(name, id, account.commands());
+        tracker.spawn(account.run(shared.stop.clone()));
     }
     tracker.close();
-    tracker
+    (tracker, commands)
 }
 
 /// Polls everything that is due now, once, and returns what came of it.

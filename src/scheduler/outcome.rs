@@ -5,8 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::account::AccountLoop;
+use super::budget::Purpose;
 use super::failure::{self, Next};
-use super::poll::{self, Coverage, Failure, Found, Job, Poller};
+use super::job::Job;
+use super::poll::{self, Coverage, Failure, Found, Poller};
 use super::upkeep::Request;
 use crate::backoff::stretched;
 use crate::providers::{self, Class};
@@ -18,7 +20,8 @@ use crate::time::UnixMillis;
 const FAILURES_LOGGED: usize = 10;
 
 impl AccountLoop {
-    pub(super) fn succeeded(&mut self, index: usize, began: Instant, found: Found) {
+    /// Takes in a poll that began with the job as `asked` has it.
+    pub(super) fn succeeded(&mut self, index: usize, began: Instant, found: Found, asked: &Job) {
         self.summary.polled += 1;
         self.pauses.forget_row();
         self.recovered(index);
@@ -37,8 +40,9 @@ impl AccountLoop {
                 self.cover(index, coverage);
                 began + interval
             }
-            Found::Recorded { recorded, coverage, fingerprint, backfill } => {
-                self.recorded(index, &recorded, fingerprint, backfill);
+            Found::Recorded { recorded, coverage, fingerprint } => {
+                self.recorded(index, &recorded, coverage, fingerprint);
+                self.settle_mark(index, asked.mark.as_ref(), recorded.mark_kept);
                 self.cover(index, coverage);
                 began + poll::interval(cadence, id, recorded.last_message_at, now)
             }
@@ -53,7 +57,7 @@ impl AccountLoop {
         self.schedule(index, due);
     }
 
-    fn recorded(&mut self, index: usize, recorded: &Recorded, fingerprint: u64, backfill: bool) {
+    fn recorded(&mut self, index: usize, recorded: &Recorded, coverage: Coverage, fingerprint: u64) {
         self.summary.announced += u64::from(recorded.announced);
         let first_contact = self.sources[index].job.first_contact;
         let source = &mut self.sources[index];
@@ -62,7 +66,7 @@ impl AccountLoop {
                 announced = recorded.announced, silent = recorded.silent, "following the conversation");
         } else if recorded.announced + recorded.edited > 0 {
             tracing::debug!(account = %self.poller.account, conversation = %source.job.conversation.id,
-                new = recorded.announced, edited = recorded.edited, backfill, "recorded");
+                new = recorded.announced, edited = recorded.edited, "recorded");
         }
         if source.job.recheck || first_contact {
             let interval = self.poller.polling.recheck_interval;
@@ -74,6 +78,9 @@ impl AccountLoop {
         job.watermark = recorded.watermark;
         job.history_until = recorded.history_until;
         job.last_message_at = recorded.last_message_at;
+        if job.gaps.is_some() && coverage.verified_until.is_some() {
+            job.gaps = recorded.gaps;
+        }
         job.fingerprint = if job.recheck { 0 } else { fingerprint };
     }
 
@@ -86,6 +93,10 @@ impl AccountLoop {
             (Some(_), None) => tracing::info!(account = %self.poller.account,
                 conversation = %source.job.conversation.id, "the provider collects the conversation again"),
             _ => {}
+        }
+        if source.job.lapsed_at.is_some() && coverage.lapsed_at.is_none() {
+            // What was written meanwhile may come in late and out of order.
+            source.recheck_due = Instant::now();
         }
         source.job.lapsed_at = coverage.lapsed_at;
         if self.poller.provider.upkeep().is_some()
@@ -117,6 +128,13 @@ impl AccountLoop {
             Failure::Paused => {
                 let at = self.pauses.look_again().flatten();
                 self.schedule(index, at.unwrap_or_else(Instant::now));
+            }
+            Failure::OutOfCredits(until) => {
+                tracing::debug!(account = %self.poller.account, conversation = %self.sources[index].job.conversation.id,
+                    %until, "the credits of the day are spent, or kept for what moves");
+                let wait = until.since(UnixMillis::now());
+                let seed = self.sources[index].job.source.seed();
+                self.schedule(index, Instant::now() + stretched(wait.max(Duration::from_secs(60)), seed));
             }
             Failure::Store(error) => {
                 self.summary.failed += 1;
@@ -177,8 +195,13 @@ impl Poller {
     pub(super) async fn check_account_after(&self, result: &mut Result<Found, Failure>, job: &Job) {
         if let Err(Failure::Provider(error)) = result
             && failure::suspects_account(error, job.failures + 1)
-            && self.gate.admit().await.is_ok()
-            && let Err(of_account) = self.provider.probe().await
+            && !self.provider.charges_probes()
+            && let Ok(permit) = self.gate.admit(Purpose::Live).await
+            && let Err(of_account) = {
+                let probed = self.provider.probe().await;
+                self.gate.settle(permit, Some(0)).await;
+                probed
+            }
             && matches!(of_account.class, Class::Auth | Class::Throttled)
         {
             *error = of_account;

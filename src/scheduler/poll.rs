@@ -1,55 +1,34 @@
 //! One poll: from the question to the commit.
 //!
 //! What is new is decided here and in [`super::walk`], whatever the provider. The watermark moves only after
-//! everything between the lower bound and now has been read; a walk that needs more than one page is staged as it goes,
-//! so an error or a kill in the middle loses nothing that was read and announces nothing out of order.
+//! everything between the lower bound and now has been read; a walk that needs more than one page is staged as it goes
+//! ([`super::read_on`]), so an error or a kill in the middle loses nothing that was read and announces nothing out of order.
 
 use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::budget::{Closed, Gate};
+use super::Polling;
+use super::budget::{Closed, Gate, Purpose};
 use super::due::Cadence;
+use super::job::{Bounds, Job};
 use super::walk::{self, Step};
-use super::{Baseline, Polling};
-use crate::model::{AccountName, Conversation};
+use crate::model::AccountName;
 use crate::providers::{self, Class, Page, PageRequest, Provider};
-use crate::store::{self, Announce, PageRecord, PollRecord, Recorded, SourceId, Store, Walk};
+use crate::store::{self, AccountId, Announce, PageRecord, PollRecord, Recorded, SourceId, Store, Walk};
 use crate::time::UnixMillis;
-
-/// A walk that was refused or did not advance so often, without a complete poll in between, ends, and the rest of it
-/// is put on record as a gap: what has been read must not wait for ever for what cannot be.
-const GAP_AFTER: u32 = 3;
 
 /// What a poll needs to know of its account; shared by all of them.
 pub(super) struct Poller {
     pub(super) account: AccountName,
+    pub(super) account_id: AccountId,
     pub(super) provider_name: &'static str,
     pub(super) provider: Arc<dyn Provider>,
     pub(super) store: Store,
     pub(super) gate: Gate,
     pub(super) polling: Polling,
+    pub(super) bounds: Bounds,
     pub(super) keys: RandomState,
-}
-
-/// What a poll needs to know of its conversation.
-#[derive(Clone, Debug)]
-pub(super) struct Job {
-    pub(super) source: SourceId,
-    pub(super) conversation: Arc<Conversation>,
-    pub(super) baseline: Baseline,
-    pub(super) cadence: Cadence,
-    pub(super) first_contact: bool,
-    pub(super) watermark: Option<UnixMillis>,
-    pub(super) history_until: Option<UnixMillis>,
-    pub(super) last_message_at: Option<UnixMillis>,
-    pub(super) lapsed_at: Option<UnixMillis>,
-    pub(super) walk: Option<Walk>,
-    /// Walks that were refused or did not advance since the last complete poll.
-    pub(super) dead_ends: u32,
-    pub(super) failures: u32,
-    pub(super) fingerprint: u64,
-    pub(super) recheck: bool,
 }
 
 /// How a poll ended well.
@@ -58,7 +37,7 @@ pub(super) enum Found {
     /// The answer was the same as that of the poll before.
     Quiet(Coverage),
     /// Recorded; the fingerprint belongs to the page, zero where there were several.
-    Recorded { recorded: Recorded, coverage: Coverage, fingerprint: u64, backfill: bool },
+    Recorded { recorded: Recorded, coverage: Coverage, fingerprint: u64 },
     /// The page limit came first; the walk goes on in the next poll.
     WalkGoesOn,
 }
@@ -78,6 +57,14 @@ impl Coverage {
         let lapsed_at = collected_until.filter(|&until| until < asked_at);
         Self { verified_until: Some(lapsed_at.unwrap_or(asked_at)), collected_until, lapsed_at }
     }
+
+    /// A page from a cache proves nothing and changes nothing.
+    pub(super) fn of_page(page: &Page, job: &Job, asked_at: UnixMillis) -> Self {
+        if page.cached {
+            return Self { verified_until: None, collected_until: page.collected_until, lapsed_at: job.lapsed_at };
+        }
+        Self::of(page.collected_until, asked_at)
+    }
 }
 
 /// How a poll ended badly. The watermark is where it was.
@@ -90,11 +77,18 @@ pub(super) enum Failure {
     /// Not asked at all: the account was paused meanwhile.
     #[error("the account is paused")]
     Paused,
+    /// Not asked at all: there are credits again then.
+    #[error("the credits of the day are spent")]
+    OutOfCredits(UnixMillis),
 }
 
 impl From<Closed> for Failure {
-    fn from(_: Closed) -> Self {
-        Self::Paused
+    fn from(closed: Closed) -> Self {
+        match closed {
+            Closed::Paused => Self::Paused,
+            Closed::OutOfCredits { until } => Self::OutOfCredits(until),
+            Closed::Store(error) => Self::Store(error),
+        }
     }
 }
 
@@ -109,14 +103,17 @@ impl Poller {
             .iter()
             .map(|job| PageRequest {
                 conversation: &job.conversation,
-                since: self.lower_bound(job, asked_at),
+                since: job.lower_bound(self.bounds, asked_at),
                 cursor: None,
             })
             .collect();
-        if self.gate.admit().await.is_err() {
-            return jobs.iter().map(|_| Err(Failure::Paused)).collect();
-        }
-        let pages = match self.provider.batch(&requests).await {
+        let permit = match self.gate.admit(Purpose::Live).await {
+            Ok(permit) => permit,
+            Err(_) => return jobs.iter().map(|_| Err(Failure::Paused)).collect(),
+        };
+        let batch = self.provider.batch(&requests).await;
+        self.gate.settle(permit, None).await;
+        let pages = match batch {
             Ok(pages) => pages,
             // About the account or the way to it, not about any one of them.
             Err(error) if matches!(error.class, Class::Auth | Class::Throttled | Class::Transient) => {
@@ -147,61 +144,42 @@ impl Poller {
     /// Polls one conversation. A walk that does not come to its end stays in the job, whatever ended it.
     pub(super) async fn poll(&self, job: &mut Job) -> Result<Found, Failure> {
         if let Some(walk) = job.walk.clone() {
-            return self.go_on(job, walk).await;
+            return self.read_on(job, walk, Page::default()).await;
         }
         let asked_at = UnixMillis::now();
-        let page = self.page(job, self.lower_bound(job, asked_at), None).await?;
+        let page = self.page(job, job.lower_bound(self.bounds, asked_at), None).await?;
         self.take_first_page(job, page, asked_at).await
     }
 
-    async fn page(&self, job: &Job, since: Option<UnixMillis>, cursor: Option<&str>) -> Result<Page, Failure> {
-        self.gate.admit().await?;
-        Ok(self.provider.page(PageRequest { conversation: &job.conversation, since, cursor }).await?)
-    }
-
-    /// From where on the provider is asked. Never later than now, whatever times it has stamped.
-    fn lower_bound(&self, job: &Job, now: UnixMillis) -> Option<UnixMillis> {
-        let bound = if job.first_contact {
-            match job.baseline {
-                Baseline::Now | Baseline::All => None,
-                // One resolution earlier, because the bound may be exclusive; what is older stays silent anyway.
-                Baseline::Since(since) => Some(since - self.polling.resolution),
-            }
-        } else {
-            let reach = if job.recheck { self.polling.recheck_depth.max(self.overlap()) } else { self.overlap() };
-            // A time ahead of our clock must not eat the overlap.
-            let bound = job.watermark.or(job.history_until).map(|w| w.min(now) - reach);
-            bound.map(|bound| job.lapsed_at.map_or(bound, |lapsed| bound.min(lapsed - self.overlap())))
-        };
-        bound.map(|bound| bound.min(now))
-    }
-
-    fn overlap(&self) -> Duration {
-        self.polling.overlap.max(self.polling.resolution)
-    }
-
-    fn announce(&self, job: &Job) -> Announce {
-        match (job.first_contact, job.baseline) {
-            (true, Baseline::Now) => Announce::Baseline { overlap: self.overlap() },
-            (true, Baseline::All) => Announce::New { backfill: true, history_until: None },
-            (true, Baseline::Since(since)) => {
-                Announce::New { backfill: true, history_until: Some(since - Duration::from_millis(1)) }
-            }
-            (false, _) => Announce::New { backfill: false, history_until: job.history_until },
+    pub(super) async fn page(
+        &self,
+        job: &Job,
+        since: Option<UnixMillis>,
+        cursor: Option<&str>,
+    ) -> Result<Page, Failure> {
+        let permit = self.gate.admit(job.purpose()).await?;
+        let page = self.provider.page(PageRequest { conversation: &job.conversation, since, cursor }).await;
+        let spent = page.as_ref().map_or_else(|error| error.credits, |page| Some(page.credits));
+        self.gate.settle(permit, spent).await;
+        let page = page?;
+        if page.cached {
+            tracing::debug!(account = %self.account, conversation = %job.conversation.id,
+                "the provider answered from a cache although it was told not to; that proves nothing");
         }
+        Ok(page)
     }
 
     async fn take_first_page(&self, job: &mut Job, mut page: Page, asked_at: UnixMillis) -> Result<Found, Failure> {
-        let announce = self.announce(job);
+        let announce = job.announce(self.bounds);
         let low = match announce {
             Announce::Baseline { overlap } => {
                 let newest = page.messages.iter().filter_map(|m| m.sent_at).max();
                 newest.map(|newest| newest.min(asked_at) - overlap)
             }
-            Announce::New { .. } => self.lower_bound(job, asked_at),
+            Announce::New { .. } | Announce::After { .. } => job.lower_bound(self.bounds, asked_at),
         };
         let fingerprint = walk::fingerprint(&page, &self.keys);
-        let coverage = Coverage::of(page.collected_until, asked_at);
+        let coverage = Coverage::of_page(&page, job, asked_at);
         let mut step = walk::step(&page, low);
         if let Step::StartOverIfNew(cursor) = &step
             && job.watermark > page.messages.iter().filter_map(|m| m.sent_at).max()
@@ -209,8 +187,7 @@ impl Poller {
             // The youngest message known is not in it: it was cut at the young end, where new ones would be.
             step = Step::StartOver(cursor.clone());
         }
-        let may_be_known = matches!(step, Step::Complete | Step::StartOverIfNew(_));
-        if may_be_known && fingerprint == job.fingerprint && !job.recheck && !job.first_contact {
+        if matches!(step, Step::Complete | Step::StartOverIfNew(_)) && is_quiet(job, coverage, fingerprint) {
             return Ok(Found::Quiet(coverage));
         }
         let (cursor, staged) = match step {
@@ -220,19 +197,21 @@ impl Poller {
             Step::GoOn(cursor) => (Some(cursor), std::mem::take(&mut page.messages)),
         };
         if cursor.is_none() {
-            return self.record(job, page, announce, coverage, fingerprint, false).await;
+            return self.record(job, page, Recording { announce, coverage, fingerprint, low, ends_walk: false }).await;
         }
         let walk = Walk {
             low,
             cursor,
             baseline: matches!(announce, Announce::Baseline { .. }),
-            backfill: matches!(announce, Announce::New { backfill: true, .. }),
+            route: announce.route(),
             started_at: asked_at,
             pages: 1,
+            messages: staged.len() as u64,
         };
         self.store.stage_page(PageRecord { source: job.source, walk: walk.clone(), messages: staged }).await?;
         job.walk = Some(walk.clone());
-        self.go_on(job, walk).await
+        let proof = Page { cached: page.cached, collected_until: page.collected_until, ..Page::default() };
+        self.read_on(job, walk, proof).await
     }
 
     async fn knows_all(&self, job: &Job, page: &Page) -> Result<bool, Failure> {
@@ -240,116 +219,8 @@ impl Poller {
         Ok(self.store.knows_all(job.source, ids).await?)
     }
 
-    /// Reads the pages of a walk until it is complete or the page limit comes.
-    async fn go_on(&self, job: &mut Job, mut walk: Walk) -> Result<Found, Failure> {
-        let mut title = None;
-        let mut has_gap = false;
-        for _ in 0..self.polling.max_pages {
-            let Some(cursor) = walk.cursor.clone() else { break };
-            let page = match self.page(job, walk.low, Some(&cursor)).await {
-                Err(Failure::Provider(error)) if error.cursor_refused => {
-                    job.dead_ends += 1;
-                    if job.dead_ends < GAP_AFTER {
-                        self.store.abandon_walk(job.source).await?;
-                        job.walk = None;
-                        return Err(error.into());
-                    }
-                    self.close_with_gap(job, &mut walk, &error.detail).await?;
-                    has_gap = true;
-                    break;
-                }
-                page => page?,
-            };
-            let next = match walk::step(&page, walk.low) {
-                Step::Complete => None,
-                Step::GoOn(next) | Step::StartOver(next) | Step::StartOverIfNew(next) => Some(next),
-            };
-            walk.pages += 1;
-            title = title.or(page.title);
-            let repeats = next.as_deref() == Some(cursor.as_str());
-            walk.cursor = next;
-            let record = PageRecord { source: job.source, walk: walk.clone(), messages: page.messages };
-            let unseen = self.store.stage_page(record).await?;
-            job.walk = Some(walk.clone());
-            if repeats || (unseen == 0 && walk.cursor.is_some()) {
-                let reason = "the provider's paging does not advance";
-                job.dead_ends += 1;
-                if job.dead_ends < GAP_AFTER {
-                    return Err(providers::Error::new(Class::Protocol, reason).into());
-                }
-                self.close_with_gap(job, &mut walk, reason).await?;
-                has_gap = true;
-            }
-        }
-        if walk.cursor.is_some() {
-            return Ok(Found::WalkGoesOn);
-        }
-        let found = self.announce_walk(job, &walk, title, has_gap).await?;
-        job.walk = None;
-        job.dead_ends = 0;
-        Ok(found)
-    }
-
-    async fn close_with_gap(&self, job: &mut Job, walk: &mut Walk, reason: &str) -> Result<(), Failure> {
-        tracing::error!(account = %self.account, conversation = %job.conversation.id, class = %Class::Protocol,
-            "part of the conversation cannot be read ({reason}); it is on record as a gap, and what was read is announced");
-        self.store.close_walk_with_gap(job.source, walk.low, reason.to_owned()).await?;
-        walk.cursor = None;
-        job.walk = Some(walk.clone());
-        Ok(())
-    }
-
-    /// Announces what a finished walk has staged, oldest first and in parts, then moves coverage.
-    async fn announce_walk(
-        &self,
-        job: &Job,
-        walk: &Walk,
-        title: Option<String>,
-        has_gap: bool,
-    ) -> Result<Found, Failure> {
-        let announce = match (walk.baseline, walk.backfill) {
-            (true, _) => Announce::Baseline { overlap: self.overlap() },
-            (false, backfill) => Announce::New {
-                backfill,
-                history_until: match (job.first_contact, job.baseline) {
-                    (true, Baseline::Since(since)) => Some(since - Duration::from_millis(1)),
-                    _ => job.history_until,
-                },
-            },
-        };
-        let (mut announced, mut silent, mut edited) = (0, 0, 0);
-        loop {
-            let conversation = Arc::clone(&job.conversation);
-            let part = self
-                .store
-                .announce_staged(job.source, self.provider_name, self.account.clone(), conversation, announce)
-                .await?;
-            let Some(part) = part else { break };
-            announced += part.announced;
-            silent += part.silent;
-            edited += part.edited;
-        }
-        let page = Page { title, ..Page::default() };
-        let coverage = Coverage::of(None, walk.started_at);
-        let coverage = Coverage { verified_until: coverage.verified_until.filter(|_| !has_gap), ..coverage };
-        let mut found = self.record(job, page, announce, coverage, 0, true).await?;
-        if let Found::Recorded { recorded, .. } = &mut found {
-            recorded.announced += announced;
-            recorded.silent += silent;
-            recorded.edited += edited;
-        }
-        Ok(found)
-    }
-
-    async fn record(
-        &self,
-        job: &Job,
-        page: Page,
-        announce: Announce,
-        coverage: Coverage,
-        fingerprint: u64,
-        ends_walk: bool,
-    ) -> Result<Found, Failure> {
+    pub(super) async fn record(&self, job: &Job, page: Page, recording: Recording) -> Result<Found, Failure> {
+        let Recording { announce, coverage, fingerprint, low, ends_walk } = recording;
         let (cadence, source) = (job.cadence, job.source);
         let polled_at = UnixMillis::now();
         let record = PollRecord {
@@ -365,12 +236,30 @@ impl Poller {
             recheck: job.recheck,
             lapsed_at: coverage.lapsed_at,
             ends_walk,
+            mark: job.mark.clone(),
+            covers_gaps_from: (job.gaps.is_some() && coverage.verified_until.is_some()).then_some(low),
             due: Box::new(move |last_message_at| polled_at + interval(cadence, source, last_message_at, polled_at)),
         };
         let recorded = self.store.record_poll(record).await?;
-        let backfill = matches!(announce, Announce::New { backfill: true, .. });
-        Ok(Found::Recorded { recorded, coverage, fingerprint, backfill })
+        Ok(Found::Recorded { recorded, coverage, fingerprint })
     }
+}
+
+/// What has been read, on its way into the store.
+pub(super) struct Recording {
+    pub(super) announce: Announce,
+    pub(super) coverage: Coverage,
+    pub(super) fingerprint: u64,
+    /// Everything from here on has been read.
+    pub(super) low: Option<UnixMillis>,
+    pub(super) ends_walk: bool,
+}
+
+/// Whether a complete page has nothing to record but that it was read: the same as last time, and no other change to
+/// write down.
+fn is_quiet(job: &Job, coverage: Coverage, fingerprint: u64) -> bool {
+    let lapse_stands = coverage.lapsed_at.is_some() == job.lapsed_at.is_some();
+    fingerprint == job.fingerprint && !job.recheck && !job.first_contact && job.mark.is_none() && lapse_stands
 }
 
 /// The interval to the next poll, by the age of the youngest message; a conversation without one is as young as can be

@@ -4,14 +4,24 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::poll::Job;
-use super::{LONGEST_WAIT, Polled, Polling};
+use super::job::Job;
+use super::{Cadence, LONGEST_WAIT, Polled, Polling};
 use crate::backoff::stretched;
 use crate::providers::Class;
 use crate::time::UnixMillis;
 
 pub(super) struct SourceState {
     pub(super) job: Job,
+    /// The bounds of its interval as configured; the job has them as they are at present.
+    pub(super) cadence: Cadence,
+    /// A command has ended it.
+    pub(super) unfollowed: bool,
+    /// A sweep has shown it, so that polls only prove that nothing was missed.
+    pub(super) swept: bool,
+    /// To be polled before whatever is merely due.
+    pub(super) urgent: bool,
+    /// Polls that a mark has asked for and that did not find what it promised.
+    pub(super) mark_tries: u32,
     pub(super) due: Instant,
     pub(super) recheck_due: Instant,
     pub(super) in_flight: bool,
@@ -32,6 +42,11 @@ impl SourceState {
         let rechecked = source.rechecked_at.map_or(Duration::ZERO, |at| now.since(at));
         let recheck_in = stretched(polling.recheck_interval, source.id.seed()).saturating_sub(rechecked);
         Self {
+            cadence: polled.cadence,
+            unfollowed: false,
+            swept: source.swept,
+            urgent: false,
+            mark_tries: 0,
             due: clock + source.due_at.since(now).min(longest),
             recheck_due: clock + recheck_in,
             in_flight: false,
@@ -45,10 +60,14 @@ impl SourceState {
                 baseline: polled.baseline,
                 cadence: polled.cadence,
                 first_contact: source.first_polled_at.is_none(),
+                line: source.line,
                 watermark: source.watermark,
                 history_until: source.history_until,
                 last_message_at: source.last_message_at,
                 lapsed_at: source.lapsed_at,
+                gaps: source.gaps,
+                mark: None,
+                moved: false,
                 walk: source.walk,
                 dead_ends: 0,
                 failures: source.failures,
@@ -56,6 +75,11 @@ impl SourceState {
                 recheck: false,
             },
         }
+    }
+
+    /// Nothing stands against a poll.
+    pub(super) fn may_begin(&self) -> bool {
+        !self.in_flight && !self.unfollowed
     }
 
     /// Known to be collected and without anything special about its next poll: it may share a request.

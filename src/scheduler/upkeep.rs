@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::budget::Purpose;
 use super::poll::Poller;
 use crate::backoff::{mix, stretched};
 use crate::model::{Conversation, ConversationType};
@@ -205,7 +206,7 @@ impl UpkeepLoop {
             self.schedule(index, until);
             return;
         }
-        if self.poller.gate.admit().await.is_err() {
+        if self.poller.gate.admit(Purpose::Live).await.is_err() {
             self.schedule(index, Instant::now() + Duration::from_secs(60));
             return;
         }
@@ -239,7 +240,7 @@ impl UpkeepLoop {
 
     async fn check(&mut self, index: usize, row: SyncRow, workflow_id: &str, now: UnixMillis) {
         let running_for = row.started_at.map_or(Duration::ZERO, |at| now.since(at));
-        if self.poller.gate.admit().await.is_err() {
+        if self.poller.gate.admit(Purpose::Live).await.is_err() {
             self.schedule(index, Instant::now() + Duration::from_secs(60));
             return;
         }

@@ -2,7 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::announce::Outlet;
 use super::{AccountId, Error, SourceId, Store};
+use crate::model::{Change, kind};
 use crate::time::UnixMillis;
 
 /// Why and until when nothing of an account is polled.
@@ -39,10 +41,15 @@ pub(super) fn load_pause(tx: &Connection, account: AccountId) -> Result<Option<P
     Ok(pause)
 }
 
+/// The class of a pause that waits for a person; entering and leaving it is announced.
+const WAITS_FOR_A_PERSON: &str = "auth";
+
 impl Store {
     /// Records that an account is paused, or with `None` that it works again.
     pub async fn record_pause(&self, account: AccountId, pause: Option<Pause>) -> Result<(), Error> {
+        let sinks = self.sinks();
         self.write(move |tx| {
+            let before = load_pause(tx, account)?;
             let p = pause.as_ref();
             tx.prepare_cached(
                 "UPDATE accounts SET paused_until = ?2, paused_since = ?3, pause_class = ?4, pause_reason = ?5,
@@ -56,9 +63,11 @@ impl Store {
                 p.map(|p| p.reason.as_str()),
                 p.map_or(0, |p| p.failures),
             ])?;
-            Ok(())
+            announce(Outlet { tx, sinks: &sinks, now: UnixMillis::now() }, account, before.as_ref(), p)
         })
-        .await
+        .await?;
+        self.deliveries().notify_waiters();
+        Ok(())
     }
 
     /// Records a failed poll: when it is tried again and why it failed. The watermark stays.
@@ -87,5 +96,28 @@ impl Store {
             Ok(())
         })
         .await
+    }
+}
+
+fn announce(outlet: Outlet<'_>, account: AccountId, before: Option<&Pause>, now: Option<&Pause>) -> Result<(), Error> {
+    let waits = |pause: Option<&Pause>| pause.is_some_and(|pause| pause.class == WAITS_FOR_A_PERSON);
+    match (waits(before), now) {
+        (false, Some(pause)) if waits(now) => outlet.about_account(
+            account,
+            kind::ACCOUNT_ACTION_REQUIRED,
+            Change::Entered,
+            Some(&pause.class),
+            pause.since,
+            &pause.reason,
+        ),
+        (true, pause) if !waits(pause) => outlet.about_account(
+            account,
+            kind::ACCOUNT_RECOVERED,
+            Change::Left,
+            Some(WAITS_FOR_A_PERSON),
+            outlet.now,
+            "the account works again; what was written meanwhile is read now",
+        ),
+        _ => Ok(()),
     }
 }

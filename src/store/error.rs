@@ -90,6 +90,14 @@ pub enum OpenError {
         /// Schema number of this program.
         known: i64,
     },
+    /// An earlier release wrote it (only for commands that read: the daemon upgrades it).
+    #[error("{path} has schema {found} of an earlier inboxd; start the daemon once, which upgrades it")]
+    Older {
+        /// The database.
+        path: String,
+        /// Schema number in the file.
+        found: i64,
+    },
     /// The folder or the file may not be used by this user.
     #[error(
         "{path} may not be {action} by this user: {source}; check store.url, and the owner and mode of the file and its folder"

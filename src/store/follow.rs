@@ -1,16 +1,21 @@
-//! What the configuration follows, matched with what the store knows of it.
+//! What is followed: by the configuration, by a command, or because the inbox lists it; matched with what the store knows
+//! of it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
 use super::accounts::{self, Pause};
+use super::announce::Subscriber;
+use super::gaps::{self, OpenGaps};
 use super::outbox;
+use super::sweeps::{self, SweptFolder};
 use super::syncs::{self, SyncRow};
 use super::walks::{self, Walk};
 use super::{AccountId, Error, SinkId, SourceId, Store, millis};
-use crate::model::{AccountName, Conversation, SinkName};
+use crate::model::{AccountName, Conversation, ConversationId, ConversationType, Patterns, SinkName};
 use crate::time::UnixMillis;
 
 /// An account as the configuration has it.
@@ -20,8 +25,45 @@ pub struct FollowedAccount {
     pub provider: &'static str,
     /// Name in the configuration.
     pub name: AccountName,
-    /// Conversations to poll.
-    pub conversations: Vec<Conversation>,
+    /// Conversations that the configuration lists; each is stale when unverified for longer than this.
+    pub conversations: Vec<(Conversation, Duration)>,
+    /// Conversations that the inbox lists are followed too.
+    pub discover: bool,
+    /// Those, and what a command follows, are stale when unverified for longer.
+    pub max_interval: Duration,
+}
+
+/// Who follows a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// The configuration lists it.
+    Pinned,
+    /// A command follows it.
+    Stored,
+    /// The inbox lists it.
+    Discovered,
+    /// Nobody does any more.
+    None,
+    /// A command said so, and discovery leaves it alone.
+    Unfollowed,
+}
+
+impl Follow {
+    /// The word in the store and in `status`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pinned => "pinned",
+            Self::Stored => "stored",
+            Self::Discovered => "discovered",
+            Self::None => "none",
+            Self::Unfollowed => "unfollowed",
+        }
+    }
+
+    pub(super) fn from_word(word: &str) -> Self {
+        let all = [Self::Pinned, Self::Stored, Self::Discovered, Self::Unfollowed];
+        all.into_iter().find(|follow| follow.word() == word).unwrap_or(Self::None)
+    }
 }
 
 /// What the store knows of one followed conversation; see the table `conversations` for the clocks.
@@ -31,6 +73,8 @@ pub struct Source {
     pub id: SourceId,
     /// When first contact succeeded; `None` while it is still to come.
     pub first_polled_at: Option<UnixMillis>,
+    /// First contact announces what is younger; `None`: what the configuration says of first polls.
+    pub line: Option<UnixMillis>,
     /// Largest provider time recorded.
     pub watermark: Option<UnixMillis>,
     /// Messages up to here are history and stay silent.
@@ -47,32 +91,52 @@ pub struct Source {
     pub lapsed_at: Option<UnixMillis>,
     /// Polls failed in a row.
     pub failures: u32,
+    /// A sweep has shown it.
+    pub swept: bool,
+    /// What is missing of it.
+    pub gaps: Option<OpenGaps>,
     /// A walk to go on with.
     pub walk: Option<Walk>,
     /// Where upkeep at the provider stands.
     pub sync: Option<SyncRow>,
 }
 
+/// An account with everything the store knows of it.
+pub struct FollowedRows {
+    /// Its row.
+    pub id: AccountId,
+    /// Its pause if it is paused.
+    pub pause: Option<Pause>,
+    /// The conversations that the configuration lists, in the order asked.
+    pub pinned: Vec<Source>,
+    /// The others that are followed.
+    pub others: Vec<(Conversation, Source)>,
+    /// The sweeps over its inbox.
+    pub folders: Vec<SweptFolder>,
+}
+
 /// The answer to [`Store::follow`], in the order asked.
 pub struct Followed {
-    /// Each account with its row, its pause if it is paused, and its conversations.
-    pub accounts: Vec<(AccountId, Option<Pause>, Vec<Source>)>,
+    /// Each account.
+    pub accounts: Vec<FollowedRows>,
     /// Each sink's row.
     pub sinks: Vec<SinkId>,
 }
 
 impl Store {
-    /// Makes the store follow exactly these accounts and conversations and owe new events to exactly these sinks.
-    /// What is no longer named stays in the store, unpolled; a sink seen for the first time starts from now.
+    /// Makes the store follow these accounts and conversations, beside what commands and the inbox have added, and owe new
+    /// events to exactly these sinks. What is no longer followed stays in the store, unpolled; a sink seen for the first
+    /// time starts from now.
     pub async fn follow(
         &self,
         accounts: Vec<FollowedAccount>,
-        sinks: Vec<SinkName>,
+        sinks: Vec<(SinkName, Patterns)>,
         now: UnixMillis,
     ) -> Result<Followed, Error> {
-        let followed = self.write(move |tx| follow(tx, &accounts, &sinks, now)).await?;
-        let owed: Arc<[SinkId]> = followed.sinks.clone().into();
-        *self.shared.sinks.write().unwrap_or_else(PoisonError::into_inner) = owed;
+        let (names, patterns): (Vec<_>, Vec<_>) = sinks.into_iter().unzip();
+        let followed = self.write(move |tx| follow(tx, &accounts, &names, now)).await?;
+        let subscribers = followed.sinks.iter().zip(patterns).map(|(&sink, events)| Subscriber { sink, events });
+        *self.shared.sinks.write().unwrap_or_else(PoisonError::into_inner) = Arc::from_iter(subscribers);
         Ok(followed)
     }
 }
@@ -83,37 +147,37 @@ fn follow(
     sinks: &[SinkName],
     now: UnixMillis,
 ) -> Result<Followed, Error> {
-    let mut walks = walks::load(tx)?;
-    let mut syncs = syncs::load(tx)?;
+    // Whatever the configuration listed is nobody's now, unless it is listed again below.
+    tx.execute("UPDATE conversations SET follow = 'none' WHERE follow = 'pinned'", [])?;
     let mut rows = Vec::with_capacity(accounts.len());
-    let mut kept_accounts = Vec::new();
     for account in accounts {
         let id = account_row(tx, account)?;
-        kept_accounts.push(id.0.to_string());
-        let mut known = known_sources(tx, id, &mut walks, &mut syncs)?;
-        let mut sources = Vec::with_capacity(account.conversations.len());
-        for conversation in &account.conversations {
-            sources.push(match known.remove(conversation.id.as_str()) {
-                Some((source, true)) => source,
-                Some((source, false)) => {
-                    tx.prepare_cached("UPDATE conversations SET followed = 1 WHERE id = ?1")?.execute([source.id.0])?;
+        let known = known_ids(tx, id)?;
+        let mut pinned = Vec::with_capacity(account.conversations.len());
+        for (conversation, max_interval) in &account.conversations {
+            let source = match known.get(conversation.id.as_str()) {
+                Some(&source) => {
+                    pin(tx, source, conversation)?;
                     source
                 }
-                None => new_source(tx, id, conversation, now)?,
-            });
+                None => insert(tx, id, conversation, Follow::Pinned, now)?,
+            };
+            set_max_interval(tx, source, *max_interval)?;
+            pinned.push(source);
         }
-        for (source, followed) in known.into_values() {
-            if followed {
-                tx.prepare_cached("UPDATE conversations SET followed = 0 WHERE id = ?1")?.execute([source.id.0])?;
-            }
+        let mut sources = load_sources(tx, id, account.discover)?;
+        let of = |source: SourceId, sources: &mut HashMap<SourceId, (Conversation, Source)>| {
+            sources.remove(&source).map(|(_, source)| source)
+        };
+        let pinned = pinned.into_iter().filter_map(|source| of(source, &mut sources)).collect();
+        let mut others: Vec<_> = sources.into_values().collect();
+        others.sort_unstable_by_key(|(_, source)| source.id);
+        for (_, source) in &others {
+            set_max_interval(tx, source.id, account.max_interval)?;
         }
-        rows.push((id, accounts::load_pause(tx, id)?, sources));
+        let (pause, folders) = (accounts::load_pause(tx, id)?, sweeps::load(tx, id)?);
+        rows.push(FollowedRows { id, pause, pinned, others, folders });
     }
-    let others = format!(
-        "UPDATE conversations SET followed = 0 WHERE followed = 1 AND account NOT IN ({})",
-        kept_accounts.join(",")
-    );
-    tx.execute(&others, [])?;
     tx.execute("UPDATE sinks SET configured = 0 WHERE configured = 1", [])?;
     let sinks = sinks.iter().map(|name| sink_row(tx, name, now)).collect::<Result<_, _>>()?;
     outbox::believe_due_times(tx, now)?;
@@ -136,65 +200,113 @@ fn sink_row(tx: &Connection, name: &SinkName, now: UnixMillis) -> Result<SinkId,
     Ok(SinkId(tx.prepare_cached("SELECT id FROM sinks WHERE name = ?1")?.query_row([name.as_str()], |r| r.get(0))?))
 }
 
-/// Everything known of an account's conversations, by their ids, with whether each was followed until now.
-fn known_sources(
-    tx: &Connection,
-    account: AccountId,
-    walks: &mut HashMap<SourceId, Walk>,
-    syncs: &mut HashMap<SourceId, SyncRow>,
-) -> Result<HashMap<String, (Source, bool)>, Error> {
-    let mut statement = tx.prepare_cached(
-        "SELECT id, conversation_id, followed, first_polled_at, watermark, history_until, verified_until,
-                last_message_at, rechecked_at, due_at, lapsed_at, failures
-         FROM conversations WHERE account = ?1",
-    )?;
-    let rows = statement.query_map([account.0], |row| {
-        let id = SourceId(row.get(0)?);
-        let source = Source {
-            id,
-            first_polled_at: millis(row.get(3)?),
-            watermark: millis(row.get(4)?),
-            history_until: millis(row.get(5)?),
-            verified_until: millis(row.get(6)?),
-            last_message_at: millis(row.get(7)?),
-            rechecked_at: millis(row.get(8)?),
-            due_at: UnixMillis::from_millis(row.get(9)?),
-            lapsed_at: millis(row.get(10)?),
-            failures: row.get(11)?,
-            walk: walks.remove(&id),
-            sync: syncs.remove(&id),
-        };
-        Ok((row.get(1)?, (source, row.get(2)?)))
-    })?;
+fn known_ids(tx: &Connection, account: AccountId) -> Result<HashMap<String, SourceId>, Error> {
+    let mut statement = tx.prepare_cached("SELECT conversation_id, id FROM conversations WHERE account = ?1")?;
+    let rows = statement.query_map([account.0], |r| Ok((r.get(0)?, SourceId(r.get(1)?))))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn new_source(
+fn pin(tx: &Connection, source: SourceId, conversation: &Conversation) -> Result<(), Error> {
+    tx.prepare_cached("UPDATE conversations SET follow = 'pinned', address = ?2, person_url = ?3 WHERE id = ?1")?
+        .execute(params![source.0, conversation.address, conversation.person_url])?;
+    Ok(())
+}
+
+fn set_max_interval(tx: &Connection, source: SourceId, max_interval: Duration) -> Result<(), Error> {
+    let millis = i64::try_from(max_interval.as_millis()).unwrap_or(i64::MAX);
+    tx.prepare_cached("UPDATE conversations SET max_interval = ?2 WHERE id = ?1 AND max_interval IS NOT ?2")?
+        .execute(params![source.0, millis])?;
+    Ok(())
+}
+
+/// Writes a conversation that was not known; it is due at once.
+pub(super) fn insert(
     tx: &Connection,
     account: AccountId,
     conversation: &Conversation,
+    follow: Follow,
     now: UnixMillis,
-) -> Result<Source, Error> {
-    let kind = serde_json::to_value(conversation.kind).ok();
-    tx.prepare_cached("INSERT INTO conversations (account, conversation_id, kind, due_at) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![
-            account.0,
-            conversation.id.as_str(),
-            kind.as_ref().and_then(|k| k.as_str()).unwrap_or("unknown"),
-            now.as_millis()
-        ])?;
-    Ok(Source {
-        id: SourceId(tx.last_insert_rowid()),
-        first_polled_at: None,
-        watermark: None,
-        history_until: None,
-        verified_until: None,
-        last_message_at: None,
-        rechecked_at: None,
-        due_at: now,
-        lapsed_at: None,
-        failures: 0,
+) -> Result<SourceId, Error> {
+    tx.prepare_cached(
+        "INSERT INTO conversations (account, conversation_id, kind, due_at, follow, address, person_url)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        account.0,
+        conversation.id.as_str(),
+        conversation.kind.as_str(),
+        now.as_millis(),
+        follow.word(),
+        conversation.address,
+        conversation.person_url,
+    ])?;
+    Ok(SourceId(tx.last_insert_rowid()))
+}
+
+const COLUMNS: &str = "id, conversation_id, kind, address, person_url, first_polled_at, line, watermark, history_until,
+    verified_until, last_message_at, rechecked_at, due_at, lapsed_at, failures, mark IS NOT NULL";
+
+fn read_source(r: &rusqlite::Row<'_>) -> rusqlite::Result<(Conversation, Source)> {
+    let id: String = r.get(1)?;
+    let conversation = Conversation {
+        address: r.get::<_, Option<String>>(3)?.unwrap_or_else(|| id.clone()),
+        id: ConversationId::new(id),
+        kind: ConversationType::from_word(&r.get::<_, String>(2)?),
+        person_url: r.get(4)?,
+    };
+    let source = Source {
+        id: SourceId(r.get(0)?),
+        first_polled_at: millis(r.get(5)?),
+        line: millis(r.get(6)?),
+        watermark: millis(r.get(7)?),
+        history_until: millis(r.get(8)?),
+        verified_until: millis(r.get(9)?),
+        last_message_at: millis(r.get(10)?),
+        rechecked_at: millis(r.get(11)?),
+        due_at: UnixMillis::from_millis(r.get(12)?),
+        lapsed_at: millis(r.get(13)?),
+        failures: r.get(14)?,
+        swept: r.get(15)?,
+        gaps: None,
         walk: None,
         sync: None,
-    })
+    };
+    Ok((conversation, source))
+}
+
+/// Everything of an account that is followed.
+fn load_sources(
+    tx: &Connection,
+    account: AccountId,
+    discover: bool,
+) -> Result<HashMap<SourceId, (Conversation, Source)>, Error> {
+    let (mut walks, mut syncs) = (walks::load(tx, account)?, syncs::load(tx, account)?);
+    let mut statement = tx.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM conversations
+         WHERE account = ?1 AND (follow IN ('pinned', 'stored') OR (?2 AND follow = 'discovered'))"
+    ))?;
+    let rows = statement.query_map(params![account.0, discover], read_source)?;
+    let mut sources = HashMap::new();
+    for row in rows {
+        let (conversation, mut source) = row?;
+        source.walk = walks.remove(&source.id);
+        source.sync = syncs.remove(&source.id);
+        sources.insert(source.id, (conversation, source));
+    }
+    for (source, open) in gaps::all_open(tx, account)? {
+        if let Some((_, source)) = sources.get_mut(&source) {
+            source.gaps = Some(open);
+        }
+    }
+    Ok(sources)
+}
+
+/// One conversation that is followed from now on.
+pub(super) fn load_source(tx: &Connection, source: SourceId) -> Result<Source, Error> {
+    let (_, mut loaded) = tx
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM conversations WHERE id = ?1"))?
+        .query_row([source.0], read_source)?;
+    loaded.walk = walks::load_one(tx, source)?;
+    loaded.gaps = gaps::open(tx, source)?;
+    Ok(loaded)
 }

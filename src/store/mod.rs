@@ -5,9 +5,13 @@
 //! Nothing outside this module may assume SQLite.
 
 mod accounts;
+mod announce;
+mod credits;
 mod error;
 mod follow;
+mod gaps;
 mod open;
+mod operator;
 mod outbox;
 mod overview;
 mod quiet;
@@ -15,6 +19,7 @@ mod record_poll;
 mod retention;
 mod schema;
 mod seen;
+mod sweeps;
 mod syncs;
 mod walks;
 mod writer;
@@ -27,13 +32,19 @@ use rusqlite::Connection;
 use tokio::sync::Notify;
 
 pub use accounts::Pause;
+pub use credits::Day;
 pub use error::{Error, OpenError};
-pub use follow::{Followed, FollowedAccount, Source};
+pub use follow::{Follow, Followed, FollowedAccount, FollowedRows, Source};
+pub use gaps::OpenGaps;
+pub use operator::Refused;
 pub use outbox::{Attempt, ClaimLimit, Lane, Outcome, Owed, Settlement};
-pub use overview::{AccountOverview, ConversationOverview, Overview, SinkOverview, Tail, TailedEvent};
+pub use overview::{
+    AccountOverview, ConversationOverview, FolderOverview, GapOverview, Overview, SinkOverview, Tail, TailedEvent,
+};
 pub use quiet::QuietPoll;
-pub use record_poll::{Announce, PollRecord, Recorded};
+pub use record_poll::{Announce, Mark, PollRecord, Recorded};
 pub use retention::Pruned;
+pub use sweeps::{Discovery, Line, Noted, SweptFolder};
 pub use syncs::{SyncRow, SyncState};
 pub use walks::{PageRecord, Walk};
 use writer::Writer;
@@ -43,7 +54,7 @@ use writer::Writer;
 pub struct AccountId(i64);
 
 /// Row of a conversation of an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceId(i64);
 
 impl SourceId {
@@ -68,7 +79,7 @@ struct Shared {
     writer: RwLock<Option<Writer>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     readers: Mutex<Vec<Connection>>,
-    sinks: RwLock<Arc<[SinkId]>>,
+    sinks: RwLock<Arc<[announce::Subscriber]>>,
     quiet: quiet::QuietPolls,
     deliveries: Notify,
 }
@@ -164,7 +175,7 @@ impl Store {
         result
     }
 
-    fn sinks(&self) -> Arc<[SinkId]> {
+    fn sinks(&self) -> Arc<[announce::Subscriber]> {
         Arc::clone(&self.shared.sinks.read().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -57,6 +57,7 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
     }
     let reader = open_reader(path).map_err(|e| refused(path, e))?;
     schema::check(&reader, path)?;
+    schema::check_current(&reader, path)?;
     Ok(reader)
 }
 

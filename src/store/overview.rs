@@ -30,8 +30,42 @@ pub struct AccountOverview {
     pub pause_class: Option<String>,
     /// What the provider said.
     pub pause_reason: Option<String>,
+    /// Credits spent today (UTC), where the provider bills; requests under way are counted as they may cost.
+    pub credits_today: Option<u64>,
+    /// The sweeps over its inbox.
+    pub inbox: Vec<FolderOverview>,
     /// Conversations, by id.
     pub conversations: Vec<ConversationOverview>,
+}
+
+/// One folder of an inbox that is swept.
+#[derive(Clone, Debug, Serialize)]
+pub struct FolderOverview {
+    /// Name at the provider; empty where the inbox is one.
+    pub folder: String,
+    /// When its first complete sweep began; null: it has not come to its end yet.
+    pub first_swept_at: Option<UnixMillis>,
+    /// Last complete sweep.
+    pub swept_at: Option<UnixMillis>,
+    /// Since when sweeps fail.
+    pub failing_since: Option<UnixMillis>,
+    /// Error class of the last failure.
+    pub failure_class: Option<String>,
+    /// What went wrong.
+    pub failure_detail: Option<String>,
+}
+
+/// A range that could not be read and is still missing.
+#[derive(Clone, Debug, Serialize)]
+pub struct GapOverview {
+    /// From here; null: from the beginning.
+    pub low: Option<UnixMillis>,
+    /// To here; null: to the moment it was found.
+    pub high: Option<UnixMillis>,
+    /// Why.
+    pub reason: String,
+    /// When it was found.
+    pub found_at: UnixMillis,
 }
 
 /// One conversation.
@@ -44,8 +78,16 @@ pub struct ConversationOverview {
     pub kind: String,
     /// What people call it.
     pub title: Option<String>,
-    /// Whether the configuration still names it.
+    /// Whether it is polled.
     pub followed: bool,
+    /// Who follows it: pinned (the configuration), stored (a command), discovered (the inbox); else none or unfollowed.
+    pub follow: String,
+    /// How the provider is asked for it.
+    pub address: Option<String>,
+    /// Unverified for longer is stale, in seconds.
+    pub max_interval_seconds: Option<f64>,
+    /// When it was first read.
+    pub first_polled_at: Option<UnixMillis>,
     /// Largest provider time recorded.
     pub watermark: Option<UnixMillis>,
     /// Up to here we know we have everything.
@@ -64,10 +106,14 @@ pub struct ConversationOverview {
     pub sync_state: Option<String>,
     /// Pages read of a walk that goes on; null when there is none.
     pub walk_pages: Option<u32>,
+    /// Messages read by that walk.
+    pub walk_messages: Option<u64>,
+    /// How far back that walk has come.
+    pub walk_reached: Option<UnixMillis>,
     /// Known messages whose content changed later.
     pub edits: u64,
-    /// Ranges that could not be read.
-    pub gaps: u64,
+    /// Ranges that could not be read and are still missing.
+    pub gaps: Vec<GapOverview>,
     /// Polls failed in a row.
     pub failures: u32,
     /// Since when.
@@ -130,6 +176,8 @@ impl ReadOnlyStore {
                 paused_since: millis(r.get(4)?),
                 pause_class: r.get(5)?,
                 pause_reason: r.get(6)?,
+                credits_today: credits(&tx, r.get(0)?)?,
+                inbox: folders(&tx, r.get(0)?)?,
                 conversations: conversations(&tx, r.get(0)?)?,
             };
             Ok(account)
@@ -156,21 +204,57 @@ impl ReadOnlyStore {
     }
 }
 
+fn credits(tx: &Connection, account: i64) -> rusqlite::Result<Option<u64>> {
+    let today = UnixMillis::now().as_millis().div_euclid(86_400_000);
+    let (any, spent): (bool, u64) = tx
+        .prepare_cached(
+            "SELECT count(*) > 0, coalesce(sum(spent) FILTER (WHERE day = ?2), 0) FROM credits WHERE account = ?1",
+        )?
+        .query_row([account, today], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    Ok(any.then_some(spent))
+}
+
+fn folders(tx: &Connection, account: i64) -> rusqlite::Result<Vec<FolderOverview>> {
+    let mut statement = tx.prepare_cached(
+        "SELECT folder, first_swept_at, swept_at, failing_since, failure_class, failure_detail FROM sweeps
+         WHERE account = ?1 ORDER BY folder",
+    )?;
+    let rows = statement.query_map([account], |r| {
+        Ok(FolderOverview {
+            folder: r.get(0)?,
+            first_swept_at: millis(r.get(1)?),
+            swept_at: millis(r.get(2)?),
+            failing_since: millis(r.get(3)?),
+            failure_class: r.get(4)?,
+            failure_detail: r.get(5)?,
+        })
+    })?;
+    rows.collect()
+}
+
 fn conversations(tx: &Connection, account: i64) -> rusqlite::Result<Vec<ConversationOverview>> {
     let mut statement = tx.prepare_cached(
-        "SELECT c.conversation_id, c.kind, c.title, c.followed, c.watermark, c.verified_until, c.last_message_at,
+        "SELECT c.conversation_id, c.kind, c.title, c.follow, c.watermark, c.verified_until, c.last_message_at,
                 c.last_polled_at, c.due_at, c.lapsed_at, s.sync_until, s.state, w.pages, c.edits,
-                (SELECT count(*) FROM gaps g WHERE g.conversation = c.id),
-                c.failures, c.failing_since, c.failure_class, c.failure_detail
+                EXISTS (SELECT 1 FROM gaps g WHERE g.conversation = c.id AND g.closed_at IS NULL),
+                c.failures, c.failing_since, c.failure_class, c.failure_detail, c.id, c.address, c.max_interval,
+                c.first_polled_at, w.messages,
+                CASE WHEN w.pages IS NULL THEN NULL
+                     ELSE (SELECT min(sent_at) FROM staged_messages m WHERE m.conversation = c.id) END
          FROM conversations c LEFT JOIN syncs s ON s.conversation = c.id LEFT JOIN walks w ON w.conversation = c.id
          WHERE c.account = ?1 ORDER BY c.conversation_id",
     )?;
     let rows = statement.query_map([account], |r| {
+        let (follow, has_gaps): (String, bool) = (r.get(3)?, r.get(14)?);
         Ok(ConversationOverview {
             id: r.get(0)?,
             kind: r.get(1)?,
             title: r.get(2)?,
-            followed: r.get(3)?,
+            followed: matches!(follow.as_str(), "pinned" | "stored" | "discovered"),
+            follow,
+            address: r.get(20)?,
+            max_interval_seconds: r.get::<_, Option<i64>>(21)?.map(|millis| millis as f64 / 1000.0),
+            first_polled_at: millis(r.get(22)?),
             watermark: millis(r.get(4)?),
             verified_until: millis(r.get(5)?),
             last_message_at: millis(r.get(6)?),
@@ -180,12 +264,29 @@ fn conversations(tx: &Connection, account: i64) -> rusqlite::Result<Vec<Conversa
             sync_until: millis(r.get(10)?),
             sync_state: r.get(11)?,
             walk_pages: r.get(12)?,
+            walk_messages: r.get(23)?,
+            walk_reached: millis(r.get(24)?),
             edits: r.get(13)?,
-            gaps: r.get(14)?,
+            gaps: if has_gaps { gaps(tx, r.get(19)?)? } else { vec![] },
             failures: r.get(15)?,
             failing_since: millis(r.get(16)?),
             failure_class: r.get(17)?,
             failure_detail: r.get(18)?,
+        })
+    })?;
+    rows.collect()
+}
+
+fn gaps(tx: &Connection, conversation: i64) -> rusqlite::Result<Vec<GapOverview>> {
+    let mut statement = tx.prepare_cached(
+        "SELECT low, high, reason, found_at FROM gaps WHERE conversation = ?1 AND closed_at IS NULL ORDER BY id",
+    )?;
+    let rows = statement.query_map([conversation], |r| {
+        Ok(GapOverview {
+            low: millis(r.get(0)?),
+            high: millis(r.get(1)?),
+            reason: r.get(2)?,
+            found_at: UnixMillis::from_millis(r.get(3)?),
         })
     })?;
     rows.collect()

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
-use super::{Error, SinkId, SourceId, Store, walks};
-use crate::model::{AccountName, Conversation, Event, EventContext, Flag, Message, Route, Seen};
+use super::announce::Outlet;
+use super::{Error, OpenGaps, SourceId, Store, gaps, walks};
+use crate::model::{AccountName, Change, Conversation, Event, EventContext, Flag, Message, Route, Seen, kind};
 use crate::time::UnixMillis;
 
 /// A message may be stamped this far ahead of our clock before its time is taken for an error.
@@ -26,11 +27,41 @@ pub enum Announce {
     },
     /// Announced, but for history.
     New {
-        /// Whether this is the history that the configuration asked for.
-        backfill: bool,
+        /// By which road they were found.
+        route: Route,
         /// Messages up to here stay silent.
         history_until: Option<UnixMillis>,
     },
+    /// First contact with a conversation that the inbox lists: what is younger than the line is announced. The rest is
+    /// recorded silently, and what is older than the line by this much is history from then on.
+    After {
+        /// By which road they were found.
+        route: Route,
+        /// Messages up to here stay silent.
+        line: UnixMillis,
+        /// The overlap of the conversation.
+        overlap: Duration,
+    },
+}
+
+impl Announce {
+    /// By which road they were found.
+    pub fn route(self) -> Route {
+        match self {
+            Self::Baseline { .. } => Route::Poll,
+            Self::New { route, .. } | Self::After { route, .. } => route,
+        }
+    }
+}
+
+/// What the inbox said of a conversation when it moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Equal for as long as nothing moves.
+    pub mark: String,
+    /// Time of the last activity: the mark is kept only once a message as young as that has been read. `None` keeps it in
+    /// any case.
+    pub activity: Option<UnixMillis>,
 }
 
 /// A complete poll: everything between its lower bound and now has been read.
@@ -59,6 +90,10 @@ pub struct PollRecord {
     pub lapsed_at: Option<UnixMillis>,
     /// Whether this ends a walk whose staged pages have all been announced.
     pub ends_walk: bool,
+    /// What the inbox said when it moved, if that was the reason to look.
+    pub mark: Option<Mark>,
+    /// Set where gaps are open: from where on this poll has read everything, `None` being the beginning.
+    pub covers_gaps_from: Option<Option<UnixMillis>>,
     /// When the next poll is due, from the time of the youngest message.
     pub due: Box<dyn FnOnce(Option<UnixMillis>) -> UnixMillis + Send>,
 }
@@ -80,22 +115,32 @@ pub struct Recorded {
     pub last_message_at: Option<UnixMillis>,
     /// When the next poll is due.
     pub due_at: UnixMillis,
+    /// The inbox's mark was kept, or there was none.
+    pub mark_kept: bool,
+    /// What is still missing of the conversation.
+    pub gaps: Option<OpenGaps>,
+    /// A change of state was announced.
+    pub noticed: bool,
 }
+
+/// The provider may round a message's time and not the activity's, or the other way round.
+const MARK_TOLERANCE: Duration = Duration::from_secs(1);
 
 impl Store {
     /// Records a complete poll in one transaction and wakes the sinks.
     pub async fn record_poll(&self, poll: PollRecord) -> Result<Recorded, Error> {
         self.forget_quiet_poll(poll.source);
         let sinks = self.sinks();
-        let recorded = self.write(move |tx| record_poll(tx, poll, &sinks)).await?;
-        if recorded.announced > 0 {
+        let recorded =
+            self.write(move |tx| record_poll(Outlet { tx, sinks: &sinks, now: UnixMillis::now() }, poll)).await?;
+        if recorded.announced + recorded.edited > 0 || recorded.noticed {
             self.deliveries().notify_waiters();
         }
         Ok(recorded)
     }
 }
 
-fn record_poll(tx: &Connection, mut poll: PollRecord, sinks: &[SinkId]) -> Result<Recorded, Error> {
+fn record_poll(outlet: Outlet<'_>, mut poll: PollRecord) -> Result<Recorded, Error> {
     poll.messages.sort_by(|a, b| a.order().cmp(&b.order()));
     let context = EventContext {
         provider: poll.provider,
@@ -103,61 +148,93 @@ fn record_poll(tx: &Connection, mut poll: PollRecord, sinks: &[SinkId]) -> Resul
         conversation: &poll.conversation,
         title: poll.title.as_deref(),
     };
-    let now = UnixMillis::now();
-    let mut recording = Recording::begin(tx, poll.source, context, poll.announce, sinks, now)?;
+    let mut recording = Recording::begin(outlet, poll.source, context, poll.announce)?;
     for message in poll.messages {
         recording.record(message)?;
     }
+    let lapsed_before = recording.lapsed_before;
     let mut recorded = recording.finish()?;
     if poll.ends_walk {
-        walks::forget(tx, poll.source)?;
+        walks::forget(outlet.tx, poll.source)?;
     }
+    if let Some(low) = poll.covers_gaps_from {
+        (recorded.gaps, recorded.noticed) = gaps::close_covered(outlet, poll.source, low)?;
+    }
+    recorded.noticed |= announce_lapse(outlet, poll.source, lapsed_before, poll.lapsed_at)?;
+    let mark = poll.mark.filter(|mark| {
+        let reached = mark.activity.is_none_or(|at| recorded.last_message_at >= Some(at - MARK_TOLERANCE));
+        recorded.mark_kept = reached;
+        reached
+    });
     recorded.due_at = (poll.due)(recorded.last_message_at);
-    tx.prepare_cached(
-        "UPDATE conversations SET
-            first_polled_at = coalesce(first_polled_at, ?2), last_polled_at = ?2,
-            verified_until = max(coalesce(verified_until, ?3), coalesce(?3, verified_until)),
-            rechecked_at = CASE WHEN ?4 OR rechecked_at IS NULL THEN ?2 ELSE rechecked_at END,
-            lapsed_at = ?5, due_at = ?6, title = coalesce(?7, title),
-            failures = 0, failing_since = NULL, failure_class = NULL, failure_detail = NULL
-         WHERE id = ?1",
-    )?
-    .execute(params![
-        poll.source.0,
-        poll.polled_at.as_millis(),
-        poll.verified_until.map(UnixMillis::as_millis),
-        poll.recheck,
-        poll.lapsed_at.map(UnixMillis::as_millis),
-        recorded.due_at.as_millis(),
-        poll.title,
-    ])?;
+    outlet
+        .tx
+        .prepare_cached(
+            "UPDATE conversations SET
+                first_polled_at = coalesce(first_polled_at, ?2), last_polled_at = ?2,
+                verified_until = max(coalesce(verified_until, ?3), coalesce(?3, verified_until)),
+                rechecked_at = CASE WHEN ?4 OR rechecked_at IS NULL THEN ?2 ELSE rechecked_at END,
+                lapsed_at = ?5, due_at = ?6, title = coalesce(?7, title), mark = coalesce(?8, mark),
+                failures = 0, failing_since = NULL, failure_class = NULL, failure_detail = NULL
+             WHERE id = ?1",
+        )?
+        .execute(params![
+            poll.source.0,
+            poll.polled_at.as_millis(),
+            poll.verified_until.map(UnixMillis::as_millis),
+            poll.recheck,
+            poll.lapsed_at.map(UnixMillis::as_millis),
+            recorded.due_at.as_millis(),
+            poll.title,
+            mark.map(|mark| mark.mark),
+        ])?;
     Ok(recorded)
+}
+
+/// A lapse is announced when it begins and when it is over, whatever its reason.
+fn announce_lapse(
+    outlet: Outlet<'_>,
+    source: SourceId,
+    before: Option<UnixMillis>,
+    after: Option<UnixMillis>,
+) -> Result<bool, Error> {
+    let (state, since, detail) = match (before, after) {
+        (None, Some(since)) => {
+            let detail = "the provider does not collect new messages; later ones are read once it does again";
+            (Change::Entered, since, detail)
+        }
+        (Some(_), None) => {
+            (Change::Left, outlet.now, "the provider collects new messages again; what it lacked is read")
+        }
+        _ => return Ok(false),
+    };
+    outlet.about_conversation(source, kind::CONVERSATION_COVERAGE_LAPSED, state, Some("not_ready"), since, detail)?;
+    Ok(true)
 }
 
 /// The messages of one conversation on their way into the store, oldest first.
 pub(super) struct Recording<'a> {
-    tx: &'a Connection,
+    outlet: Outlet<'a>,
     source: SourceId,
     context: EventContext<'a>,
     announce: Announce,
-    sinks: &'a [SinkId],
-    now: UnixMillis,
     watermark_before: Option<UnixMillis>,
+    lapsed_before: Option<UnixMillis>,
     recorded: Recorded,
 }
 
 impl<'a> Recording<'a> {
     pub(super) fn begin(
-        tx: &'a Connection,
+        outlet: Outlet<'a>,
         source: SourceId,
         context: EventContext<'a>,
         announce: Announce,
-        sinks: &'a [SinkId],
-        now: UnixMillis,
     ) -> Result<Self, Error> {
-        let (watermark, last_message_at, due_at): (Option<i64>, Option<i64>, i64) = tx
-            .prepare_cached("SELECT watermark, last_message_at, due_at FROM conversations WHERE id = ?1")?
-            .query_row([source.0], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
+        type Row = (Option<i64>, Option<i64>, i64, Option<i64>);
+        let (watermark, last_message_at, due_at, lapsed_at): Row = outlet
+            .tx
+            .prepare_cached("SELECT watermark, last_message_at, due_at, lapsed_at FROM conversations WHERE id = ?1")?
+            .query_row([source.0], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?;
         let watermark = super::millis(watermark);
         let recorded = Recorded {
             announced: 0,
@@ -167,12 +244,16 @@ impl<'a> Recording<'a> {
             history_until: None,
             last_message_at: super::millis(last_message_at),
             due_at: UnixMillis::from_millis(due_at),
+            mark_kept: true,
+            gaps: None,
+            noticed: false,
         };
-        Ok(Self { tx, source, context, announce, sinks, now, watermark_before: watermark, recorded })
+        let lapsed_before = super::millis(lapsed_at);
+        Ok(Self { outlet, source, context, announce, watermark_before: watermark, lapsed_before, recorded })
     }
 
     pub(super) fn record(&mut self, mut message: Message) -> Result<(), Error> {
-        let ceiling = self.now + FUTURE;
+        let ceiling = self.outlet.now + FUTURE;
         if message.sent_at.is_some_and(|sent_at| sent_at > ceiling) && !message.flags.contains(&Flag::TimeFuture) {
             message.flags.push(Flag::TimeFuture);
         }
@@ -190,9 +271,11 @@ impl<'a> Recording<'a> {
             None
         } else {
             self.recorded.announced += 1;
-            Some(self.announce(&message)?)
+            let event = Event::message_new(&self.context, &message, self.seen(&message));
+            Some(self.outlet.of_conversation(self.source, &event)?)
         };
-        self.tx
+        self.outlet
+            .tx
             .prepare_cached(
                 "INSERT INTO messages (conversation, message_id, sent_at, seen_at, content_hash, event)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -201,7 +284,7 @@ impl<'a> Recording<'a> {
                 self.source.0,
                 message.id.as_str(),
                 message.sent_at.map(UnixMillis::as_millis),
-                self.now.as_millis(),
+                self.outlet.now.as_millis(),
                 content_hash,
                 event
             ])?;
@@ -211,10 +294,12 @@ impl<'a> Recording<'a> {
     /// Writes the watermark and the line of history.
     pub(super) fn finish(mut self) -> Result<Recorded, Error> {
         self.recorded.history_until = match self.announce {
-            Announce::Baseline { overlap } => self.recorded.watermark.map(|w| w.min(self.now) - overlap),
+            Announce::Baseline { overlap } => self.recorded.watermark.map(|w| w.min(self.outlet.now) - overlap),
             Announce::New { history_until, .. } => history_until,
+            Announce::After { line, overlap, .. } => Some(line - overlap),
         };
-        self.tx
+        self.outlet
+            .tx
             .prepare_cached(
                 "UPDATE conversations SET watermark = ?2, history_until = ?3, last_message_at = ?4, edits = edits + ?5
                  WHERE id = ?1",
@@ -231,52 +316,52 @@ impl<'a> Recording<'a> {
 
     fn is_known(&mut self, message: &Message, content_hash: i64) -> Result<bool, Error> {
         let key = params![self.source.0, message.id.as_str()];
-        let known: Option<i64> = self
-            .tx
+        let tx = self.outlet.tx;
+        let known: Option<i64> = tx
             .prepare_cached("SELECT content_hash FROM messages WHERE conversation = ?1 AND message_id = ?2")?
             .query_row(key, |r| r.get(0))
             .optional()?;
         if known.is_some_and(|hash| hash != content_hash) {
             self.recorded.edited += 1;
-            self.tx
-                .prepare_cached("UPDATE messages SET content_hash = ?3 WHERE conversation = ?1 AND message_id = ?2")?
+            tx.prepare_cached("UPDATE messages SET content_hash = ?3 WHERE conversation = ?1 AND message_id = ?2")?
                 .execute(params![self.source.0, message.id.as_str(), content_hash])?;
+            self.announce_change(message, content_hash)?;
         }
         Ok(known.is_some())
     }
 
-    fn stays_silent(&self, message: &Message) -> bool {
-        match self.announce {
-            Announce::Baseline { .. } => true,
-            Announce::New { history_until: Some(line), .. } => message.sent_at.is_some_and(|sent_at| sent_at <= line),
-            Announce::New { history_until: None, .. } => false,
+    /// Tells what a known message says now, each content once: a provider may show old and new text in turn.
+    fn announce_change(&self, message: &Message, content_hash: i64) -> Result<(), Error> {
+        if !self.outlet.wanted(kind::MESSAGE_CHANGED) {
+            return Ok(());
         }
+        let told_first = self
+            .outlet
+            .tx
+            .prepare_cached(
+                "INSERT INTO changes (conversation, message_id, content_hash) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![self.source.0, message.id.as_str(), content_hash])?;
+        if told_first > 0 {
+            let event = Event::message_changed(&self.context, message, self.seen(message));
+            self.outlet.of_conversation(self.source, &event)?;
+        }
+        Ok(())
     }
 
-    /// Stores the event and owes it to every sink.
-    fn announce(&self, message: &Message) -> Result<i64, Error> {
-        let backfill = matches!(self.announce, Announce::New { backfill: true, .. });
-        let seen = Seen {
-            at: self.now,
-            route: if backfill { Route::Backfill } else { Route::Poll },
-            late: !backfill && message.sent_at.zip(self.watermark_before).is_some_and(|(sent_at, w)| sent_at < w),
-            backfill,
+    fn stays_silent(&self, message: &Message) -> bool {
+        let line = match self.announce {
+            Announce::Baseline { .. } => return true,
+            Announce::New { history_until, .. } => history_until,
+            Announce::After { line, .. } => Some(line),
         };
-        let event = Event::message_new(&self.context, message, seen);
-        self.tx
-            .prepare_cached("INSERT INTO events (event_id, conversation, created_at, body) VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![event.id, self.source.0, self.now.as_millis(), event.body])?;
-        let row = self.tx.last_insert_rowid();
-        for sink in self.sinks {
-            self.tx
-                .prepare_cached("INSERT INTO deliveries (sink, conversation, event) VALUES (?1, ?2, ?3)")?
-                .execute(params![sink.0, self.source.0, row])?;
-            self.tx
-                .prepare_cached(
-                    "INSERT INTO lanes (sink, conversation, due_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-                )?
-                .execute(params![sink.0, self.source.0, self.now.as_millis()])?;
-        }
-        Ok(row)
+        message.unannounced || line.is_some_and(|line| message.sent_at.is_some_and(|sent_at| sent_at <= line))
+    }
+
+    fn seen(&self, message: &Message) -> Seen {
+        let route = self.announce.route();
+        let backfill = route == Route::Backfill;
+        let late = !backfill && message.sent_at.zip(self.watermark_before).is_some_and(|(sent_at, w)| sent_at < w);
+        Seen { at: self.outlet.now, route, late, backfill }
     }
 }

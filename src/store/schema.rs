@@ -10,7 +10,10 @@ use super::error::{Error, OpenError, refused};
 /// Marks a file as ours ("inbx"), in the header field that SQLite keeps for this.
 const APPLICATION_ID: i64 = 0x696e_6278;
 
-const STEPS: &[M<'_>] = &[M::up(include_str!("../../migrations/0001_initial.sql"))];
+const STEPS: &[M<'_>] = &[
+    M::up(include_str!("../../migrations/0001_initial.sql")),
+    M::up(include_str!("../../migrations/0002_inbox_coverage_credits.sql")).foreign_key_check(),
+];
 const MIGRATIONS: Migrations<'_> = Migrations::from_slice(STEPS);
 
 /// The newest schema this program knows.
@@ -36,6 +39,15 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), OpenErro
     Ok(())
 }
 
+/// Refuses a file that has to be upgraded first, for whoever may not write.
+pub(super) fn check_current(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let found = connection.pragma_query_value(None, "user_version", |row| row.get(0));
+    match found.map_err(|e| refused(path, e.into()))? {
+        found if found < SCHEMA => Err(OpenError::Older { path: path.display().to_string(), found }),
+        _ => Ok(()),
+    }
+}
+
 /// Marks a new file as ours.
 pub(super) fn claim(connection: &Connection) -> Result<(), Error> {
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -44,10 +56,14 @@ pub(super) fn claim(connection: &Connection) -> Result<(), Error> {
 
 /// Brings the file to the newest schema, each step in one transaction.
 pub(super) fn upgrade(connection: &mut Connection) -> Result<(), Error> {
-    MIGRATIONS.to_latest(connection).map_err(|error| match error {
+    // A table that others refer to can be made anew only while nobody checks; each step checks at its end.
+    connection.pragma_update(None, "foreign_keys", false)?;
+    let upgraded = MIGRATIONS.to_latest(connection).map_err(|error| match error {
         rusqlite_migration::Error::RusqliteError { err, .. } => Error::from(err),
         other => Error::from(rusqlite::Error::ToSqlConversionFailure(Box::new(other))),
-    })
+    });
+    connection.pragma_update(None, "foreign_keys", true)?;
+    upgraded
 }
 
 #[cfg(test)]

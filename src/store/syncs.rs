@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, params};
 
-use super::{Error, SourceId, Store, millis};
+use super::{AccountId, Error, SourceId, Store, millis};
 use crate::time::UnixMillis;
 
 /// Where the upkeep of a conversation stands.
@@ -43,11 +43,12 @@ pub struct SyncRow {
     pub sync_until: Option<UnixMillis>,
 }
 
-pub(super) fn load(tx: &Connection) -> Result<HashMap<SourceId, SyncRow>, Error> {
+pub(super) fn load(tx: &Connection, account: AccountId) -> Result<HashMap<SourceId, SyncRow>, Error> {
     let mut statement = tx.prepare_cached(
-        "SELECT conversation, state, workflow_id, starts, due_at, started_at, period_started_at, sync_until FROM syncs",
+        "SELECT conversation, state, workflow_id, starts, due_at, started_at, period_started_at, sync_until FROM syncs
+         WHERE conversation IN (SELECT id FROM conversations WHERE account = ?1)",
     )?;
-    let rows = statement.query_map([], |r| {
+    let rows = statement.query_map([account.0], |r| {
         let state: String = r.get(1)?;
         let workflow_id: Option<String> = r.get(2)?;
         let state = match (state.as_str(), workflow_id) {

@@ -8,11 +8,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
+use super::announce::Outlet;
 use super::record_poll::Recording;
-use super::{Announce, Error, Recorded, SinkId, SourceId, Store, millis};
-use crate::model::{AccountName, Conversation, EventContext, Message};
+use super::{AccountId, Announce, Error, Recorded, SourceId, Store, millis};
+use crate::model::{AccountName, Conversation, EventContext, Message, Route};
 use crate::time::UnixMillis;
 
 /// Messages announced in one transaction: enough to make the commit cheap, few enough not to hold up other writes.
@@ -27,12 +28,14 @@ pub struct Walk {
     pub cursor: Option<String>,
     /// First contact that records silently.
     pub baseline: bool,
-    /// History that the configuration asked for.
-    pub backfill: bool,
+    /// By which road its messages are found.
+    pub route: Route,
     /// When its first page was asked for: coverage reaches up to here.
     pub started_at: UnixMillis,
     /// Pages read.
     pub pages: u32,
+    /// Messages read.
+    pub messages: u64,
 }
 
 /// One page of a walk.
@@ -45,21 +48,43 @@ pub struct PageRecord {
     pub messages: Vec<Message>,
 }
 
-pub(super) fn load(tx: &Connection) -> Result<HashMap<SourceId, Walk>, Error> {
-    let mut statement =
-        tx.prepare_cached("SELECT conversation, low, cursor, baseline, backfill, started_at, pages FROM walks")?;
-    let rows = statement.query_map([], |row| {
-        let walk = Walk {
-            low: millis(row.get(1)?),
-            cursor: row.get(2)?,
-            baseline: row.get(3)?,
-            backfill: row.get(4)?,
-            started_at: UnixMillis::from_millis(row.get(5)?),
-            pages: row.get(6)?,
-        };
-        Ok((SourceId(row.get(0)?), walk))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+const COLUMNS: &str = "conversation, low, cursor, baseline, route, started_at, pages, messages";
+
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<(SourceId, Walk)> {
+    let walk = Walk {
+        low: millis(row.get(1)?),
+        cursor: row.get(2)?,
+        baseline: row.get(3)?,
+        route: route(&row.get::<_, String>(4)?),
+        started_at: UnixMillis::from_millis(row.get(5)?),
+        pages: row.get(6)?,
+        messages: row.get(7)?,
+    };
+    Ok((SourceId(row.get(0)?), walk))
+}
+
+pub(super) fn load(tx: &Connection, account: AccountId) -> Result<HashMap<SourceId, Walk>, Error> {
+    let of_account = "conversation IN (SELECT id FROM conversations WHERE account = ?1)";
+    let mut statement = tx.prepare_cached(&format!("SELECT {COLUMNS} FROM walks WHERE {of_account}"))?;
+    Ok(statement.query_map([account.0], read)?.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn load_one(tx: &Connection, source: SourceId) -> Result<Option<Walk>, Error> {
+    let walk = tx
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM walks WHERE conversation = ?1"))?
+        .query_row([source.0], read)
+        .optional()?;
+    Ok(walk.map(|(_, walk)| walk))
+}
+
+const ROUTES: [(Route, &str); 3] = [(Route::Poll, "poll"), (Route::Sweep, "sweep"), (Route::Backfill, "backfill")];
+
+fn route(word: &str) -> Route {
+    ROUTES.iter().find(|(_, known)| *known == word).map_or(Route::Poll, |(route, _)| *route)
+}
+
+fn word(route: Route) -> &'static str {
+    ROUTES.iter().find(|(known, _)| *known == route).map_or("poll", |(_, word)| word)
 }
 
 impl Store {
@@ -86,7 +111,8 @@ impl Store {
                     .query_row([source.0], |r| r.get(0))?;
                 let context =
                     EventContext { provider, account: &account, conversation: &conversation, title: title.as_deref() };
-                announce_staged(tx, source, context, announce, &sinks)
+                let outlet = Outlet { tx, sinks: &sinks, now: UnixMillis::now() };
+                announce_staged(outlet, source, context, announce)
             })
             .await?;
         if recorded.is_some_and(|r| r.announced > 0) {
@@ -99,50 +125,24 @@ impl Store {
     pub async fn abandon_walk(&self, source: SourceId) -> Result<(), Error> {
         self.write(move |tx| forget(tx, source)).await
     }
-
-    /// Ends a walk that cannot go on: what could not be read stays on record as a gap, once however often it is met, and
-    /// what was read is announced next.
-    pub async fn close_walk_with_gap(
-        &self,
-        source: SourceId,
-        low: Option<UnixMillis>,
-        reason: String,
-    ) -> Result<(), Error> {
-        self.write(move |tx| {
-            tx.prepare_cached(
-                "INSERT INTO gaps (conversation, low, high, reason, found_at)
-                 SELECT ?1, ?2, high, ?3, ?4
-                 FROM (SELECT min(sent_at) AS high FROM staged_messages WHERE conversation = ?1)
-                 WHERE NOT EXISTS (SELECT 1 FROM gaps g WHERE g.conversation = ?1 AND g.low IS ?2 AND g.high IS high)",
-            )?
-            .execute(params![
-                source.0,
-                low.map(UnixMillis::as_millis),
-                reason,
-                UnixMillis::now().as_millis()
-            ])?;
-            tx.prepare_cached("UPDATE walks SET cursor = NULL WHERE conversation = ?1")?.execute([source.0])?;
-            Ok(())
-        })
-        .await
-    }
 }
 
 fn stage_page(tx: &Connection, page: &PageRecord) -> Result<usize, Error> {
     let walk = &page.walk;
     tx.prepare_cached(
-        "INSERT INTO walks (conversation, low, cursor, baseline, backfill, started_at, pages)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-         ON CONFLICT (conversation) DO UPDATE SET low = ?2, cursor = ?3, pages = ?7",
+        "INSERT INTO walks (conversation, low, cursor, baseline, route, started_at, pages, messages)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT (conversation) DO UPDATE SET low = ?2, cursor = ?3, pages = ?7, messages = ?8",
     )?
     .execute(params![
         page.source.0,
         walk.low.map(UnixMillis::as_millis),
         walk.cursor,
         walk.baseline,
-        walk.backfill,
+        word(walk.route),
         walk.started_at.as_millis(),
-        walk.pages
+        walk.pages,
+        walk.messages
     ])?;
     let mut statement = tx.prepare_cached(
         "INSERT INTO staged_messages (conversation, sent_at, message_id, body) VALUES (?1, ?2, ?3, ?4)
@@ -157,12 +157,12 @@ fn stage_page(tx: &Connection, page: &PageRecord) -> Result<usize, Error> {
 }
 
 fn announce_staged(
-    tx: &Connection,
+    outlet: Outlet<'_>,
     source: SourceId,
     context: EventContext<'_>,
     announce: Announce,
-    sinks: &[SinkId],
 ) -> Result<Option<Recorded>, Error> {
+    let tx = outlet.tx;
     let mut statement = tx.prepare_cached(
         "SELECT sent_at, message_id, body FROM staged_messages WHERE conversation = ?1
          ORDER BY sent_at, message_id LIMIT ?2",
@@ -173,7 +173,7 @@ fn announce_staged(
     let Some((last_time, last_id, _)) = staged.last().cloned() else {
         return Ok(None);
     };
-    let mut recording = Recording::begin(tx, source, context, announce, sinks, UnixMillis::now())?;
+    let mut recording = Recording::begin(outlet, source, context, announce)?;
     for (_, _, body) in staged {
         let message = serde_json::from_str(&body)
             .map_err(|e| rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, Box::new(e)))?;

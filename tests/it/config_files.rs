@@ -161,7 +161,8 @@ fn a_configuration_that_would_do_nothing_is_refused() {
     refused(78, "", &["accounts: there is none", "sinks: there is none"]);
     let no_conversations =
         GOOD.replace("[[accounts.work.conversations]]\nconversation_urn = \"urn:li:messagingThread:2-MGE1\"\n", "");
-    refused(78, &no_conversations, &["accounts.work.conversations: there is none"]);
+    let and_no_discovery = no_conversations.replace("[accounts.work]\n", "[accounts.work]\ndiscover = false\n");
+    refused(78, &and_no_discovery, &["accounts.work.conversations: there is none and discover is false"]);
 }
 
 #[test]

@@ -51,7 +51,7 @@ struct WireMessage {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Participant {
+pub(super) struct Participant {
     #[serde(default)]
     profile_id: Option<String>,
     #[serde(default)]
@@ -143,7 +143,7 @@ pub(super) fn is_opaque(profile_id: &str) -> bool {
 /// Longest title in bytes: a group of twenty has a readable one, a page of names has none.
 const TITLE_LIMIT: usize = 200;
 
-fn title(participants: &[Participant], owner: Option<&str>) -> Option<String> {
+pub(super) fn title(participants: &[Participant], owner: Option<&str>) -> Option<String> {
     let others = participants.iter().filter(|p| owner.is_none() || p.profile_id.as_deref() != owner);
     let names: Vec<_> = others.filter_map(|p| p.name.as_deref()).filter(|name| !name.is_empty()).collect();
     (!names.is_empty()).then(|| cut_at(&names.join(", "), TITLE_LIMIT).to_owned())

@@ -7,6 +7,7 @@
 
 mod account;
 mod errors;
+mod inbox;
 mod messages;
 mod urn;
 
@@ -22,7 +23,7 @@ use serde::Deserialize;
 
 use super::http::{self, TlsError};
 use super::settings::{OfProvider, check_base_url, header_problem};
-use super::{Class, Error, Page, PageRequest, Profile, Provider, Rest};
+use super::{Class, Error, Inbox, Page, PageRequest, Profile, Provider, Rest};
 use crate::backoff::Backoff;
 use crate::model::{Conversation, ConversationId};
 
@@ -193,5 +194,9 @@ impl Provider for ConnectSafely {
 
     async fn probe(&self) -> Result<(), Error> {
         self.check_account().await
+    }
+
+    fn inbox(&self) -> Option<&dyn Inbox> {
+        Some(self)
     }
 }

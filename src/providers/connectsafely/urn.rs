@@ -4,7 +4,7 @@
 
 use crate::model::ConversationType;
 
-const SALES_NAVIGATOR: &str = "urn:li:salesNav_thread:";
+pub(super) const SALES_NAVIGATOR: &str = "urn:li:salesNav_thread:";
 
 /// The part of a message URN that does not depend on the mailbox.
 pub(super) fn message_id(urn: &str) -> &str {

@@ -83,6 +83,10 @@ impl OfProvider for Settings {
         self.batch_size
     }
 
+    fn undiscoverable(&self, _: &Conversation) -> Option<&'static str> {
+        Some("the inbox has other ids, so its messages would be announced twice; give it an account entry of its own")
+    }
+
     fn named(&self, text: &str) -> Result<Conversation, String> {
         let (kind, person_url) = match text.split_once(':') {
             Some((kind @ ("st" | "nv"), person_url)) => (kind, person_url),

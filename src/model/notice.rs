@@ -1,0 +1,184 @@
+//! Events that are not about one message: a state of an account or a conversation, announced when it is entered and
+//! when it is left.
+
+use serde::Serialize;
+
+use super::event::{Event, kind, stable_id};
+use super::{AccountName, ConversationType};
+use crate::time::UnixMillis;
+
+/// Whether a state begins or ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// From now on it is so.
+    Entered,
+    /// It is over.
+    Left,
+}
+
+/// A conversation as an event names it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConversationView<'a> {
+    /// Normalised id.
+    pub id: &'a str,
+    /// The LinkedIn product.
+    #[serde(rename = "type")]
+    pub kind: ConversationType,
+    /// Profile of the counterpart.
+    pub person_url: Option<&'a str>,
+    /// What people call it.
+    pub title: Option<&'a str>,
+}
+
+/// A change of state of an account, or of one of its conversations.
+#[derive(Clone, Debug)]
+pub struct Notice<'a> {
+    /// Type of the event, one of [`kind`].
+    pub kind: &'static str,
+    /// Name of the provider.
+    pub provider: &'a str,
+    /// The account.
+    pub account: &'a AccountName,
+    /// The conversation, unless the account as a whole is meant.
+    pub conversation: Option<ConversationView<'a>>,
+    /// Whether the state begins or ends.
+    pub state: Change,
+    /// The error class behind it.
+    pub reason: Option<&'a str>,
+    /// When it began, or for an end when that was.
+    pub since: UnixMillis,
+    /// What there is to say, for people.
+    pub detail: &'a str,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    specversion: &'static str,
+    id: &'a str,
+    source: String,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    subject: &'a str,
+    time: UnixMillis,
+    datacontenttype: &'static str,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    provider: &'a str,
+    account: &'a AccountName,
+    conversation: Option<&'a ConversationView<'a>>,
+    state: Change,
+    reason: Option<&'a str>,
+    since: UnixMillis,
+    detail: &'a str,
+}
+
+impl Event {
+    /// Renders a change of state. Its id is a pure function of type, subject and the moment of the change.
+    pub fn notice(notice: &Notice<'_>) -> Self {
+        let subject = notice.conversation.as_ref().map_or(notice.account.as_str(), |conversation| conversation.id);
+        let moment = notice.since.as_millis().to_string();
+        let id = stable_id(&[notice.kind, notice.provider, notice.account.as_str(), subject, &moment]);
+        let envelope = Envelope {
+            specversion: "1.0",
+            id: &id,
+            source: format!("/inboxd/accounts/{}", notice.account),
+            kind: notice.kind,
+            subject,
+            time: notice.since,
+            datacontenttype: "application/json",
+            data: Data {
+                provider: notice.provider,
+                account: notice.account,
+                conversation: notice.conversation.as_ref(),
+                state: notice.state,
+                reason: notice.reason,
+                since: notice.since,
+                detail: notice.detail,
+            },
+        };
+        let body = serde_json::to_string(&envelope).expect("an event has string keys only");
+        Self { id, kind: notice.kind, body }
+    }
+}
+
+/// Which types of events somebody wants: names, or patterns such as `message.*` and `*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patterns(Vec<String>);
+
+impl Default for Patterns {
+    fn default() -> Self {
+        Self(vec![kind::MESSAGE_NEW.into()])
+    }
+}
+
+impl Patterns {
+    /// Takes patterns; the error is the first one that no event matches.
+    pub fn new(patterns: Vec<String>) -> Result<Self, String> {
+        match patterns.iter().find(|pattern| !kind::ALL.iter().any(|kind| matches(pattern, kind))) {
+            Some(unknown) => Err(unknown.clone()),
+            None => Ok(Self(patterns)),
+        }
+    }
+
+    /// Whether an event of this type is wanted.
+    pub fn want(&self, kind: &str) -> bool {
+        self.0.iter().any(|pattern| matches(pattern, kind))
+    }
+}
+
+fn matches(pattern: &str, kind: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(family) => (family.is_empty() || family.ends_with('.')) && kind.starts_with(family),
+        None => pattern == kind,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_names_a_type_a_family_or_everything() {
+        let want = |patterns: &[&str], kind: &str| {
+            Patterns::new(patterns.iter().map(|p| (*p).to_owned()).collect()).unwrap().want(kind)
+        };
+        assert!(want(&["message.*"], kind::MESSAGE_NEW) && want(&["*"], kind::CONVERSATION_GAP));
+        assert!(!want(&["message.new"], kind::MESSAGE_CHANGED) && !want(&["account.*"], kind::MESSAGE_NEW));
+        for unknown in ["message.old", "mess*", "", "message"] {
+            assert_eq!(Patterns::new(vec![unknown.into()]), Err(unknown.into()));
+        }
+        assert!(Patterns::default().want(kind::MESSAGE_NEW) && !Patterns::default().want(kind::MESSAGE_CHANGED));
+    }
+
+    #[test]
+    fn entering_and_leaving_a_state_are_two_events_and_telling_one_twice_is_one() {
+        let account = AccountName::new("main").unwrap();
+        let notice = |state, since| {
+            Event::notice(&Notice {
+                kind: kind::CONVERSATION_COVERAGE_LAPSED,
+                provider: "linkedapi",
+                account: &account,
+                conversation: Some(ConversationView {
+                    id: "st:x",
+                    kind: ConversationType::Standard,
+                    person_url: None,
+                    title: None,
+                }),
+                state,
+                reason: Some("not_ready"),
+                since: UnixMillis::from_millis(since),
+                detail: "d",
+            })
+        };
+        assert_eq!(notice(Change::Entered, 1), notice(Change::Entered, 1));
+        assert_ne!(notice(Change::Entered, 1).id, notice(Change::Left, 2).id);
+        let value: serde_json::Value = serde_json::from_str(&notice(Change::Left, 2_000).body).unwrap();
+        assert_eq!(value["subject"], "st:x");
+        assert_eq!(value["data"]["state"], "left");
+        assert_eq!(value["data"]["since"], "1970-01-01T00:00:02.000Z");
+    }
+}

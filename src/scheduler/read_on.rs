@@ -1,0 +1,143 @@
+//! Walks of more than one page: read on until the recorded range is met, then announced from the oldest message on.
+
+use std::sync::Arc;
+
+use super::job::Job;
+use super::poll::{Coverage, Failure, Found, Poller, Recording};
+use super::walk::{self, Step};
+use crate::providers::{self, Class, Page};
+use crate::store::{PageRecord, Walk};
+
+/// A walk that was refused or did not advance so often, without a complete poll in between, ends, and the rest of it
+/// is put on record as a gap: what has been read must not wait for ever for what cannot be.
+const GAP_AFTER: u32 = 3;
+
+/// What is known of a walk while it is read on.
+#[derive(Default)]
+struct Progress {
+    title: Option<String>,
+    has_gap: bool,
+    /// What the pages prove, the weakest of them.
+    proof: Page,
+}
+
+impl Poller {
+    /// Reads the pages of a walk until it is complete or the page limit comes. `proof` is what its first page proves.
+    pub(super) async fn read_on(&self, job: &mut Job, mut walk: Walk, proof: Page) -> Result<Found, Failure> {
+        let mut progress = Progress { proof, ..Progress::default() };
+        for _ in 0..self.polling.max_pages {
+            let Some(cursor) = walk.cursor.clone() else { break };
+            let page = match self.page(job, walk.low, Some(&cursor)).await {
+                Err(Failure::Provider(error)) if error.cursor_refused => {
+                    self.begin_again(job, &mut walk, error).await?;
+                    progress.has_gap = true;
+                    break;
+                }
+                page => page?,
+            };
+            let has_gap = self.take_page(job, &mut walk, page, &cursor, &mut progress).await?;
+            progress.has_gap |= has_gap;
+        }
+        if walk.cursor.is_some() {
+            return Ok(Found::WalkGoesOn);
+        }
+        let found = self.announce_walk(job, &walk, progress).await?;
+        job.walk = None;
+        job.dead_ends = 0;
+        Ok(found)
+    }
+
+    /// Stages a page. Returns whether the walk had to be closed with a gap.
+    async fn take_page(
+        &self,
+        job: &mut Job,
+        walk: &mut Walk,
+        page: Page,
+        cursor: &str,
+        progress: &mut Progress,
+    ) -> Result<bool, Failure> {
+        let next = match walk::step(&page, walk.low) {
+            Step::Complete => None,
+            Step::GoOn(next) | Step::StartOver(next) | Step::StartOverIfNew(next) => Some(next),
+        };
+        progress.proof.cached |= page.cached;
+        if let Some(until) = page.collected_until {
+            let least = progress.proof.collected_until.map_or(until, |least| least.min(until));
+            progress.proof.collected_until = Some(least);
+        }
+        progress.title = progress.title.take().or(page.title);
+        let repeats = next.as_deref() == Some(cursor);
+        walk.pages += 1;
+        walk.messages += page.messages.len() as u64;
+        walk.cursor = next;
+        let record = PageRecord { source: job.source, walk: walk.clone(), messages: page.messages };
+        let unseen = self.store.stage_page(record).await?;
+        job.walk = Some(walk.clone());
+        if !repeats && (unseen > 0 || walk.cursor.is_none()) {
+            return Ok(false);
+        }
+        let reason = "the provider's paging does not advance";
+        job.dead_ends += 1;
+        if job.dead_ends < GAP_AFTER {
+            return Err(providers::Error::new(Class::Protocol, reason).into());
+        }
+        self.close_with_gap(job, walk, reason).await?;
+        Ok(true)
+    }
+
+    /// The cursor is taken no more: the next poll begins at the newest message again, or, when that has happened too
+    /// often, the walk ends here.
+    async fn begin_again(&self, job: &mut Job, walk: &mut Walk, error: providers::Error) -> Result<(), Failure> {
+        job.dead_ends += 1;
+        if job.dead_ends < GAP_AFTER {
+            self.store.abandon_walk(job.source).await?;
+            job.walk = None;
+            return Err(error.into());
+        }
+        self.close_with_gap(job, walk, &error.detail).await
+    }
+
+    async fn close_with_gap(&self, job: &mut Job, walk: &mut Walk, reason: &str) -> Result<(), Failure> {
+        tracing::error!(account = %self.account, conversation = %job.conversation.id, class = %Class::Protocol,
+            "part of the conversation cannot be read ({reason}); it is on record as a gap, and what was read is announced");
+        let gaps = self.store.close_walk_with_gap(job.source, walk.low, reason.to_owned()).await?;
+        job.gaps = Some(gaps);
+        walk.cursor = None;
+        job.walk = Some(walk.clone());
+        Ok(())
+    }
+
+    /// Announces what a finished walk has staged, oldest first and in parts, then moves coverage.
+    async fn announce_walk(&self, job: &Job, walk: &Walk, progress: Progress) -> Result<Found, Failure> {
+        let announce = job.announce_walk(walk, self.bounds);
+        let (mut announced, mut silent, mut edited) = (0, 0, 0);
+        loop {
+            let conversation = Arc::clone(&job.conversation);
+            let part = self
+                .store
+                .announce_staged(job.source, self.provider_name, self.account.clone(), conversation, announce)
+                .await?;
+            let Some(part) = part else { break };
+            announced += part.announced;
+            silent += part.silent;
+            edited += part.edited;
+        }
+        let coverage = Coverage::of_page(&progress.proof, job, walk.started_at);
+        let verified_until = coverage.verified_until.filter(|_| !progress.has_gap);
+        let recording = Recording {
+            announce,
+            coverage: Coverage { verified_until, ..coverage },
+            fingerprint: 0,
+            low: walk.low,
+            ends_walk: true,
+        };
+        let page = Page { title: progress.title, ..Page::default() };
+        let mut found = self.record(job, page, recording).await?;
+        if let Found::Recorded { recorded, .. } = &mut found {
+            recorded.announced += announced;
+            recorded.silent += silent;
+            recorded.edited += edited;
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,270 @@
+//! Sweeps over an account's inbox: one request or two tell which of its conversations moved, and only those are read.
+//!
+//! A sweep goes through the folders of the inbox page by page, youngest activity first, and may stop at the first page on
+//! which nothing has moved and which reaches back to where the last complete sweep began. What it finds is polled; the mark
+//! that says so is stored by that poll. A kill at any point therefore loses nothing: the next sweep finds it again.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Baseline;
+use super::budget::Purpose;
+use super::poll::{Failure, Poller};
+use crate::model::{Conversation, ConversationId, Listed};
+use crate::providers::{Class, Error, ListRequest, Listing};
+use crate::store::{Discovery, Line, Mark, Noted, Source, SourceId, SweptFolder};
+use crate::time::UnixMillis;
+
+/// Which folders an inbox has seldom changes.
+const ASK_FOLDERS_AFTER: Duration = Duration::from_secs(3600);
+
+/// Pages of one sweep: an inbox of a quarter of a million conversations, or a listing that has no end.
+const MOST_PAGES: u32 = 10_000;
+
+/// A listing may lag behind what it lists, and our clock may differ from the provider's.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(600);
+
+/// How an inbox is swept.
+#[derive(Clone, Copy, Debug)]
+pub struct SweepSettings {
+    /// Time between sweeps.
+    pub interval: Duration,
+    /// Follow whatever the inbox lists.
+    pub discover: bool,
+    /// What the first poll of a conversation does that the first sweep finds.
+    pub baseline: Baseline,
+    /// The bounds of the interval of a conversation that the inbox lists.
+    pub cadence: super::Cadence,
+}
+
+/// Where the sweeps of an account stand.
+pub(super) struct Sweeps {
+    pub(super) settings: SweepSettings,
+    pub(super) due: Instant,
+    pub(super) in_flight: bool,
+    /// Sweeps failed in a row.
+    pub(super) failures: u32,
+    known: Vec<SweptFolder>,
+    folders: Vec<String>,
+    folders_asked: Option<Instant>,
+    current: Option<Sweep>,
+}
+
+/// A sweep over one folder.
+#[derive(Clone, Debug)]
+pub(super) struct Sweep {
+    folder: SweptFolder,
+    position: usize,
+    began: UnixMillis,
+    cursor: Option<String>,
+    since: Option<UnixMillis>,
+    seen: HashSet<ConversationId>,
+    youngest: Option<UnixMillis>,
+    pages: u32,
+}
+
+/// One step of a sweep: one request.
+pub(super) enum Step {
+    Folders,
+    List(Box<Sweep>),
+}
+
+/// What came of a step.
+pub(super) enum Stepped {
+    Folders(Result<Vec<String>, Failure>),
+    Listed(Box<Sweep>, Result<Vec<Moved>, Failure>),
+}
+
+/// A conversation whose messages are to be read.
+pub(super) enum Moved {
+    Known(SourceId, Option<Mark>),
+    Found(Box<(Conversation, Source)>, Option<Mark>),
+}
+
+impl Sweeps {
+    pub(super) fn new(settings: SweepSettings, known: Vec<SweptFolder>, now: Instant) -> Self {
+        Self {
+            settings,
+            due: now,
+            in_flight: false,
+            failures: 0,
+            known,
+            folders: vec![],
+            folders_asked: None,
+            current: None,
+        }
+    }
+
+    /// The next request of the sweep under way, or the first of a new one.
+    pub(super) fn next_step(&mut self, now: Instant, overlap: Duration) -> Step {
+        if let Some(sweep) = &self.current {
+            return Step::List(Box::new(sweep.clone()));
+        }
+        let asked_long_ago = self.folders_asked.is_none_or(|asked| now - asked > ASK_FOLDERS_AFTER);
+        if asked_long_ago || self.folders.is_empty() {
+            return Step::Folders;
+        }
+        let sweep = self.begin(0, overlap);
+        self.current = Some(sweep.clone());
+        Step::List(Box::new(sweep))
+    }
+
+    fn begin(&self, position: usize, overlap: Duration) -> Sweep {
+        let name = &self.folders[position];
+        let folder = self.known.iter().find(|known| known.folder == *name).cloned();
+        let folder = folder.unwrap_or_else(|| SweptFolder { folder: name.clone(), ..SweptFolder::default() });
+        let now = UnixMillis::now();
+        Sweep {
+            since: folder.activity.filter(|_| folder.first_swept_at.is_some()).map(|at| at.min(now) - overlap),
+            folder,
+            position,
+            began: now,
+            cursor: None,
+            seen: HashSet::new(),
+            youngest: None,
+            pages: 0,
+        }
+    }
+
+    pub(super) fn take_folders(&mut self, folders: Vec<String>) {
+        self.folders = folders;
+        self.folders_asked = Some(Instant::now());
+    }
+
+    /// Takes a sweep after one of its pages. Returns whether all folders are done.
+    pub(super) fn take(&mut self, sweep: Sweep, overlap: Duration) -> bool {
+        if sweep.cursor.is_some() {
+            self.current = Some(sweep);
+            return false;
+        }
+        self.known.retain(|known| known.folder != sweep.folder.folder);
+        self.known.push(sweep.folder);
+        self.go_to(sweep.position + 1, overlap)
+    }
+
+    /// Leaves out a folder that cannot be read, until the folders are asked for again.
+    pub(super) fn leave_out(&mut self, sweep: &Sweep, overlap: Duration) -> bool {
+        self.folders.retain(|folder| *folder != sweep.folder.folder);
+        self.go_to(sweep.position, overlap)
+    }
+
+    fn go_to(&mut self, position: usize, overlap: Duration) -> bool {
+        let next = (position < self.folders.len()).then(|| self.begin(position, overlap));
+        self.current = next;
+        self.current.is_none()
+    }
+
+    /// Forgets the sweep under way: the next one begins again.
+    pub(super) fn abandon(&mut self) {
+        self.current = None;
+    }
+}
+
+impl Sweep {
+    /// Name of the folder at the provider.
+    pub(super) fn folder(&self) -> &str {
+        &self.folder.folder
+    }
+
+    fn discovery(&self, settings: &SweepSettings) -> Discovery {
+        let line = match (self.folder.first_swept_at, settings.baseline) {
+            // What turns up later is new, but for the history it may bring along.
+            (Some(first), _) => Line::After(first - CLOCKS_DIFFER),
+            (None, Baseline::Now) => Line::LastActivity,
+            (None, Baseline::All | Baseline::Since(_)) => Line::AsConfigured,
+        };
+        Discovery { discover: settings.discover, line, max_interval: settings.cadence.max_interval }
+    }
+
+    /// Rows that this sweep has not shown yet: a listing that is read while it moves shows some twice.
+    fn unseen(&mut self, rows: Vec<Listed>) -> Vec<Listed> {
+        rows.into_iter().filter(|row| self.seen.insert(row.conversation.id.clone())).collect()
+    }
+
+    /// Whether the folder need not be read further after a page. The first sweep that discovers goes to the end.
+    fn is_complete(&self, page: &PageSeen, discover: bool) -> bool {
+        let first_sweep = self.folder.first_swept_at.is_none();
+        let reaches_back = match (page.oldest, self.folder.activity) {
+            (Some(oldest), Some(noticed)) => oldest <= noticed,
+            _ => true,
+        };
+        page.rows > 0 && !page.moved && reaches_back && !(first_sweep && discover)
+    }
+}
+
+/// What matters of a page for the question whether to read on.
+struct PageSeen {
+    rows: usize,
+    /// Something with a mark has moved; what has none may have moved at any time and says nothing.
+    moved: bool,
+    oldest: Option<UnixMillis>,
+}
+
+impl Poller {
+    pub(super) async fn list_folders(&self) -> Result<Vec<String>, Failure> {
+        let Some(inbox) = self.provider.inbox() else { return Ok(vec![]) };
+        let permit = self.gate.admit(Purpose::Live).await?;
+        let folders = inbox.folders().await;
+        let spent = folders.as_ref().map_or_else(|error| error.credits, |_| Some(0));
+        self.gate.settle(permit, spent).await;
+        Ok(folders?)
+    }
+
+    /// Reads one page of a sweep and compares it with what is known.
+    pub(super) async fn sweep_page(&self, sweep: &mut Sweep, settings: SweepSettings) -> Result<Vec<Moved>, Failure> {
+        let listing = self.list(sweep).await?;
+        sweep.pages += 1;
+        let oldest = listing.rows.iter().filter_map(|row| row.last_activity_at).min();
+        let rows = sweep.unseen(listing.rows);
+        // A time ahead of our clock must not make later sweeps stop too early.
+        let youngest = rows.iter().filter_map(|row| row.last_activity_at).max().map(|at| at.min(UnixMillis::now()));
+        sweep.youngest = sweep.youngest.max(youngest);
+        let (count, marked): (usize, Vec<bool>) = (rows.len(), rows.iter().map(|row| row.mark.is_some()).collect());
+        let noted = self.store.note_listed(self.account_id, rows, sweep.discovery(&settings)).await?;
+        let is_news = |(noted, marked): (&Noted, bool)| marked && !matches!(noted, Noted::Unmoved);
+        let page = PageSeen { rows: count, moved: noted.iter().zip(marked).any(is_news), oldest };
+        let advances = listing.next != sweep.cursor && (count > 0 || sweep.pages == 1);
+        sweep.cursor = listing.next.filter(|_| advances && !sweep.is_complete(&page, settings.discover));
+        if sweep.pages >= MOST_PAGES && sweep.cursor.is_some() {
+            return Err(Error::new(Class::Protocol, "the listing of the inbox has no end").into());
+        }
+        if sweep.cursor.is_none() {
+            let (folder, began) = (sweep.folder.folder.clone(), sweep.began);
+            self.store.finish_sweep(self.account_id, folder, began, sweep.youngest).await?;
+            sweep.folder.first_swept_at.get_or_insert(began);
+            sweep.folder.activity = sweep.folder.activity.max(sweep.youngest);
+        }
+        Ok(noted
+            .into_iter()
+            .filter_map(|noted| match noted {
+                Noted::Unmoved => None,
+                Noted::Moved(source, mark) => Some(Moved::Known(source, mark)),
+                Noted::Found(found, mark) => Some(Moved::Found(found, mark)),
+            })
+            .collect())
+    }
+
+    async fn list(&self, sweep: &Sweep) -> Result<Listing, Failure> {
+        let inbox = self.provider.inbox().expect("only an inbox that can be listed is swept");
+        let permit = self.gate.admit(Purpose::Live).await?;
+        let request = ListRequest { folder: &sweep.folder.folder, since: sweep.since, cursor: sweep.cursor.as_deref() };
+        let listing = inbox.list(request).await;
+        let spent = listing.as_ref().map_or_else(|error| error.credits, |listing| Some(listing.credits));
+        self.gate.settle(permit, spent).await;
+        Ok(listing?)
+    }
+}
+
+/// One step, on its own.
+pub(super) async fn step(poller: Arc<Poller>, step: Step, settings: SweepSettings) -> Stepped {
+    match step {
+        Step::Folders => Stepped::Folders(poller.list_folders().await),
+        Step::List(mut sweep) => {
+            let moved = poller.sweep_page(&mut sweep, settings).await;
+            Stepped::Listed(sweep, moved)
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! The loop's side of sweeps and commands: conversations come, move, go, and are set back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::account::{AccountLoop, Done};
+use super::command::Rewound;
+use super::failure::{self, Next};
+use super::poll::Failure;
+use super::source::SourceState;
+use super::sweep::{self, Moved, Stepped, Sweep};
+use super::{Cadence, Polled};
+use crate::backoff::{mix, stretched};
+use crate::providers::{self, Class};
+use crate::status::LONGEST_SLEEP;
+use crate::store::{Mark, Source, SourceId};
+use crate::time::UnixMillis;
+
+/// Sweeps failed in a row after which conversations are polled by their own schedule again.
+const FALL_BACK_AFTER: u32 = 3;
+
+/// Polls for one mark that may find nothing as young as it promises: some lists show what never becomes a message.
+const MARK_TRIES: u32 = 3;
+
+/// A conversation whose watermark is set back.
+pub(super) struct Rewinding {
+    index: usize,
+    to: UnixMillis,
+    done: oneshot::Sender<Rewound>,
+    result: Option<Result<Result<Source, crate::store::Refused>, crate::store::Error>>,
+}
+
+impl AccountLoop {
+    /// When the next step of a sweep is due; `None` while one is under way, or where there are none.
+    pub(super) fn next_sweep(&self) -> Option<Instant> {
+        self.sweeps.as_ref().filter(|sweeps| !sweeps.in_flight).map(|sweeps| sweeps.due)
+    }
+
+    /// Whether a single round has to wait for a sweep.
+    pub(super) fn sweep_goes_on(&self, began: Instant) -> bool {
+        self.pauses.look_again().is_none()
+            && self.sweeps.as_ref().is_some_and(|sweeps| sweeps.in_flight || sweeps.due <= began)
+    }
+
+    pub(super) fn start_sweep(&mut self, now: Instant) {
+        let overlap = self.poller.bounds.overlap;
+        let Some(sweeps) = self.sweeps.as_mut().filter(|sweeps| !sweeps.in_flight && sweeps.due <= now) else { return };
+        if self.polls_in_flight >= self.poller.polling.concurrency {
+            return;
+        }
+        sweeps.in_flight = true;
+        let (step, settings, poller) = (sweeps.next_step(now, overlap), sweeps.settings, Arc::clone(&self.poller));
+        self.polls_in_flight += 1;
+        self.tasks.spawn(async move { Done::Swept(sweep::step(poller, step, settings).await) });
+    }
+
+    pub(super) fn swept(&mut self, stepped: Stepped) {
+        let overlap = self.poller.bounds.overlap;
+        let Some(sweeps) = &mut self.sweeps else { return };
+        sweeps.in_flight = false;
+        match stepped {
+            Stepped::Folders(Ok(folders)) if folders.is_empty() => {
+                tracing::warn!(account = %self.poller.account, "the inbox has no folder that could be listed; looking again in an hour");
+                sweeps.due = Instant::now() + Duration::from_secs(3600);
+            }
+            Stepped::Folders(Ok(folders)) => sweeps.take_folders(folders),
+            Stepped::Folders(Err(failure)) => self.sweep_failed(String::new(), failure),
+            Stepped::Listed(sweep, Ok(moved)) => {
+                let all_done = sweeps.take(*sweep, overlap);
+                moved.into_iter().for_each(|moved| self.has_moved(moved));
+                if all_done {
+                    self.sweep_ended();
+                }
+            }
+            Stepped::Listed(sweep, Err(Failure::Provider(error))) if error.class == Class::Gone => {
+                self.folder_is_closed(&sweep, &error);
+            }
+            Stepped::Listed(sweep, Err(failure)) => self.sweep_failed(sweep.folder().to_owned(), failure),
+        }
+    }
+
+    fn sweep_ended(&mut self) {
+        self.pauses.forget_row();
+        let interval = self.sweep_interval();
+        let Some(sweeps) = &mut self.sweeps else { return };
+        if sweeps.failures >= FALL_BACK_AFTER {
+            tracing::info!(account = %self.poller.account, "the inbox can be listed again");
+        }
+        sweeps.failures = 0;
+        sweeps.due = Instant::now() + stretched(interval, UnixMillis::now().as_millis().unsigned_abs());
+    }
+
+    /// Credits are spread over the day.
+    fn sweep_interval(&self) -> Duration {
+        let configured = self.sweeps.as_ref().map_or(Duration::MAX, |sweeps| sweeps.settings.interval);
+        self.poller.gate.credits().map_or(configured, |credits| configured.max(credits.pace()))
+    }
+
+    fn folder_is_closed(&mut self, sweep: &Sweep, error: &providers::Error) {
+        let overlap = self.poller.bounds.overlap;
+        tracing::warn!(account = %self.poller.account, folder = sweep.folder(), class = %error.class,
+            "this part of the inbox cannot be listed ({error}); the others are, and it is tried again in an hour");
+        self.store_sweep_failure(sweep.folder().to_owned(), error);
+        let all_done = self.sweeps.as_mut().is_some_and(|sweeps| sweeps.leave_out(sweep, overlap));
+        if all_done {
+            self.sweep_ended();
+        }
+    }
+
+    fn sweep_failed(&mut self, folder: String, failure: Failure) {
+        let Some(sweeps) = &mut self.sweeps else { return };
+        sweeps.abandon();
+        let error = match failure {
+            Failure::Provider(error) => error,
+            Failure::OutOfCredits(until) => {
+                sweeps.due = Instant::now() + until.since(UnixMillis::now()) + Duration::from_secs(1);
+                tracing::warn!(account = %self.poller.account, "the credits of the day are spent; the inbox is listed again from {until} on");
+                return;
+            }
+            // The loop waits for the pause to end.
+            Failure::Paused => return,
+            Failure::Store(error) => {
+                tracing::warn!(account = %self.poller.account, class = "storage", %error, "the sweep was not recorded; next try in 5 s");
+                sweeps.due = Instant::now() + LONGEST_SLEEP;
+                return;
+            }
+        };
+        self.summary.failed += 1;
+        sweeps.failures += 1;
+        let (failures, seed) = (sweeps.failures, mix(u64::from(sweeps.failures), 7));
+        let wait = match failure::next(&error, failures, self.pauses.in_a_row() + 1, self.profile, seed) {
+            Next::PauseAccount(wait) => {
+                if let Some(change) = self.pauses.enter(&error, wait) {
+                    self.store(change);
+                }
+                return;
+            }
+            Next::Retry(wait) | Next::Upkeep(wait) => wait,
+        };
+        sweeps.due = self.round_began.map_or_else(Instant::now, |began| began + Duration::from_millis(1)) + wait;
+        if failures == 1 {
+            tracing::warn!(account = %self.poller.account, class = %error.class, "the inbox could not be listed ({error}); next try in {}",
+                humantime::format_duration(Duration::from_secs(wait.as_secs().max(1))));
+        }
+        self.store_sweep_failure(folder, &error);
+        if failures == FALL_BACK_AFTER {
+            self.fall_back();
+        }
+    }
+
+    fn store_sweep_failure(&mut self, folder: String, error: &providers::Error) {
+        let (store, account) = (self.poller.store.clone(), self.poller.account_id);
+        let (class, detail) = (error.class.as_str(), error.detail.clone());
+        self.writes.spawn(async move {
+            super::outcome::log_unwritten(store.record_sweep_failure(account, folder, class, detail).await);
+        });
+    }
+
+    /// Nobody tells what moves any more: every conversation looks for itself.
+    fn fall_back(&mut self) {
+        tracing::warn!(account = %self.poller.account, "the inbox cannot be listed; conversations are polled one by one until it can");
+        let now = UnixMillis::now();
+        for index in 0..self.sources.len() {
+            let source = &self.sources[index];
+            if source.swept && source.may_begin() && source.job.failures == 0 {
+                let wait = super::poll::interval(source.cadence, source.job.source, source.job.last_message_at, now);
+                let due = source.due.min(Instant::now() + wait);
+                self.schedule(index, due);
+            }
+        }
+    }
+
+    /// The bounds of an interval as they are at present: where a sweep tells what moved, polls are rare proofs, and where
+    /// every answer costs credits, they are spread over the day.
+    pub(super) fn cadence(&self, index: usize) -> Cadence {
+        let source = &self.sources[index];
+        let mut cadence = source.cadence;
+        if let Some(credits) = self.poller.gate.credits() {
+            let floor = credits.pace() * u32::try_from(self.sources.len()).unwrap_or(u32::MAX);
+            cadence.min_interval = cadence.min_interval.max(floor);
+            cadence.max_interval = cadence.max_interval.max(floor);
+        }
+        if source.swept && self.sweeps.as_ref().is_some_and(|sweeps| sweeps.failures < FALL_BACK_AFTER) {
+            cadence.min_interval = cadence.min_interval.max(cadence.max_interval.mul_f64(0.9));
+        }
+        cadence
+    }
+
+    fn has_moved(&mut self, moved: Moved) {
+        match moved {
+            Moved::Known(source, mark) => {
+                if let Some(&index) = self.by_row.get(&source) {
+                    self.mark(index, mark);
+                    self.nudge(index);
+                }
+            }
+            Moved::Found(found, mark) => {
+                let (conversation, source) = *found;
+                let Some(settings) = self.sweeps.as_ref().map(|sweeps| sweeps.settings) else { return };
+                // What turns up later has moved just now; what the first sweep finds can wait its turn.
+                let is_new = source.line.is_some_and(|line| mark_is_after(mark.as_ref(), line));
+                tracing::info!(account = %self.poller.account, conversation = %conversation.id, "the inbox lists a new conversation");
+                let polled = Polled {
+                    conversation: Arc::new(conversation),
+                    cadence: settings.cadence,
+                    baseline: settings.baseline,
+                    source,
+                };
+                let index = self.add(polled);
+                self.mark(index, mark);
+                self.sources[index].job.moved = is_new;
+                if is_new {
+                    self.nudge(index);
+                }
+            }
+        }
+    }
+
+    fn mark(&mut self, index: usize, mark: Option<Mark>) {
+        let source = &mut self.sources[index];
+        source.swept = mark.is_some();
+        source.job.moved = true;
+        let is_the_same = source.job.mark.as_ref().map(|mark| &mark.mark) == mark.as_ref().map(|mark| &mark.mark);
+        if !is_the_same {
+            source.mark_tries = 0;
+            source.job.mark = mark;
+        }
+    }
+
+    /// After a poll that began with `asked`: whether it has found what the mark promised, or has looked often enough.
+    pub(super) fn settle_mark(&mut self, index: usize, asked: Option<&Mark>, kept: bool) {
+        let source = &mut self.sources[index];
+        if source.job.mark.as_ref() != asked {
+            // It has moved again meanwhile.
+            return;
+        }
+        if kept || asked.is_none() {
+            source.job.mark = None;
+            source.job.moved = false;
+            source.mark_tries = 0;
+            return;
+        }
+        source.mark_tries += 1;
+        if source.mark_tries >= MARK_TRIES
+            && let Some(mark) = &mut source.job.mark
+        {
+            mark.activity = None;
+        }
+    }
+
+    fn add(&mut self, polled: Polled) -> usize {
+        let row = polled.source.id;
+        let state = SourceState::new(polled, &self.poller.polling, UnixMillis::now(), Instant::now());
+        let index = match self.by_row.get(&row) {
+            // Unfollowed or out of the inbox before, and here again.
+            Some(&index) => {
+                self.sources[index] = state;
+                index
+            }
+            None => {
+                self.sources.push(state);
+                self.by_row.insert(row, self.sources.len() - 1);
+                self.sources.len() - 1
+            }
+        };
+        let due = self.sources[index].due;
+        let due = self.round_began.filter(|_| due <= Instant::now()).unwrap_or(due);
+        self.schedule(index, due);
+        index
+    }
+
+    pub(super) fn follow(&mut self, polled: Polled) {
+        let index = self.add(polled);
+        self.nudge(index);
+    }
+
+    pub(super) fn unfollow(&mut self, source: SourceId) {
+        if let Some(&index) = self.by_row.get(&source) {
+            self.sources[index].unfollowed = true;
+        }
+    }
+
+    pub(super) fn rewind(&mut self, conversation_id: String, to: UnixMillis, done: oneshot::Sender<Rewound>) {
+        let index =
+            self.sources.iter().position(|s| !s.unfollowed && s.job.conversation.id.as_str() == conversation_id);
+        match index {
+            Some(index) => {
+                self.rewinds.push(Rewinding { index, to, done, result: None });
+                self.start_rewinds();
+            }
+            // Whoever asked has gone when it does not listen.
+            None => drop(done.send(Ok(Err(crate::store::Refused::NotFollowed)))),
+        }
+    }
+
+    /// Sets back what is not being polled just now; a poll in flight would move the watermark again.
+    pub(super) fn start_rewinds(&mut self) {
+        let (ready, waiting) =
+            std::mem::take(&mut self.rewinds).into_iter().partition(|r: &Rewinding| !self.sources[r.index].in_flight);
+        self.rewinds = waiting;
+        let ready: Vec<Rewinding> = ready;
+        for mut rewinding in ready {
+            let source = &mut self.sources[rewinding.index];
+            source.in_flight = true;
+            let (store, account) = (self.poller.store.clone(), self.poller.account_id);
+            let id = source.job.conversation.id.as_str().to_owned();
+            self.tasks.spawn(async move {
+                rewinding.result = Some(store.rewind(account, id, rewinding.to).await);
+                Done::Rewound(Box::new(rewinding))
+            });
+        }
+    }
+
+    pub(super) fn rewound(&mut self, rewinding: Rewinding) {
+        let index = rewinding.index;
+        self.sources[index].in_flight = false;
+        let result = match rewinding.result {
+            Some(Ok(Ok(row))) => {
+                let source = &self.sources[index];
+                let (conversation, cadence, baseline) =
+                    (Arc::clone(&source.job.conversation), source.cadence, source.job.baseline);
+                tracing::warn!(account = %self.poller.account, conversation = %conversation.id, to = %rewinding.to,
+                    "the watermark was set back by command");
+                self.follow(Polled { conversation, cadence, baseline, source: row });
+                Ok(Ok(()))
+            }
+            Some(Ok(Err(refused))) => Ok(Err(refused)),
+            Some(Err(error)) => Err(error),
+            None => return,
+        };
+        drop(rewinding.done.send(result));
+    }
+}
+
+fn mark_is_after(mark: Option<&Mark>, line: UnixMillis) -> bool {
+    mark.and_then(|mark| mark.activity).is_none_or(|at| at > line)
+}

@@ -1,0 +1,233 @@
+//! Sweeps over an inbox: which conversations moved since their messages were last read.
+//!
+//! A mark says what the inbox showed when a conversation's messages had been read; it is stored by the poll that read
+//! them, never by the sweep, so a kill between the two loses nothing. Where a sweep may stop is stored only once it has come
+//! to its end.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::follow::{Follow, insert, load_source};
+use super::{AccountId, Error, Mark, Source, SourceId, Store, millis};
+use crate::model::{Conversation, Listed};
+use crate::time::UnixMillis;
+
+/// What is known of the sweeps over one folder of an inbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SweptFolder {
+    /// Name at the provider.
+    pub folder: String,
+    /// When the first complete sweep began; `None`: there was none yet.
+    pub first_swept_at: Option<UnixMillis>,
+    /// Last complete sweep.
+    pub swept_at: Option<UnixMillis>,
+    /// By the provider's clock: whatever moved up to here has been noticed.
+    pub activity: Option<UnixMillis>,
+    /// Last start of the provider's own collecting.
+    pub started_at: Option<UnixMillis>,
+    /// While that start is under way.
+    pub workflow_id: Option<String>,
+}
+
+/// What becomes of conversations that a sweep finds.
+#[derive(Clone, Copy, Debug)]
+pub struct Discovery {
+    /// Unknown conversations are followed.
+    pub discover: bool,
+    /// From where on their messages are announced.
+    pub line: Line,
+    /// Stale when unverified for longer.
+    pub max_interval: Duration,
+}
+
+/// From where on the messages of a conversation that a sweep finds are announced.
+#[derive(Clone, Copy, Debug)]
+pub enum Line {
+    /// As the configuration says of first polls.
+    AsConfigured,
+    /// After what the inbox shows of it now.
+    LastActivity,
+    /// After this moment.
+    After(UnixMillis),
+}
+
+/// What a listed conversation is to us.
+#[derive(Clone, Debug)]
+pub enum Noted {
+    /// Nothing to do: it has not moved, or nobody follows it.
+    Unmoved,
+    /// Its messages are to be read.
+    Moved(SourceId, Option<Mark>),
+    /// It is followed from now on.
+    Found(Box<(Conversation, Source)>, Option<Mark>),
+}
+
+impl Store {
+    /// Compares a page of the inbox with what is known, and follows what is new. Answers in the order of the rows.
+    pub async fn note_listed(
+        &self,
+        account: AccountId,
+        rows: Vec<Listed>,
+        discovery: Discovery,
+    ) -> Result<Vec<Noted>, Error> {
+        self.write(move |tx| rows.into_iter().map(|row| note(tx, account, row, discovery)).collect()).await
+    }
+
+    /// Records that a sweep over a folder, begun then, has come to its end. `activity` is the youngest it has seen.
+    pub async fn finish_sweep(
+        &self,
+        account: AccountId,
+        folder: String,
+        began: UnixMillis,
+        activity: Option<UnixMillis>,
+    ) -> Result<(), Error> {
+        self.write(move |tx| {
+            tx.prepare_cached(
+                "INSERT INTO sweeps (account, folder, first_swept_at, swept_at, activity) VALUES (?1, ?2, ?3, ?3, ?4)
+                 ON CONFLICT (account, folder) DO UPDATE SET first_swept_at = coalesce(first_swept_at, ?3), swept_at = ?3,
+                    activity = max(coalesce(activity, ?4), coalesce(?4, activity)),
+                    failing_since = NULL, failure_class = NULL, failure_detail = NULL",
+            )?
+            .execute(params![account.0, folder, began.as_millis(), activity.map(UnixMillis::as_millis)])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Records that a sweep over a folder has failed.
+    pub async fn record_sweep_failure(
+        &self,
+        account: AccountId,
+        folder: String,
+        class: &'static str,
+        detail: String,
+    ) -> Result<(), Error> {
+        self.write(move |tx| {
+            tx.prepare_cached(
+                "INSERT INTO sweeps (account, folder, failing_since, failure_class, failure_detail) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (account, folder) DO UPDATE SET failing_since = coalesce(failing_since, ?3),
+                    failure_class = ?4, failure_detail = ?5",
+            )?
+            .execute(params![account.0, folder, UnixMillis::now().as_millis(), class, detail])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Records that the provider was told to collect a folder, before and after it has answered, and `None` when that is
+    /// over.
+    pub async fn record_monitoring(
+        &self,
+        account: AccountId,
+        folder: String,
+        started_at: Option<UnixMillis>,
+        workflow_id: Option<String>,
+    ) -> Result<(), Error> {
+        self.write(move |tx| {
+            tx.prepare_cached(
+                "INSERT INTO sweeps (account, folder, started_at, workflow_id) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (account, folder) DO UPDATE SET started_at = ?3, workflow_id = ?4",
+            )?
+            .execute(params![account.0, folder, started_at.map(UnixMillis::as_millis), workflow_id])?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+pub(super) fn load(tx: &Connection, account: AccountId) -> Result<Vec<SweptFolder>, Error> {
+    let mut statement = tx.prepare_cached(
+        "SELECT folder, first_swept_at, swept_at, activity, started_at, workflow_id FROM sweeps WHERE account = ?1",
+    )?;
+    let rows = statement.query_map([account.0], |r| {
+        Ok(SweptFolder {
+            folder: r.get(0)?,
+            first_swept_at: millis(r.get(1)?),
+            swept_at: millis(r.get(2)?),
+            activity: millis(r.get(3)?),
+            started_at: millis(r.get(4)?),
+            workflow_id: r.get(5)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn note(tx: &Connection, account: AccountId, row: Listed, discovery: Discovery) -> Result<Noted, Error> {
+    let shown = row.mark.clone().map(|mark| Mark { mark, activity: row.last_activity_at });
+    let Some((source, follow, mark, watermark)) = known(tx, account, &row.conversation)? else {
+        if !discovery.discover {
+            return Ok(Noted::Unmoved);
+        }
+        let source = insert(tx, account, &row.conversation, Follow::Discovered, UnixMillis::now())?;
+        return found(tx, source, row, discovery, shown);
+    };
+    match follow {
+        Follow::Pinned | Follow::Stored | Follow::Discovered => {}
+        Follow::None if discovery.discover => {
+            tx.prepare_cached("UPDATE conversations SET follow = ?2 WHERE id = ?1")?
+                .execute(params![source.0, Follow::Discovered.word()])?;
+            return found(tx, source, row, discovery, shown);
+        }
+        Follow::None | Follow::Unfollowed => return Ok(Noted::Unmoved),
+    }
+    if row.mark.is_some() && row.mark == mark {
+        return Ok(Noted::Unmoved);
+    }
+    if mark.is_none() && row.last_activity_at.is_some() && watermark >= row.last_activity_at {
+        // Read to that point before any sweep has seen it.
+        tx.prepare_cached("UPDATE conversations SET mark = ?2 WHERE id = ?1")?.execute(params![source.0, row.mark])?;
+        return Ok(Noted::Unmoved);
+    }
+    Ok(Noted::Moved(source, shown))
+}
+
+type Known = (SourceId, Follow, Option<String>, Option<UnixMillis>);
+
+/// By its id, or where the configuration names it by the person alone, by that.
+fn known(tx: &Connection, account: AccountId, conversation: &Conversation) -> Result<Option<Known>, Error> {
+    let read = |r: &rusqlite::Row<'_>| {
+        Ok((SourceId(r.get(0)?), Follow::from_word(&r.get::<_, String>(1)?), r.get(2)?, millis(r.get(3)?)))
+    };
+    let by_id = tx
+        .prepare_cached(
+            "SELECT id, follow, mark, watermark FROM conversations WHERE account = ?1 AND conversation_id = ?2",
+        )?
+        .query_row(params![account.0, conversation.id.as_str()], read)
+        .optional()?;
+    if by_id.is_some() || conversation.person_url.is_none() {
+        return Ok(by_id);
+    }
+    Ok(tx
+        .prepare_cached(
+            "SELECT id, follow, mark, watermark FROM conversations
+             WHERE account = ?1 AND person_url = ?2 AND kind = ?3 AND follow = 'pinned'",
+        )?
+        .query_row(params![account.0, conversation.person_url, conversation.kind.as_str()], read)
+        .optional()?)
+}
+
+fn found(
+    tx: &Connection,
+    source: SourceId,
+    row: Listed,
+    discovery: Discovery,
+    shown: Option<Mark>,
+) -> Result<Noted, Error> {
+    let line = match discovery.line {
+        Line::AsConfigured => None,
+        Line::LastActivity => row.last_activity_at,
+        Line::After(line) => Some(line),
+    };
+    tx.prepare_cached(
+        "UPDATE conversations SET title = coalesce(?2, title), max_interval = ?4,
+            line = CASE WHEN first_polled_at IS NULL THEN ?3 ELSE line END WHERE id = ?1",
+    )?
+    .execute(params![
+        source.0,
+        row.title,
+        line.map(UnixMillis::as_millis),
+        i64::try_from(discovery.max_interval.as_millis()).unwrap_or(i64::MAX),
+    ])?;
+    Ok(Noted::Found(Box::new((row.conversation, load_source(tx, source)?)), shown))
+}
