@@ -174,12 +174,6 @@ async fn the_inbox_of_v2_is_its_enabled_primary_folders_and_a_refused_folder_is_
             "/acc_7h2/inboxes/RECRUITER_PRIMARY/chats?limit=25",
         ]
     );
-    player.play(200, json!({ "data": [{ "id": "CLASSIC_ARCHIVED" }] }));
-    assert_eq!(
-        inbox.folders().await.unwrap_err().class,
-        Class::Protocol,
-        "an empty inbox would be silence without proof"
-    );
 }
 
 #[tokio::test]

@@ -1,14 +1,16 @@
 //! API v2: live reads behind a cache of an hour, pages by offset or cursor, several inboxes.
 
 use async_trait::async_trait;
+use data_encoding::HEXLOWER;
 use reqwest::header::{AGE, HeaderMap};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::paging::{Full, Position, rest};
 use super::settings::chat;
 use super::{Api, FRESH, SOMEWHAT_FRESH, encoded, wire};
 use crate::model::{Conversation, ConversationType};
-use crate::providers::{Class, Error, Inbox, ListRequest, Listed, Listing, Page, PageRequest, Provider};
+use crate::providers::{Error, Inbox, ListRequest, Listed, Listing, Page, PageRequest, Provider};
 
 /// The vendor documents a default of 20 and no maximum; public clients use 25 for LinkedIn.
 const LIMIT: u64 = 25;
@@ -76,7 +78,7 @@ impl Inbox for V2 {
         let (answer, body) = self.api.get(&path, "", SOMEWHAT_FRESH).await?;
         let primary = primary(&wire::list(&answer, body, "data", "next_cursor")?.items);
         if primary.is_empty() {
-            return Err(Error::new(Class::Protocol, "no enabled inbox is called *_PRIMARY; name some under `inboxes`"));
+            tracing::warn!("no enabled inbox is called *_PRIMARY; those to list can be named under `inboxes`");
         }
         Ok(primary)
     }
@@ -128,16 +130,20 @@ fn product(inbox: &str) -> ConversationType {
 
 fn listed(row: &Value, kind: ConversationType) -> Option<Listed> {
     let person_url = row.get("user").and_then(|user| wire::text(user, "profile_url")).map(str::to_owned);
-    let last_activity_at = wire::time(row, "last_message_timestamp");
     Some(Listed {
         conversation: Conversation { person_url, ..chat(&wire::id(row, "id")?, kind) },
         title: wire::text(row, "name").map(str::to_owned),
-        last_activity_at,
-        mark: match last_activity_at {
-            Some(at) => Some(at.to_string()),
-            None => wire::text(row, "last_message_timestamp").map(str::to_owned),
-        },
+        last_activity_at: wire::time(row, "last_message_timestamp"),
+        mark: mark(row),
     })
+}
+
+/// The time of the last message, and a hash of its preview, because a time in whole seconds may stand for several.
+fn mark(row: &Value) -> Option<String> {
+    let written = wire::text(row, "last_message_timestamp")?;
+    let at = wire::time(row, "last_message_timestamp").map_or_else(|| written.to_owned(), |at| at.to_string());
+    let preview = row.get("last_message").and_then(|last| wire::text(last, "text")).unwrap_or_default();
+    Some(format!("{at} {}", HEXLOWER.encode(&Sha256::digest(preview)[..4])))
 }
 
 #[cfg(test)]
@@ -180,7 +186,10 @@ mod tests {
         assert_eq!(row.conversation.id.as_str(), "2-QWxwaGE=");
         assert_eq!(row.conversation.person_url.as_deref(), Some("https://www.linkedin.com/in/ada"));
         assert_eq!(row.title.as_deref(), Some("Ada Byron"));
-        assert_eq!(row.mark.as_deref(), Some("2026-11-20T09:14:03.000Z"));
+        assert_eq!(row.mark.as_deref(), Some("2026-11-20T09:14:03.000Z e3b0c442"));
+        let other = json!({ "id": "2-QWxwaGE=", "last_message_timestamp": "2026-11-20T09:14:03.000Z",
+            "last_message": { "text": "a second one in the same second", "is_sender": false } });
+        assert_ne!(listed(&other, ConversationType::Standard).unwrap().mark, row.mark);
         let row = listed(&json!({ "id": "c", "last_message_timestamp": null }), ConversationType::Standard).unwrap();
         assert_eq!((row.last_activity_at, row.mark), (None, None));
         assert_eq!(listed(&json!({ "name": "without an id" }), ConversationType::Standard), None);
