@@ -240,7 +240,6 @@ fn configuration(folder: &Path, of: &Simulation, conversations: &[Listed], polli
              api_key = \"{}\"\naccount_id = \"{}\"\n",
             credentials.api_key, credentials.account_id,
         )?,
-        other => anyhow::bail!("{other:?} is not measured"),
     }
     for listed in conversations {
         text += "[[accounts.bench.conversations]]\n";

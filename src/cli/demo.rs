@@ -30,12 +30,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     block_on(async {
         let folder = tempfile::Builder::new().prefix("inboxd-demo-").tempdir()?;
         let simulator = Simulator::start(Settings::default()).await?;
-        simulate::populate(simulator.world(), simulate::IN_CONFIG, CONVERSATIONS);
+        simulate::populate(simulator.world(), simulate::SIMULATED, CONVERSATIONS);
         let traffic =
             simulator.world().start_traffic(Traffic { messages_per_minute: MESSAGES_PER_MINUTE, ..Traffic::default() });
 
         // Something to see at once, while the traffic warms up.
-        for (conversation, ..) in simulator.world().conversations().into_iter().step_by(4) {
+        for (conversation, ..) in simulator.world().conversations().into_iter().step_by(6) {
             simulator.world().push(conversation, "Hello! Is this a good time?");
         }
 
@@ -49,7 +49,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let mut stderr = std::io::stderr();
         writeln!(
             stderr,
-            "Two simulated providers on http://{}, {} conversations each, messages in bursts as people write them.\n\
+            "Four simulated providers, two of them in both their API versions, on http://{}, {} conversations each, messages in bursts as people write them.\n\
              Each line below went simulator -> HTTP -> store -> dispatcher -> stdout sink. Ctrl-C ends it.\n\
              \n<- to us, -> from us; times in UTC\n",
             simulator.addr(),

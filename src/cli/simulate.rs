@@ -23,7 +23,7 @@ pub(super) struct Arguments {
 }
 
 /// Every dialect that is simulated.
-const SIMULATED: &[Dialect] = &[
+pub(super) const SIMULATED: &[Dialect] = &[
     Dialect::LinkedApi,
     Dialect::ConnectSafely,
     Dialect::LinkupV1,
@@ -31,9 +31,6 @@ const SIMULATED: &[Dialect] = &[
     Dialect::UnipileV2,
     Dialect::UnipileV1,
 ];
-
-/// Those of them that the daemon can follow, so that a printed configuration loads.
-pub(super) const IN_CONFIG: &[Dialect] = &[Dialect::LinkedApi, Dialect::ConnectSafely];
 
 /// People whose conversations are simulated; after the last name they are numbered.
 const PEOPLE: &[&str] = &[
@@ -97,9 +94,9 @@ pub(super) fn populate(world: &World, dialects: &[Dialect], conversations: u32) 
 pub(super) fn config(simulator: &Simulator, stdout_sink: &str, extra: &str) -> String {
     let mut text = format!(
         "# Follows every conversation of this simulator. Save it as inboxd.toml, then: inboxd run\n\n\
-         [polling]\nmin_interval = \"1s\"\nmax_interval = \"5s\"\nrequests_per_minute = 6000\nfirst_poll = \"all\"\n{extra}\n",
+         [polling]\nmin_interval = \"1s\"\nmax_interval = \"5s\"\nrequests_per_minute = 6000\ndaily_credits = 1000000\nfirst_poll = \"all\"\n{extra}\n",
     );
-    for dialect in IN_CONFIG {
+    for dialect in SIMULATED {
         text += &account(simulator, *dialect);
     }
     text += &format!(

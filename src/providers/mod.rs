@@ -11,6 +11,7 @@ mod linkedapi;
 mod linkup;
 mod redact;
 mod settings;
+mod unipile;
 mod urn;
 
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::redact::Redacted;
-use super::{Profile, Provider, TlsError, connectsafely, linkedapi, linkup};
+use super::{Profile, Provider, TlsError, connectsafely, linkedapi, linkup, unipile};
 use crate::model::Conversation;
 use crate::settings::Read;
 
@@ -50,10 +50,12 @@ pub enum Settings {
     ConnectSafely(connectsafely::Settings),
     /// linkupapi.com
     Linkup(linkup::Settings),
+    /// unipile.com
+    Unipile(unipile::Settings),
 }
 
 /// Names that `provider =` takes.
-pub const NAMES: &[&str] = &["linkedapi", "connectsafely", "linkup"];
+pub const NAMES: &[&str] = &["linkedapi", "connectsafely", "linkup", "unipile"];
 
 impl Settings {
     /// Reads the provider's own keys of an account; `None` for an unknown provider.
@@ -62,6 +64,7 @@ impl Settings {
             "linkedapi" => reader.read(table).map(Self::LinkedApi),
             "connectsafely" => reader.read(table).map(Self::ConnectSafely),
             "linkup" => reader.read(table).map(Self::Linkup),
+            "unipile" => reader.read(table).map(Self::Unipile),
             _ => return None,
         })
     }
@@ -76,6 +79,7 @@ impl Settings {
             Self::LinkedApi(_) => reader.read::<linkedapi::ConversationSettings>(table)?.conversation(),
             Self::ConnectSafely(_) => reader.read::<connectsafely::ConversationSettings>(table)?.conversation(),
             Self::Linkup(account) => reader.read::<linkup::ConversationSettings>(table)?.conversation(account),
+            Self::Unipile(_) => reader.read::<unipile::ConversationSettings>(table)?.conversation(),
         })
     }
 
@@ -84,6 +88,7 @@ impl Settings {
             Self::LinkedApi(settings) => settings,
             Self::ConnectSafely(settings) => settings,
             Self::Linkup(settings) => settings,
+            Self::Unipile(settings) => settings,
         }
     }
 

@@ -302,11 +302,15 @@ impl AccountLoop {
         None
     }
 
-    /// Has a conversation polled before whatever is merely due, or once more if it is being polled.
+    /// Has a conversation polled before whatever is merely due, once more if it is being polled, and never more often
+    /// than its shortest interval allows.
     pub(super) fn nudge(&mut self, index: usize) {
         let source = &mut self.sources[index];
         if source.in_flight {
             source.nudged = true;
+        } else if let Some(at) = source.not_before().filter(|at| *at > Instant::now()) {
+            let due = source.due.min(at);
+            self.schedule(index, due);
         } else if !std::mem::replace(&mut source.urgent, true) {
             self.urgent.push_back(index);
         }
@@ -320,6 +324,7 @@ impl AccountLoop {
                 let cadence = self.cadence(index);
                 let source = &mut self.sources[index];
                 source.urgent = false;
+                source.began = Some(began);
                 source.job.cadence = cadence;
                 // A walk that goes on is as deep as it began.
                 if source.job.walk.is_none() {

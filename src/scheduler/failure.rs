@@ -16,7 +16,7 @@ const GONE_RECHECK: Duration = Duration::from_secs(6 * 3600);
 const NOT_READY_RECHECK: Duration = Duration::from_secs(600);
 
 /// Failures in a row after which a source asks whether its account is at fault.
-const SUSPICIOUS: u32 = 5;
+const SUSPICIOUS: u32 = 3;
 
 /// What happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

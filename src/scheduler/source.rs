@@ -23,6 +23,8 @@ pub(super) struct SourceState {
     /// Polls that a mark has asked for and that did not find what it promised.
     pub(super) mark_tries: u32,
     pub(super) due: Instant,
+    /// When its last poll began.
+    pub(super) began: Option<Instant>,
     pub(super) recheck_due: Instant,
     pub(super) in_flight: bool,
     /// Something asked for a poll while one was in flight.
@@ -47,6 +49,7 @@ impl SourceState {
             swept: source.swept,
             urgent: false,
             mark_tries: 0,
+            began: None,
             due: clock + source.due_at.since(now).min(longest),
             recheck_due: clock + recheck_in,
             in_flight: false,
@@ -80,6 +83,11 @@ impl SourceState {
     /// Nothing stands against a poll.
     pub(super) fn may_begin(&self) -> bool {
         !self.in_flight && !self.unfollowed
+    }
+
+    /// Before this it is not polled, whatever happens.
+    pub(super) fn not_before(&self) -> Option<Instant> {
+        self.began.map(|began| began + self.cadence.min_interval)
     }
 
     /// Known to be collected and without anything special about its next poll: it may share a request.

@@ -218,6 +218,8 @@ impl Poller {
         let listing = self.list(sweep).await?;
         sweep.pages += 1;
         let oldest = listing.rows.iter().filter_map(|row| row.last_activity_at).min();
+        // Only the first page may be empty and not the last: some lists have nothing before they ask LinkedIn.
+        let advances = listing.next != sweep.cursor && (!listing.rows.is_empty() || sweep.pages == 1);
         let rows = sweep.unseen(listing.rows);
         // A time ahead of our clock must not make later sweeps stop too early.
         let youngest = rows.iter().filter_map(|row| row.last_activity_at).max().map(|at| at.min(UnixMillis::now()));
@@ -226,7 +228,6 @@ impl Poller {
         let noted = self.store.note_listed(self.account_id, rows, sweep.discovery(&settings)).await?;
         let is_news = |(noted, marked): (&Noted, bool)| marked && !matches!(noted, Noted::Unmoved);
         let page = PageSeen { rows: count, moved: noted.iter().zip(marked).any(is_news), oldest };
-        let advances = listing.next != sweep.cursor && (count > 0 || sweep.pages == 1);
         sweep.cursor = listing.next.filter(|_| advances && !sweep.is_complete(&page, settings.discover));
         if sweep.pages >= MOST_PAGES && sweep.cursor.is_some() {
             return Err(Error::new(Class::Protocol, "the listing of the inbox has no end").into());

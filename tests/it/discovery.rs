@@ -14,11 +14,17 @@ struct Row {
     reads: Endpoint,
 }
 
-const INBOXES: [Row; 1] = [Row {
-    dialect: Dialect::ConnectSafely,
-    lists: Endpoint::ConnectSafelyConversations,
-    reads: Endpoint::ConnectSafelyMessages,
-}];
+const INBOXES: [Row; 5] = [
+    Row {
+        dialect: Dialect::ConnectSafely,
+        lists: Endpoint::ConnectSafelyConversations,
+        reads: Endpoint::ConnectSafelyMessages,
+    },
+    Row { dialect: Dialect::LinkupV1, lists: Endpoint::LinkupV1Inbox, reads: Endpoint::LinkupV1Messages },
+    Row { dialect: Dialect::LinkupV2, lists: Endpoint::LinkupV2Inbox, reads: Endpoint::LinkupV2Messages },
+    Row { dialect: Dialect::UnipileV2, lists: Endpoint::UnipileInboxChats, reads: Endpoint::UnipileMessages },
+    Row { dialect: Dialect::UnipileV1, lists: Endpoint::UnipileV1Messages, reads: Endpoint::UnipileV1ChatMessages },
+];
 
 /// An account that discovers, swept often, whose conversations are otherwise polled once in six hours.
 async fn discovering(row: &Row) -> Rig {
@@ -151,6 +157,7 @@ async fn a_conversation_is_unfollowed_and_followed_by_command_while_the_daemon_r
         let conversation = rig.world().add_conversation(row.dialect, Kind::Standard, "Ada Byron");
         rig.world().push_draft(conversation, Draft { text: "old".into(), sent_at: ago(7_200), ..Draft::default() });
         let other = rig.world().add_conversation(row.dialect, Kind::Standard, "Grace Murray");
+        rig.world().push_draft(other, Draft { text: "old".into(), sent_at: ago(7_200), ..Draft::default() });
         let daemon = rig.start();
         until("both to be read", || read(&rig) == 2).await;
         let id = rig.world().ledger()[0].conversation_id.clone();

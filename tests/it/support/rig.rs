@@ -154,6 +154,7 @@ impl Rig {
             ("min_interval", "\"100ms\""),
             ("max_interval", "\"100ms\""),
             ("requests_per_minute", "600000"),
+            ("daily_credits", "3000000000"),
             ("first_poll", "\"all\""),
         ];
         for (key, value) in defaults {

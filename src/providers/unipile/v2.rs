@@ -1,0 +1,197 @@
+//! API v2: live reads behind a cache of an hour, pages by offset or cursor, several inboxes.
+
+use async_trait::async_trait;
+use data_encoding::HEXLOWER;
+use reqwest::header::{AGE, HeaderMap};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::paging::{Full, Position, rest};
+use super::settings::chat;
+use super::{Api, FRESH, SOMEWHAT_FRESH, encoded, wire};
+use crate::model::{Conversation, ConversationType};
+use crate::providers::{Error, Inbox, ListRequest, Listed, Listing, Page, PageRequest, Provider};
+
+/// The vendor documents a default of 20 and no maximum; public clients use 25 for LinkedIn.
+const LIMIT: u64 = 25;
+
+/// An answer that is older although a fresh one was asked for comes from the cache.
+const FRESH_FOR_SECONDS: u64 = 5;
+
+pub(super) struct V2 {
+    api: Api,
+    full_of_messages: Full,
+    full_of_chats: Full,
+}
+
+impl V2 {
+    pub(super) fn new(api: Api) -> Self {
+        Self { api, full_of_messages: Full::default(), full_of_chats: Full::default() }
+    }
+
+    /// A list below the account, asked for fresh; `None` at the end of it.
+    async fn list(&self, path: &str, position: &Position) -> Result<Option<(bool, wire::List)>, Error> {
+        let path = format!("/{}{path}", encoded(self.api.settings.account_id()));
+        match self.api.get(&path, &position.query(LIMIT, ""), FRESH).await {
+            Ok((answer, body)) => {
+                let list = wire::list(&answer, body, "data", "next_cursor")?;
+                Ok(Some((is_cached(&answer.headers), list)))
+            }
+            Err(refusal) => position.judge(refusal).map(|()| None),
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for V2 {
+    /// `since` is not sent: whether the vendor's `after` is honoured is not known for every LinkedIn product, it spares no
+    /// request, and without it a page shows what lies below the bound, which proves that the range was read whole.
+    async fn page(&self, request: PageRequest<'_>) -> Result<Page, Error> {
+        let position = Position::read(request.cursor)?;
+        let collected_until = self.api.collected_until().await?;
+        let path = format!("/chats/{}/messages", encoded(&request.conversation.address));
+        let Some((cached, list)) = self.list(&path, &position).await? else {
+            return Ok(Page { collected_until, ..Page::default() });
+        };
+        let full = self.full_of_messages.at(&list, LIMIT);
+        let rest = rest(position.next(&list, full));
+        let messages = self.api.messages(list.items).await;
+        Ok(Page { messages, rest, collected_until, cached, ..Page::default() })
+    }
+
+    async fn probe(&self) -> Result<(), Error> {
+        self.api.check_account().await
+    }
+
+    fn inbox(&self) -> Option<&dyn Inbox> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Inbox for V2 {
+    async fn folders(&self) -> Result<Vec<String>, Error> {
+        if let Some(inboxes) = &self.api.settings.inboxes {
+            return Ok(inboxes.clone());
+        }
+        let path = format!("/{}/inboxes", encoded(self.api.settings.account_id()));
+        let (answer, body) = self.api.get(&path, "", SOMEWHAT_FRESH).await?;
+        let primary = primary(&wire::list(&answer, body, "data", "next_cursor")?.items);
+        if primary.is_empty() {
+            tracing::warn!("no enabled inbox is called *_PRIMARY; those to list can be named under `inboxes`");
+        }
+        Ok(primary)
+    }
+
+    /// No filter is sent: LinkedIn ignores or refuses most, and which time `after` compares is not documented.
+    async fn list(&self, request: ListRequest<'_>) -> Result<Listing, Error> {
+        let position = Position::read(request.cursor)?;
+        let path = format!("/inboxes/{}/chats", encoded(request.folder));
+        let Some((cached, list)) = self.list(&path, &position).await? else {
+            return Ok(Listing::default());
+        };
+        if cached {
+            tracing::warn!(inbox = request.folder, "the inbox was answered from a cache: moves may be seen late");
+        }
+        let kind = product(request.folder);
+        let rows = list.items.iter().filter_map(|row| listed(row, kind)).collect();
+        let full = self.full_of_chats.at(&list, LIMIT);
+        Ok(Listing { rows, next: position.next(&list, full), ..Listing::default() })
+    }
+}
+
+fn is_cached(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let is_hit = text("x-cache").is_some_and(|text| text.trim().to_ascii_uppercase().starts_with("HIT"));
+    is_hit || text(AGE.as_str()).and_then(|age| age.trim().parse().ok()).is_some_and(|age: u64| age > FRESH_FOR_SECONDS)
+}
+
+fn primary(inboxes: &[Value]) -> Vec<String> {
+    let enabled = inboxes.iter().filter(|inbox| wire::flag(inbox, "disabled") != Some(true));
+    enabled
+        .filter_map(|inbox| wire::text(inbox, "id"))
+        .filter(|id| id.ends_with("_PRIMARY"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The LinkedIn product, which the ids of inboxes begin with. How those of company pages begin is not documented.
+fn product(inbox: &str) -> ConversationType {
+    let prefixes = [
+        ("CLASSIC_", ConversationType::Standard),
+        ("SALES_NAVIGATOR_", ConversationType::SalesNavigator),
+        ("RECRUITER_", ConversationType::Recruiter),
+        ("COMPANY_", ConversationType::CompanyPage),
+        ("ORGANIZATION_", ConversationType::CompanyPage),
+    ];
+    let found = prefixes.iter().find(|(prefix, _)| inbox.starts_with(prefix));
+    found.map_or(ConversationType::Unknown, |(_, product)| *product)
+}
+
+fn listed(row: &Value, kind: ConversationType) -> Option<Listed> {
+    let person_url = row.get("user").and_then(|user| wire::text(user, "profile_url")).map(str::to_owned);
+    Some(Listed {
+        conversation: Conversation { person_url, ..chat(&wire::id(row, "id")?, kind) },
+        title: wire::text(row, "name").map(str::to_owned),
+        last_activity_at: wire::time(row, "last_message_timestamp"),
+        mark: mark(row),
+    })
+}
+
+/// The time of the last message, and a hash of its preview, because a time in whole seconds may stand for several.
+fn mark(row: &Value) -> Option<String> {
+    let written = wire::text(row, "last_message_timestamp")?;
+    let at = wire::time(row, "last_message_timestamp").map_or_else(|| written.to_owned(), |at| at.to_string());
+    let preview = row.get("last_message").and_then(|last| wire::text(last, "text")).unwrap_or_default();
+    Some(format!("{at} {}", HEXLOWER.encode(&Sha256::digest(preview)[..4])))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_hit_or_an_age_says_that_the_answer_is_from_the_cache() {
+        let cached = |name: &'static str, value: &str| {
+            is_cached(&HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]))
+        };
+        assert!(cached("x-cache", "HIT") && cached("x-cache", "hit from edge") && cached("age", "6"));
+        assert!(!cached("x-cache", "MISS") && !cached("age", "2") && !cached("age", "old"));
+        assert!(!is_cached(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn the_enabled_primary_inboxes_are_listed() {
+        let inboxes = [
+            json!({ "object": "Inbox", "id": "CLASSIC_PRIMARY", "disabled": false }),
+            json!({ "object": "Inbox", "id": "CLASSIC_ARCHIVED", "disabled": false }),
+            json!({ "object": "Inbox", "id": "RECRUITER_PRIMARY", "disabled": true }),
+            json!({ "object": "Inbox", "id": "SALES_NAVIGATOR_PRIMARY" }),
+        ];
+        assert_eq!(primary(&inboxes), ["CLASSIC_PRIMARY", "SALES_NAVIGATOR_PRIMARY"]);
+        assert_eq!(product("CLASSIC_PRIMARY"), ConversationType::Standard);
+        assert_eq!(product("SALES_NAVIGATOR_PRIMARY"), ConversationType::SalesNavigator);
+        assert_eq!(product("RECRUITER_UNREAD"), ConversationType::Recruiter);
+        assert_eq!(product("SOMETHING_NEW"), ConversationType::Unknown);
+    }
+
+    #[test]
+    fn a_chat_is_marked_by_its_last_message_or_not_at_all() {
+        let row = json!({ "object": "Chat", "id": "2-QWxwaGE=", "name": "Ada Byron",
+            "last_message_timestamp": "2026-11-20T09:14:03Z",
+            "user": { "profile_url": "https://www.linkedin.com/in/ada" } });
+        let row = listed(&row, ConversationType::Standard).unwrap();
+        assert_eq!(row.conversation.id.as_str(), "2-QWxwaGE=");
+        assert_eq!(row.conversation.person_url.as_deref(), Some("https://www.linkedin.com/in/ada"));
+        assert_eq!(row.title.as_deref(), Some("Ada Byron"));
+        assert_eq!(row.mark.as_deref(), Some("2026-11-20T09:14:03.000Z e3b0c442"));
+        let other = json!({ "id": "2-QWxwaGE=", "last_message_timestamp": "2026-11-20T09:14:03.000Z",
+            "last_message": { "text": "a second one in the same second", "is_sender": false } });
+        assert_ne!(listed(&other, ConversationType::Standard).unwrap().mark, row.mark);
+        let row = listed(&json!({ "id": "c", "last_message_timestamp": null }), ConversationType::Standard).unwrap();
+        assert_eq!((row.last_activity_at, row.mark), (None, None));
+        assert_eq!(listed(&json!({ "name": "without an id" }), ConversationType::Standard), None);
+    }
+}
