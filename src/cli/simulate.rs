@@ -159,3 +159,26 @@ fn addresses(world: &World, dialect: Dialect) -> Vec<(String, &'static str)> {
         .map(|(conversation, _, kind): (ConversationRef, _, _)| (world.address(conversation), wire(kind)))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_provider_has_an_account_to_print_with_all_its_conversations() {
+        let simulator = Simulator::start(Settings::default()).await.unwrap();
+        populate(simulator.world(), SIMULATED, 6);
+        for dialect in SIMULATED {
+            let text = account(&simulator, *dialect);
+            let table: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}: {text}"));
+            let (name, account) = table["accounts"].as_table().unwrap().iter().next().unwrap();
+            assert!(name.starts_with("sim-"), "{name}");
+            assert_eq!(account["base_url"].as_str().unwrap(), simulator.base_url(*dialect));
+            assert_eq!(account["conversations"].as_array().unwrap().len(), 6);
+            let provider = account["provider"].as_str().unwrap();
+            let version = account.get("api_version").and_then(toml::Value::as_str);
+            assert_eq!(version.is_some(), provider == "linkup", "{text}");
+            assert_eq!(account.get("login_token").is_some(), version == Some("v1"), "{text}");
+        }
+    }
+}
