@@ -2,24 +2,28 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::{Failure, block_on};
-use crate::simulator::{ConversationRef, Dialect, Kind, Settings, Simulator, Traffic, World};
+use crate::simulator::{ConversationRef, Dialect, Kind, Scenario, Settings, Simulator, Traffic, World};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Address to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7438")]
     listen: SocketAddr,
-    /// Conversations of each provider
-    #[arg(long, value_name = "COUNT", default_value_t = 5)]
-    conversations: u32,
-    /// New messages a minute, over all conversations
-    #[arg(long, value_name = "RATE", default_value_t = 30.0)]
-    messages_per_minute: f64,
-    /// The same seed makes the same people and the same traffic
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// Play this TOML file: conversations, messages past and future, faults; config/scenario.toml is an example
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+    /// Conversations of each provider [default: 5, with a scenario 0]
+    #[arg(long, value_name = "COUNT")]
+    conversations: Option<u32>,
+    /// New messages a minute, over all conversations [default: 30, with a scenario what it says or 0]
+    #[arg(long, value_name = "RATE")]
+    messages_per_minute: Option<f64>,
+    /// The same seed makes the same people and the same traffic [default: what the scenario says or 1]
+    #[arg(long)]
+    seed: Option<u64>,
 }
 
 /// Every dialect that is simulated.
@@ -49,13 +53,23 @@ const PEOPLE: &[&str] = &[
 ];
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let scenario = match &arguments.scenario {
+        Some(path) => Some(Scenario::load(path).map_err(|error| Failure::new(super::CONFIG, error.to_string()))?),
+        None => None,
+    };
+    let (conversations, rate) = if scenario.is_some() { (0, 0.0) } else { (5, 30.0) };
+    let scripted = scenario.as_ref();
+    let seed = arguments.seed.or(scripted.and_then(|it| it.seed)).unwrap_or(1);
+    let rate = arguments.messages_per_minute.or(scripted.and_then(|it| it.messages_per_minute)).unwrap_or(rate);
     block_on(async {
-        let settings = Settings { listen: arguments.listen, seed: arguments.seed, ..Settings::default() };
+        let settings = Settings { listen: arguments.listen, seed, ..Settings::default() };
         let simulator = Simulator::start(settings)
             .await
             .map_err(|e| Failure::new(super::FAILED, format!("{} cannot be listened on: {e}", arguments.listen)))?;
-        populate(simulator.world(), SIMULATED, arguments.conversations);
-        let traffic = Traffic { messages_per_minute: arguments.messages_per_minute, ..Traffic::default() };
+        // First: the faults of a scenario count its conversations from zero.
+        let _playing = scenario.map(|scenario| scenario.play(simulator.world()));
+        populate(simulator.world(), SIMULATED, arguments.conversations.unwrap_or(conversations));
+        let traffic = Traffic { messages_per_minute: rate, ..Traffic::default() };
         let traffic = simulator.world().start_traffic(traffic);
         let mut stdout = std::io::stdout();
         stdout.write_all(config(&simulator, "stdout", "").as_bytes())?;
@@ -97,7 +111,10 @@ pub(super) fn config(simulator: &Simulator, stdout_sink: &str, extra: &str) -> S
          [polling]\nmin_interval = \"1s\"\nmax_interval = \"5s\"\nrequests_per_minute = 6000\ndaily_credits = 1000000\nfirst_poll = \"all\"\n{extra}\n",
     );
     for dialect in SIMULATED {
-        text += &account(simulator, *dialect);
+        // An account that follows nobody would be refused.
+        if simulator.world().conversations().iter().any(|(_, of, _)| of == dialect) {
+            text += &account(simulator, *dialect);
+        }
     }
     text += &format!(
         "\n[sinks.console]\ntype = \"stdout\"\nformat = \"{}\"\n",

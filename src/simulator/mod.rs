@@ -16,6 +16,7 @@ mod linkedapi;
 mod linkup;
 mod people;
 mod requests;
+mod scenario;
 mod switches;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ pub use linkup::{
     CreditEntry, CreditReason, LastCursor, LinkupErrorBody, LinkupErrorStatus, LinkupSwitches, PagingPlace,
 };
 pub use requests::{Endpoint, RequestEntry};
+pub use scenario::{PlayingScenario, Scenario, ScenarioError};
 pub use switches::{
     ActivityForm, ConnectSafelySwitches, EmptyText, ErrorBody, LinkedApiSwitches, Order, Outcome, OwnerFlag,
     RefusalStatus, SenderForm, Switches, TimeFormat, Truncation, UrnForm,

@@ -178,3 +178,29 @@ fn simulate_prints_a_configuration_that_the_daemon_takes() {
     kill_process(Pid::from_child(&simulator), Signal::TERM).unwrap();
     assert_eq!(simulator.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn simulate_plays_a_scenario_and_refuses_a_wrong_one_by_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/config/scenario.toml");
+    let mut simulator = inboxd(&["simulate", "--listen", "127.0.0.1:0", "--scenario", example])
+        .stdout(std::fs::File::create(folder.path().join("inboxd.toml")).unwrap())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(simulator.stderr.take().unwrap()).lines();
+    assert!(said.next().unwrap().unwrap().starts_with("simulating on http://127.0.0.1:"));
+    let output = inboxd_in(folder.path(), &["run", "--once"]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    // The history and what was scripted, and no random traffic.
+    assert!((252..=254).contains(&output.stdout.lines().count()), "{}", output.stdout.lines().count());
+    assert!(output.stdout.contains("Shall we talk on Tuesday?") && output.stdout.contains("The deck is attached."));
+    kill_process(Pid::from_child(&simulator), Signal::TERM).unwrap();
+    assert_eq!(simulator.wait().unwrap().code(), Some(0));
+
+    std::fs::write(folder.path().join("wrong.toml"), "[[conversations]]\nprovider = \"linkedapi\"\ncolour = 1")
+        .unwrap();
+    let output = inboxd_in(folder.path(), &["simulate", "--scenario", "wrong.toml"]);
+    assert_eq!(output.code, 78);
+    assert!(output.stderr.contains("wrong.toml: conversations[0].colour: unknown field"), "{}", output.stderr);
+}

@@ -297,9 +297,16 @@ pub(super) async fn status(Path(id): Path<String>, incoming: Incoming) -> Respon
 
 pub(super) async fn cancel(Path(id): Path<String>, incoming: Incoming) -> Response {
     let respond = |state: &mut State, _, now| {
-        let workflow = state.workflows.by_id.get_mut(&id).filter(|it| !it.cancelled).ok_or_else(not_found)?;
+        let workflows = &mut state.workflows;
+        let workflow = workflows.by_id.get_mut(&id).filter(|it| !it.cancelled).ok_or_else(not_found)?;
         workflow.cancelled = workflow.runs.is_none_or(|(_, end)| end > now);
-        Ok(success(json!({ "cancelled": workflow.cancelled })))
+        let answer = success(json!({ "cancelled": workflow.cancelled }));
+        if workflow.cancelled {
+            // Whatever starts next need not wait for it; what waits already keeps its turn.
+            workflows.due.retain(|_, due| *due != id);
+            workflows.busy_until = workflows.due.last_key_value().map_or(now, |((end, _), _)| *end);
+        }
+        Ok(answer)
     };
     answer(incoming, Endpoint::LinkedApiCancel, |_| Vec::new(), respond).await
 }

@@ -314,9 +314,13 @@ async fn cancelled_workflow_has_no_effect_and_is_unknown_afterwards() {
     let cancelled = read(bench.linked_api(Method::DELETE, &path, Value::Null)).await.unwrap().json();
     assert_eq!(cancelled, json!({ "success": true, "result": { "cancelled": true } }));
     assert_eq!(status(&bench, &id).await["error"]["type"], "workflowNotFound");
-    bench.world().set_switches(|switches| switches.linked_api.cancelled_is_known = true);
+    bench.world().set_switches(|switches| {
+        (switches.linked_api.cancelled_is_known, switches.linked_api.running_ms) = (true, 0);
+    });
     assert_eq!(status(&bench, &id).await["result"]["workflowStatus"], "cancelled");
     assert_eq!(bench.world().sync_until(conversation), None);
+    // The next one does not wait for the minute that the cancelled one would have taken.
+    ended(&bench, &id_of(&start(&bench, sync(&bench, conversation)).await)).await;
 }
 
 #[tokio::test]

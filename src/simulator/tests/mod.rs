@@ -7,6 +7,7 @@ mod linkedapi;
 mod linkedapi_inbox;
 mod linkup;
 mod linkup_inbox;
+mod scenario;
 mod traffic;
 mod unipile_rules;
 mod unipile_states;
