@@ -15,9 +15,11 @@ struct Row {
     polls: Endpoint,
 }
 
-const PROVIDERS: [Row; 2] = [
+const PROVIDERS: [Row; 4] = [
     Row { dialect: Dialect::LinkedApi, polls: Endpoint::LinkedApiPoll },
     Row { dialect: Dialect::ConnectSafely, polls: Endpoint::ConnectSafelyMessages },
+    Row { dialect: Dialect::UnipileV2, polls: Endpoint::UnipileMessages },
+    Row { dialect: Dialect::UnipileV1, polls: Endpoint::UnipileV1ChatMessages },
 ];
 
 /// A conversation with one message delivered, and the daemon that follows it.

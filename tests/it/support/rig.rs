@@ -119,6 +119,23 @@ impl Rig {
                 text += &format!("[[accounts.work.conversations]]\nconversation_urn = \"{urn}\"\n");
             }
         }
+        for (dialect, name, version, account_id) in [
+            (Dialect::UnipileV2, "main", "v2", &credentials.unipile_account_id),
+            (Dialect::UnipileV1, "legacy", "v1", &credentials.unipile_v1_account_id),
+        ] {
+            if of(dialect).next().is_some() {
+                text += &format!(
+                    "\n[accounts.{name}]\nprovider = \"unipile\"\napi_version = \"{version}\"\nbase_url = \"{}\"\n\
+                     api_key = \"{}\"\naccount_id = \"{account_id}\"\n",
+                    self.simulator.base_url(dialect),
+                    credentials.unipile_api_key,
+                );
+            }
+            for (conversation, ..) in of(dialect) {
+                let chat_id = self.world().address(*conversation);
+                text += &format!("[[accounts.{name}.conversations]]\nchat_id = \"{chat_id}\"\n");
+            }
+        }
         text += &format!("\n[sinks.crm]\ntype = \"http\"\nurl = \"{}\"\nsecret = \"{SECRET}\"\n", self.receiver.url());
         text + &self.http + &self.more
     }
