@@ -186,7 +186,8 @@ pub(super) fn error(meaning: Meaning, answer: &Answer, refusal: &Refusal, dead_s
         Meaning::Limit => (Class::Throttled, told, Fault::Unsaid, ""),
         Meaning::Session => (Class::Auth, Some(dead_session), Fault::SignedOut, "the LinkedIn session is gone: "),
         Meaning::Credits => (Class::Throttled, Some(HOUR), Fault::Plan, "out of credits: "),
-        Meaning::Key => (Class::Auth, Some(HOUR), Fault::Key, "the API key is refused: "),
+        // Where a dead session is tried once a day because every try is billed, so is a refused key.
+        Meaning::Key => (Class::Auth, Some(dead_session.max(HOUR)), Fault::Key, "the API key is refused: "),
         Meaning::Missing | Meaning::Request => (Class::Gone, Some(DAY), Fault::Unsaid, ""),
         Meaning::Cursor => (Class::Protocol, None, Fault::Unsaid, "the cursor was refused: "),
         Meaning::Action => (Class::Auth, Some(DAY), Fault::Address, "the API has another shape, see base_url: "),
