@@ -155,9 +155,9 @@ mod tests {
             (200, "Not enough credits", Throttled, Some(HOUR), Plan, Some(3)),
             (403, "Your credits have expired", Throttled, Some(HOUR), Plan, Some(3)),
             (402, "Payment required", Throttled, Some(HOUR), Plan, Some(3)),
-            (401, "Unauthorized", Auth, Some(HOUR), Key, Some(3)),
-            (403, "Forbidden", Auth, Some(HOUR), Key, Some(3)),
-            (200, "API key expired", Auth, Some(HOUR), Key, Some(3)),
+            (401, "Unauthorized", Auth, Some(DAY), Key, Some(3)),
+            (403, "Forbidden", Auth, Some(DAY), Key, Some(3)),
+            (200, "API key expired", Auth, Some(DAY), Key, Some(3)),
             (404, "Nothing here", Gone, Some(DAY), Unsaid, Some(3)),
             (200, "Conversation not found", Gone, Some(DAY), Unsaid, Some(3)),
             (400, "Bad request", Gone, Some(DAY), Unsaid, Some(3)),
@@ -183,7 +183,7 @@ mod tests {
             }
         }
         let wall = refused(403, "<html>Please enable cookies</html>", false);
-        assert_eq!((wall.class, wall.wait.map(|w| w.as_secs()), wall.fault), (Auth, Some(HOUR), Key));
+        assert_eq!((wall.class, wall.wait.map(|w| w.as_secs()), wall.fault), (Auth, Some(DAY), Key));
         assert_eq!(refused(404, "<html>Not Found</html>", false).fault, Address);
     }
 

@@ -59,13 +59,14 @@ impl Bench {
 
     fn request(&self, method: Method, url: String) -> RequestBuilder {
         let settings = Settings::default();
+        let key = if url.contains("/linkup/") { settings.linkup_api_key } else { settings.unipile_api_key };
         self.client
             .request(method, url)
             .timeout(Duration::from_secs(10))
             .header("linked-api-token", settings.linked_api_token)
             .header("identification-token", settings.identification_token)
             .header("authorization", format!("Bearer {}", settings.api_key))
-            .header("x-api-key", settings.unipile_api_key)
+            .header("x-api-key", key)
     }
 
     fn linked_api(&self, method: Method, path: &str, body: Value) -> RequestBuilder {
