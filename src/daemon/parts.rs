@@ -119,7 +119,8 @@ fn scheduled_account(
         budget,
         polling: Polling {
             concurrency: polling.concurrency,
-            batch_size: account.settings.batch_size(),
+            // What the inbox lists is read one by one.
+            batch_size: if account.discover { 1 } else { account.settings.batch_size() },
             overlap: polling.overlap,
             resolution: profile.resolution,
             recheck_interval: polling.recheck_interval,

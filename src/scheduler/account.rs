@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::budget::{Closed, Credits, Gate};
 use super::command::Command;
 use super::job::{Bounds, Job};
+use super::monitoring::Monitors;
 use super::outcome::log_unwritten;
 use super::pause::{PauseChange, Pauses, Permission};
 use super::poll::{Failure, Found, Poller};
@@ -135,7 +136,8 @@ impl AccountLoop {
         let sources: Vec<_> =
             account.conversations.into_iter().map(|p| SourceState::new(p, &polling, now, clock)).collect();
         let pauses = Pauses::new(account.id, account.profile, Arc::clone(&poller), account.pause, now);
-        let sweeps = account.sweep.map(|settings| Sweeps::new(settings, account.folders, clock));
+        let monitors = poller.provider.inbox().and_then(|inbox| inbox.monitoring()).map(|_| Monitors::default());
+        let sweeps = account.sweep.map(|settings| Sweeps::new(settings, account.folders, monitors, clock));
         Self {
             profile: account.profile,
             poller,

@@ -3,7 +3,7 @@
 //! [`account`] is the loop: a timer queue of due conversations and a limit on polls in flight; [`pause`] holds it back
 //! while the account may not be asked, and [`outcome`] takes in what came of a poll. [`poll`] is one poll from question to
 //! commit, [`read_on`] the part of it that takes more than one page. [`sweep`] lists the inbox to find what moved, and
-//! [`sweeping`] is the loop's side of that; [`upkeep`] starts and watches the provider's own collecting where it must be told
+//! [`sweeping`] is the loop's side of that, [`monitoring`] has the provider fill it; [`upkeep`] starts and watches the provider's own collecting where it must be told
 //! to; [`command`] is what an operator asks for. The decisions are pure and sit apart: [`due`] (when), [`job`] (from where
 //! on), [`walk`] (how far), [`failure`] (what next).
 
@@ -13,6 +13,7 @@ mod command;
 mod due;
 mod failure;
 mod job;
+mod monitoring;
 mod outcome;
 mod pause;
 mod poll;

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::Baseline;
 use super::budget::Purpose;
+use super::monitoring::{MonitorStep, Monitored, Monitors};
 use super::poll::{Failure, Poller};
 use crate::model::{Conversation, ConversationId, Listed};
 use crate::providers::{Class, Error, ListRequest, Listing};
@@ -47,6 +48,8 @@ pub(super) struct Sweeps {
     pub(super) in_flight: bool,
     /// Sweeps failed in a row.
     pub(super) failures: u32,
+    /// Where the provider has to be told to fill the inbox.
+    pub(super) monitors: Option<Monitors>,
     known: Vec<SweptFolder>,
     folders: Vec<String>,
     folders_asked: Option<Instant>,
@@ -69,12 +72,14 @@ pub(super) struct Sweep {
 /// One step of a sweep: one request.
 pub(super) enum Step {
     Folders,
+    Monitor(MonitorStep),
     List(Box<Sweep>),
 }
 
 /// What came of a step.
 pub(super) enum Stepped {
     Folders(Result<Vec<String>, Failure>),
+    Monitored(String, Result<Monitored, Failure>),
     Listed(Box<Sweep>, Result<Vec<Moved>, Failure>),
 }
 
@@ -85,12 +90,18 @@ pub(super) enum Moved {
 }
 
 impl Sweeps {
-    pub(super) fn new(settings: SweepSettings, known: Vec<SweptFolder>, now: Instant) -> Self {
+    pub(super) fn new(
+        settings: SweepSettings,
+        known: Vec<SweptFolder>,
+        monitors: Option<Monitors>,
+        now: Instant,
+    ) -> Self {
         Self {
             settings,
             due: now,
             in_flight: false,
             failures: 0,
+            monitors,
             known,
             folders: vec![],
             folders_asked: None,
@@ -106,6 +117,9 @@ impl Sweeps {
         let asked_long_ago = self.folders_asked.is_none_or(|asked| now - asked > ASK_FOLDERS_AFTER);
         if asked_long_ago || self.folders.is_empty() {
             return Step::Folders;
+        }
+        if let Some(step) = self.monitors.as_ref().and_then(|monitors| monitors.step(now)) {
+            return Step::Monitor(step);
         }
         let sweep = self.begin(0, overlap);
         self.current = Some(sweep.clone());
@@ -132,6 +146,9 @@ impl Sweeps {
     pub(super) fn take_folders(&mut self, folders: Vec<String>) {
         self.folders = folders;
         self.folders_asked = Some(Instant::now());
+        if let Some(monitors) = &mut self.monitors {
+            monitors.watch(&self.folders, &self.known, Instant::now());
+        }
     }
 
     /// Takes a sweep after one of its pages. Returns whether all folders are done.
@@ -263,6 +280,11 @@ impl Poller {
 pub(super) async fn step(poller: Arc<Poller>, step: Step, settings: SweepSettings) -> Stepped {
     match step {
         Step::Folders => Stepped::Folders(poller.list_folders().await),
+        Step::Monitor(step) => {
+            let monitored = poller.monitor(&step).await;
+            let (MonitorStep::Start { folder } | MonitorStep::Status { folder, .. }) = step;
+            Stepped::Monitored(folder, monitored)
+        }
         Step::List(mut sweep) => {
             let moved = poller.sweep_page(&mut sweep, settings).await;
             Stepped::Listed(sweep, moved)

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::account::{AccountLoop, Done};
 use super::command::Rewound;
 use super::failure::{self, Next};
+use super::monitoring::{Monitored, Monitors};
 use super::poll::Failure;
 use super::source::SourceState;
 use super::sweep::{self, Moved, Stepped, Sweep};
@@ -68,6 +69,7 @@ impl AccountLoop {
             }
             Stepped::Folders(Ok(folders)) => sweeps.take_folders(folders),
             Stepped::Folders(Err(failure)) => self.sweep_failed(String::new(), failure),
+            Stepped::Monitored(folder, result) => self.monitored(&folder, result),
             Stepped::Listed(sweep, Ok(moved)) => {
                 let all_done = sweeps.take(*sweep, overlap);
                 moved.into_iter().for_each(|moved| self.has_moved(moved));
@@ -90,7 +92,24 @@ impl AccountLoop {
             tracing::info!(account = %self.poller.account, "the inbox can be listed again");
         }
         sweeps.failures = 0;
-        sweeps.due = Instant::now() + stretched(interval, UnixMillis::now().as_millis().unsigned_abs());
+        let due = Instant::now() + stretched(interval, UnixMillis::now().as_millis().unsigned_abs());
+        sweeps.due = sweeps.monitors.as_ref().and_then(Monitors::next).map_or(due, |next| next.min(due));
+    }
+
+    fn monitored(&mut self, folder: &str, result: Result<Monitored, Failure>) {
+        let now = Instant::now();
+        let Some(sweeps) = &mut self.sweeps else { return };
+        if let Some(monitors) = &mut sweeps.monitors {
+            monitors.take(folder, &result, now);
+        }
+        match result {
+            Ok(_) => {}
+            Err(Failure::Provider(error)) if matches!(error.class, Class::Auth | Class::Throttled) => {
+                self.sweep_failed(folder.to_owned(), Failure::Provider(error));
+            }
+            Err(error) => tracing::warn!(account = %self.poller.account, folder,
+                "the provider does not collect the inbox yet ({error})"),
+        }
     }
 
     /// Credits are spread over the day.
@@ -130,6 +149,9 @@ impl AccountLoop {
         };
         self.summary.failed += 1;
         sweeps.failures += 1;
+        if let Some(monitors) = sweeps.monitors.as_mut().filter(|_| error.class == Class::NotReady) {
+            monitors.need(&folder);
+        }
         let (failures, seed) = (sweeps.failures, mix(u64::from(sweeps.failures), 7));
         let wait = match failure::next(&error, failures, self.pauses.in_a_row() + 1, self.profile, seed) {
             Next::PauseAccount(wait) => {
@@ -140,7 +162,8 @@ impl AccountLoop {
             }
             Next::Retry(wait) | Next::Upkeep(wait) => wait,
         };
-        sweeps.due = self.round_began.map_or_else(Instant::now, |began| began + Duration::from_millis(1)) + wait;
+        let due = self.round_began.map_or_else(Instant::now, |began| began + Duration::from_millis(1)) + wait;
+        sweeps.due = sweeps.monitors.as_ref().and_then(Monitors::next).map_or(due, |next| next.min(due));
         if failures == 1 {
             tracing::warn!(account = %self.poller.account, class = %error.class, "the inbox could not be listed ({error}); next try in {}",
                 humantime::format_duration(Duration::from_secs(wait.as_secs().max(1))));

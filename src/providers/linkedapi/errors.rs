@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::providers::http::{self, Answer};
 use crate::providers::json;
-use crate::providers::{Class, Error};
+use crate::providers::{Class, Error, Fault};
 use crate::time::UnixMillis;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -77,7 +77,7 @@ pub(super) fn of_type(error: &WireError) -> Error {
         | "trialLimitReached"
         | "plusPlanRequired" => (Class::Auth, None),
         "linkedinAccountSignedOut" | "languageNotSupported" => (Class::Auth, None),
-        "conversationsNotSynced" | "workflowNotFound" => (Class::NotReady, None),
+        "conversationsNotSynced" | "inboxNotSynced" | "workflowNotFound" => (Class::NotReady, None),
         "invalidRequestPayload" | "invalidWorkflow" => (Class::Gone, Some(HOUR)),
         "personNotFound" | "selfProfileNotAllowed" | "noSalesNavigator" | "threadNotFound" => (Class::Gone, Some(DAY)),
         "tooManyRequests" => (Class::Throttled, None),
@@ -89,6 +89,12 @@ pub(super) fn of_type(error: &WireError) -> Error {
     let message = error.message.as_deref().unwrap_or_default();
     let mut classified = Error::new(class, format!("{}: {message}", error.kind)).with_wait(wait);
     classified.whole_product = error.kind == "noSalesNavigator";
+    classified.fault = match error.kind.as_str() {
+        "linkedinAccountSignedOut" => Fault::SignedOut,
+        "subscriptionRequired" | "trialLimitReached" | "plusPlanRequired" => Fault::Plan,
+        _ if class == Class::Auth => Fault::Key,
+        _ => Fault::Unsaid,
+    };
     classified
 }
 

@@ -2,10 +2,11 @@
 //!
 //! One request reads one conversation or many; `since` is the only bound and there are no pages, so every answer is
 //! complete. A conversation must be synced before it can be polled, and a sync lapses: after `syncUntil` polls still
-//! succeed and bring nothing new. Facts are from the vendor's public SDKs (linkedapi-node 2.1.0, linkedapi 1.4.7 for
+//! succeed and bring nothing new. Where conversations are discovered, the inbox is the channel ([`inbox`]). Facts are from the vendor's public SDKs (linkedapi-node 2.1.0, linkedapi 1.4.7 for
 //! Python) and documentation; the real service has not been called.
 
 mod errors;
+mod inbox;
 mod poll;
 mod workflow;
 
@@ -19,7 +20,7 @@ use serde::Deserialize;
 
 use super::http::{self, TlsError};
 use super::settings::{OfProvider, check_base_url, header_problem};
-use super::{Class, Error, Page, PageRequest, Profile, Provider, Upkeep};
+use super::{Class, Error, Inbox, Page, PageRequest, Profile, Provider, Upkeep};
 use crate::backoff::Backoff;
 use crate::model::{Conversation, ConversationId, ConversationType};
 
@@ -56,6 +57,13 @@ pub struct Settings {
     /// Conversations that may share one request.
     #[serde(default = "default_batch_size", deserialize_with = "crate::settings::count")]
     batch_size: usize,
+    /// Which inboxes are listed where conversations are discovered: "st", and "nv" for Sales Navigator.
+    #[serde(default = "default_inbox_types")]
+    inbox_types: Vec<String>,
+}
+
+fn default_inbox_types() -> Vec<String> {
+    vec!["st".into()]
 }
 
 fn default_base_url() -> String {
@@ -88,6 +96,10 @@ impl OfProvider for Settings {
     }
 
     fn named(&self, text: &str) -> Result<Conversation, String> {
+        if let Some((kind @ ("st" | "nv"), id)) = text.strip_prefix(inbox::THREAD).and_then(|rest| rest.split_once(':'))
+        {
+            return Ok(inbox::thread(kind, id, None));
+        }
         let (kind, person_url) = match text.split_once(':') {
             Some((kind @ ("st" | "nv"), person_url)) => (kind, person_url),
             _ => ("st", text),
@@ -108,6 +120,10 @@ impl OfProvider for Settings {
         }
         if !(1..=100).contains(&self.batch_size) {
             return Some(("batch_size", "must be 1 to 100".into()));
+        }
+        let are_types = self.inbox_types.iter().all(|kind| matches!(kind.as_str(), "st" | "nv"));
+        if self.inbox_types.is_empty() || !are_types {
+            return Some(("inbox_types", "must be a list of \"st\" (standard) and \"nv\" (Sales Navigator)".into()));
         }
         for (key, token) in
             [("linked_api_token", &self.linked_api_token), ("identification_token", &self.identification_token)]
@@ -199,11 +215,17 @@ impl LinkedApi {
 #[async_trait]
 impl Provider for LinkedApi {
     async fn page(&self, request: PageRequest<'_>) -> Result<Page, Error> {
+        if let Some(thread_id) = inbox::thread_id(request.conversation) {
+            return self.poll_thread(request, thread_id).await;
+        }
         let mut pages = self.poll(&[request]).await?;
         pages.pop().unwrap_or_else(|| Err(Error::new(Class::Protocol, "the answer has no entry for the conversation")))
     }
 
     async fn batch(&self, requests: &[PageRequest<'_>]) -> Result<Vec<Result<Page, Error>>, Error> {
+        if requests.iter().any(|request| inbox::thread_id(request.conversation).is_some()) {
+            return Err(Error::new(Class::Protocol, "threads of the inbox are polled one by one"));
+        }
         self.poll(requests).await
     }
 
@@ -213,6 +235,10 @@ impl Provider for LinkedApi {
     }
 
     fn upkeep(&self) -> Option<&dyn Upkeep> {
+        Some(self)
+    }
+
+    fn inbox(&self) -> Option<&dyn Inbox> {
         Some(self)
     }
 }

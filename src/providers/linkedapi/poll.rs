@@ -41,16 +41,17 @@ impl Entry {
     }
 }
 
+/// A message, as both channels have it.
 #[derive(Deserialize)]
-struct WireMessage {
+pub(super) struct WireMessage {
     #[serde(default)]
-    id: Option<Value>,
+    pub(super) id: Option<Value>,
     #[serde(default)]
     sender: Option<String>,
     #[serde(default)]
     text: Option<String>,
     #[serde(default)]
-    time: Option<Value>,
+    pub(super) time: Option<Value>,
 }
 
 impl LinkedApi {
@@ -100,19 +101,19 @@ fn page(request: PageRequest<'_>, entry: Entry) -> Result<Page, Error> {
     let Some(messages) = entry.messages else {
         return Err(Error::new(Class::Protocol, "the entry of the conversation has no messages array"));
     };
-    let mut messages: Vec<_> = messages.into_iter().map(|m| message(request, m)).collect();
+    let mut messages: Vec<_> = messages.into_iter().map(|m| message(request.conversation, m)).collect();
     assign_missing_ids(&mut messages);
     Ok(Page { messages, collected_until: entry.sync_until.as_ref().and_then(time), ..Page::default() })
 }
 
-fn message(request: PageRequest<'_>, wire: WireMessage) -> Message {
+pub(super) fn message(conversation: &Conversation, wire: WireMessage) -> Message {
     let sent_at = wire.time.as_ref().and_then(time);
     let direction = match wire.sender.as_deref() {
         Some("us") => Direction::Outbound,
         Some("them") => Direction::Inbound,
         _ => Direction::Unknown,
     };
-    let profile_url = if direction == Direction::Inbound { request.conversation.person_url.clone() } else { None };
+    let profile_url = if direction == Direction::Inbound { conversation.person_url.clone() } else { None };
     let id = match wire.id {
         Some(Value::String(id)) => id,
         Some(Value::Number(id)) => id.to_string(),

@@ -72,8 +72,22 @@ impl Upkeep for LinkedApi {
             person_url: &conversation.address,
             days: self.settings.days,
         };
-        let body = serde_json::to_vec(&action).expect("strings and numbers always serialise");
-        let answer = self.call(Method::POST, "/workflows", Some(body)).await?;
+        self.start_workflow(serde_json::to_vec(&action).expect("strings and numbers always serialise")).await
+    }
+
+    async fn status(&self, workflow_id: &str) -> Result<Workflow, Error> {
+        self.workflow_status(workflow_id).await
+    }
+
+    fn period(&self) -> Duration {
+        Duration::from_secs(self.settings.days.unwrap_or(DEFAULT_DAYS) * 86_400)
+    }
+}
+
+impl LinkedApi {
+    /// Starts the workflow that an action describes.
+    pub(super) async fn start_workflow(&self, action: Vec<u8>) -> Result<Started, Error> {
+        let answer = self.call(Method::POST, "/workflows", Some(action)).await?;
         let accepted: Accepted = errors::result(&answer)?;
         Ok(Started {
             workflow_id: accepted.workflow_id,
@@ -81,7 +95,8 @@ impl Upkeep for LinkedApi {
         })
     }
 
-    async fn status(&self, workflow_id: &str) -> Result<Workflow, Error> {
+    /// Asks how a workflow does.
+    pub(super) async fn workflow_status(&self, workflow_id: &str) -> Result<Workflow, Error> {
         let path = format!("/workflows/{}", utf8_percent_encode(workflow_id, NON_ALPHANUMERIC));
         let answer = self.call(Method::GET, &path, None).await?;
         let status: Status = errors::result(&answer)?;
@@ -95,10 +110,6 @@ impl Upkeep for LinkedApi {
                 outside_working_hours: status.pending_reason.as_deref() == Some(OUTSIDE_WORKING_HOURS),
             },
         })
-    }
-
-    fn period(&self) -> Duration {
-        Duration::from_secs(self.settings.days.unwrap_or(DEFAULT_DAYS) * 86_400)
     }
 }
 
