@@ -2,21 +2,95 @@
 
 use std::io::Write;
 
-use super::{ConfigFile, Failure};
+use super::{ConfigFile, FOUND_PROBLEMS, Failure, block_on};
+use crate::config::{Account, Config};
 use crate::model::counted;
+use crate::ops::control::{self, Request};
+use crate::providers::{self, Class, Error, Fault};
 
-pub(super) fn run(file: &ConfigFile) -> Result<(), Failure> {
-    let config = file.load()?;
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Also ask every account's provider, in one request each that costs nothing where that is possible; 3 if one refuses
+    #[arg(long)]
+    online: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let config = arguments.file.load()?;
     for warning in &config.warnings {
         writeln!(std::io::stderr(), "inboxd: warning: {warning}")?;
     }
     let conversations: usize = config.accounts.iter().map(|account| account.conversations.len()).sum();
+    let discovering = config.accounts.iter().filter(|account| account.discover).count();
+    let discovering = match discovering {
+        0 => String::new(),
+        count => format!(" and whatever {} list", counted(count, "inbox").replace("inboxs", "inboxes")),
+    };
     writeln!(
         std::io::stdout(),
-        "configuration ok: {}, {}, {}",
+        "configuration ok: {}, {}{discovering}, {}",
         counted(config.accounts.len(), "account"),
         counted(conversations, "conversation"),
         counted(config.sinks.len(), "sink")
     )?;
-    Ok(())
+    if arguments.online { ask_accounts(config) } else { Ok(()) }
+}
+
+fn ask_accounts(config: Config) -> Result<(), Failure> {
+    block_on(async {
+        let probes = config.accounts.iter().map(probe);
+        let outcomes = futures_util::future::join_all(probes).await;
+        let mut refused = 0;
+        for (account, outcome) in config.accounts.iter().zip(outcomes) {
+            let provider = account.settings.profile().name;
+            let said = match outcome? {
+                Ok(()) => {
+                    wake(&config, account).await;
+                    "ok".to_owned()
+                }
+                Err(error) => {
+                    refused += 1;
+                    format!("{}: {error}", verdict(&error))
+                }
+            };
+            writeln!(std::io::stdout(), "accounts.{} ({provider}): {said}", account.name)?;
+        }
+        if refused > 0 {
+            let of = counted(config.accounts.len(), "account");
+            return Err(Failure::new(FOUND_PROBLEMS, format!("{refused} of {of} cannot be used")));
+        }
+        Ok(())
+    })
+}
+
+async fn probe(account: &Account) -> Result<Result<(), Error>, Failure> {
+    let provider = providers::build(&account.settings, account.polling.timeout)
+        .map_err(|error| Failure::new(super::CONFIG, error.to_string()))?;
+    Ok(provider.probe().await)
+}
+
+/// A daemon that has paused the account need not wait for its next probe.
+async fn wake(config: &Config, account: &Account) {
+    let (path, account) = (config.store.path.clone(), account.name.as_str().to_owned());
+    // Whether a daemon runs, and listens, is not what is checked.
+    drop(tokio::task::spawn_blocking(move || control::ask(&path, &Request::Wake { account })).await);
+}
+
+/// What a person has to look at.
+fn verdict(error: &Error) -> &'static str {
+    match (error.fault, error.class) {
+        (Fault::Network, _) => "NO NETWORK, or nothing listens at base_url",
+        (Fault::Address, _) => {
+            "WRONG URL or account: what answers at base_url is not this API, or does not know the account"
+        }
+        (Fault::Key, _) => "WRONG KEY",
+        (Fault::SignedOut, _) => "SIGNED OUT: the LinkedIn account waits for a person at the provider",
+        (Fault::Plan, _) => "NO SUBSCRIPTION, or no credits left",
+        (Fault::Unsaid, Class::Auth) => "REFUSED",
+        (Fault::Unsaid, Class::Gone | Class::Protocol) => "WRONG URL or account: this is not the answer of the API",
+        (Fault::Unsaid, Class::Throttled) => "TOO MANY REQUESTS, so that nothing is known of the credentials",
+        (Fault::Unsaid, Class::Transient | Class::NotReady) => "THE PROVIDER FAILS at present",
+    }
 }

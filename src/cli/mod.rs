@@ -66,8 +66,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Print a commented configuration to start from
     Init(init::Arguments),
-    /// Validate the configuration without starting anything
-    Check(ConfigFile),
+    /// Validate the configuration without starting anything; with --online ask every account's provider too
+    Check(check::Arguments),
     /// Look at the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -108,7 +108,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
-        Command::Check(file) => check::run(&file),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Config(command) => config::run(&command),
         Command::Status(arguments) => status::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),

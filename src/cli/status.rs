@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use super::{ConfigFile, Failure};
 use crate::model::{Untrusted, counted};
-use crate::store::{AccountOverview, ConversationOverview, Overview, SinkOverview};
+use crate::store::{AccountOverview, ConversationOverview, FolderOverview, Overview, SinkOverview};
 use crate::time::UnixMillis;
 
 #[derive(Debug, clap::Args)]
@@ -37,6 +37,9 @@ fn readable(overview: &Overview, now: UnixMillis) -> String {
 fn render(text: &mut String, overview: &Overview, now: UnixMillis) -> std::fmt::Result {
     for account in &overview.accounts {
         writeln!(text, "account {} ({}): {}", account.name, account.provider, account_state(account, now))?;
+        for folder in &account.inbox {
+            writeln!(text, "  inbox{}: {}", folder_name(folder), folder_state(folder, now))?;
+        }
         for conversation in account.conversations.iter().filter(|c| c.followed) {
             let name = conversation.title.as_deref().unwrap_or(&conversation.id);
             writeln!(text, "  {}", Untrusted(name))?;
@@ -44,7 +47,7 @@ fn render(text: &mut String, overview: &Overview, now: UnixMillis) -> std::fmt::
         }
         let unfollowed = account.conversations.iter().filter(|c| !c.followed).count();
         if unfollowed > 0 {
-            writeln!(text, "  {unfollowed} no longer in the configuration; what is known of them is kept")?;
+            writeln!(text, "  {unfollowed} no longer followed; what is known of them is kept")?;
         }
     }
     for sink in &overview.sinks {
@@ -66,9 +69,31 @@ fn account_state(account: &AccountOverview, now: UnixMillis) -> String {
             let followed = account.conversations.iter().filter(|c| c.followed).count();
             let failing = account.conversations.iter().filter(|c| c.followed && c.failures > 0).count();
             let failing = if failing > 0 { format!(", {failing} FAILING") } else { String::new() };
-            counted(followed, "conversation") + &failing
+            let credits =
+                account.credits_today.map_or_else(String::new, |spent| format!(", {spent} credits spent today"));
+            counted(followed, "conversation") + &failing + &credits
         }
     }
+}
+
+fn folder_name(folder: &FolderOverview) -> String {
+    if folder.folder.is_empty() { String::new() } else { format!(" {}", Untrusted(&folder.folder)) }
+}
+
+fn folder_state(folder: &FolderOverview, now: UnixMillis) -> String {
+    let mut state = match folder.swept_at {
+        Some(_) => format!("listed {}", ago(folder.swept_at, now)),
+        None => "listed for the first time, not yet to its end".into(),
+    };
+    if let Some(class) = &folder.failure_class {
+        let detail = folder.failure_detail.as_deref().unwrap_or_default();
+        state += &format!(", FAILING ({class}) for {}: {}", since(folder.failing_since, now), Untrusted(detail));
+    }
+    state
+}
+
+fn since(moment: Option<UnixMillis>, now: UnixMillis) -> String {
+    moment.map_or_else(String::new, |moment| rounded(now.since(moment)))
 }
 
 fn conversation_state(c: &ConversationOverview, paused: bool, now: UnixMillis) -> String {
@@ -94,7 +119,9 @@ fn conversation_state(c: &ConversationOverview, paused: bool, now: UnixMillis) -
         _ => {}
     }
     if let Some(pages) = c.walk_pages {
-        parts.push(format!("reading a long history, {pages} pages so far"));
+        let messages = c.walk_messages.unwrap_or_default();
+        let reached = c.walk_reached.map_or_else(String::new, |at| format!(", back to {at}"));
+        parts.push(format!("reading a long history, {pages} pages with {messages} messages so far{reached}"));
     }
     if !c.gaps.is_empty() {
         parts.push(format!("{} GAPS", c.gaps.len()));

@@ -82,6 +82,13 @@ impl Operator {
 
     pub(super) async fn obey(&self, request: Request) -> Answer {
         let (account, conversation) = match &request {
+            Request::Wake { account } => {
+                return if self.tell(account, Command::Wake) {
+                    Ok(format!("{account} is probed"))
+                } else {
+                    Err("no daemon".into())
+                };
+            }
             Request::Follow { account, conversation }
             | Request::Unfollow { account, conversation }
             | Request::Rewind { account, conversation, .. } => (account, conversation),
@@ -104,6 +111,7 @@ impl Operator {
             }
             Request::Unfollow { .. } => self.unfollow(account, row, id).await,
             Request::Rewind { to, .. } => self.rewind(account, row, id, to).await,
+            Request::Wake { .. } => unreachable!("answered above"),
         }
     }
 

@@ -45,6 +45,11 @@ pub enum Request {
         /// To here.
         to: UnixMillis,
     },
+    /// Probe an account that is paused, because it may have been repaired.
+    Wake {
+        /// Name of the account.
+        account: String,
+    },
 }
 
 /// What became of it: what was done, or why nothing was.

@@ -117,6 +117,7 @@ pub(super) fn malformed(answer: &Answer, error: &serde_json::Error) -> Error {
             error.column()
         ),
     )
+    .at_fault(if error.is_syntax() { Fault::Address } else { Fault::Unsaid })
 }
 
 /// The wait that `Retry-After` asks for; anything unreadable counts as absent.

@@ -393,6 +393,7 @@ impl AccountLoop {
             Command::Follow(polled) => self.follow(*polled),
             Command::Unfollow(source) => self.unfollow(source),
             Command::Rewind { conversation_id, to, done } => self.rewind(conversation_id, to, done),
+            Command::Wake => self.pauses.wake(),
         }
     }
 

@@ -27,6 +27,8 @@ pub enum Command {
         /// Told when it is done.
         done: oneshot::Sender<Rewound>,
     },
+    /// Probes the account now, if it waits for a person.
+    Wake,
 }
 
 /// The way to the loops of all accounts.

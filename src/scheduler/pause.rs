@@ -160,6 +160,13 @@ impl Pauses {
         self.change()
     }
 
+    /// Somebody may have repaired the account: the next probe is due now.
+    pub(super) fn wake(&mut self) {
+        if let Some(current) = self.current.as_mut().filter(|current| current.needs_probe && !current.probing) {
+            current.until = Instant::now();
+        }
+    }
+
     fn leave(&mut self) -> PauseChange {
         self.current = None;
         self.poller.gate.open();

@@ -6,6 +6,7 @@
 mod support;
 
 mod architecture;
+mod check_online;
 mod cli;
 mod config_files;
 mod crash_recovery;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{ConnectSafely, SEGMENT, errors};
 use crate::model::Direction;
-use crate::providers::{Class, Error, http, urn};
+use crate::providers::{Class, Error, Fault, http, urn};
 use percent_encoding::utf8_percent_encode;
 
 /// `/account/*` is limited to ten requests a minute, and a name seldom changes.
@@ -96,6 +96,7 @@ impl ConnectSafely {
             if error.class == Class::Gone {
                 error.class = Class::Auth;
                 error.wait = None;
+                error.fault = Fault::Address;
             }
             error
         })?;
@@ -108,7 +109,7 @@ impl ConnectSafely {
         } else {
             return Ok(());
         };
-        Err(Error::new(Class::Auth, problem))
+        Err(Error::new(Class::Auth, problem).at_fault(Fault::SignedOut))
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::backoff;
 use crate::providers::http::{self, Answer};
-use crate::providers::{Class, Error};
+use crate::providers::{Class, Error, Fault};
 use crate::time::UnixMillis;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -21,7 +21,12 @@ pub(super) fn refusal(answer: &Answer) -> Error {
     match answer.status.as_u16() {
         200..=299 => Error::new(Class::Transient, detail).with_wait(wait),
         400 | 422 => Error::new(Class::Gone, detail).with_wait(Some(HOUR)),
-        404 | 410 => Error::new(Class::Gone, detail).with_wait(Some(6 * HOUR)).suspecting_account(),
+        401 => Error::new(Class::Auth, detail).with_wait(wait).at_fault(Fault::Key),
+        402 | 403 => Error::new(Class::Auth, detail).with_wait(wait).at_fault(Fault::Plan),
+        404 | 410 => {
+            let fault = if body.is_none() { Fault::Address } else { Fault::Unsaid };
+            Error::new(Class::Gone, detail).with_wait(Some(6 * HOUR)).suspecting_account().at_fault(fault)
+        }
         500..=599 => Error::new(Class::Transient, detail).with_wait(wait).suspecting_account(),
         _ => Error::new(http::class_of_status(answer.status), detail).with_wait(wait),
     }

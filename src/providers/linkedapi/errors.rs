@@ -48,7 +48,10 @@ pub(super) fn result<T: DeserializeOwned>(answer: &Answer) -> Result<T, Error> {
     if !answer.status.is_success() {
         let detail = format!("status {}: {}", answer.status.as_u16(), http::excerpt(&answer.body));
         let wait = http::retry_after(&answer.headers, UnixMillis::now());
-        return Err(Error::new(http::class_of_status(answer.status), detail).with_wait(wait));
+        // The service itself says what it refuses.
+        let fault =
+            if http::class_of_status(answer.status) == Class::Transient { Fault::Unsaid } else { Fault::Address };
+        return Err(Error::new(http::class_of_status(answer.status), detail).with_wait(wait).at_fault(fault));
     }
     Err(match envelope {
         Err(error) => http::malformed(answer, &error),

@@ -258,7 +258,7 @@ mod tests {
             (404, r#"{"success":false,"error":{"code":"INVALID_ACCOUNT"}}"#, Class::Auth, Fault::Address),
             (404, "<html>", Class::Auth, Fault::Address),
             (403, r#"{"success":false,"error":{"code":"INVALID_API_KEY"}}"#, Class::Auth, Fault::Key),
-            (200, "<html>", Class::Protocol, Fault::Unsaid),
+            (200, "<html>", Class::Protocol, Fault::Address),
             (503, "<html>", Class::Transient, Fault::Unsaid),
         ];
         for (status, body, class, fault) in cases {

@@ -71,6 +71,10 @@ fn refusal(version: Version, answer: &Answer, body: &Value) -> Refusal {
         detail += &format!(" (req_id {id})");
     }
     let mut refusal = Refusal::new(meaning, status, detail, answer);
+    if kind.is_empty() && status == StatusCode::NOT_FOUND {
+        // The service itself always says the type.
+        refusal.error.fault = Fault::Address;
+    }
     let asks = |key| wire::text(body, key).is_some_and(|text| text.to_ascii_lowercase().contains("cursor"));
     refusal.asks_for_cursor = asks("detail") || asks("title");
     refusal

@@ -1,0 +1,81 @@
+//! `inboxd check --online`: which of wrong key, wrong URL, no network and signed out it is, and that it costs nothing.
+
+use inboxd::simulator::Dialect;
+
+use crate::support::{Rig, inboxd_in};
+
+const ALL: [Dialect; 6] = [
+    Dialect::LinkedApi,
+    Dialect::ConnectSafely,
+    Dialect::LinkupV1,
+    Dialect::LinkupV2,
+    Dialect::UnipileV2,
+    Dialect::UnipileV1,
+];
+
+async fn all_accounts() -> Rig {
+    let mut rig = Rig::new().await;
+    for dialect in ALL {
+        rig.discover(dialect, "");
+    }
+    rig
+}
+
+/// Runs the check on a changed configuration; returns the exit code and the line of every account.
+fn checked(rig: &Rig, change: impl Fn(&str) -> String) -> (i32, Vec<String>) {
+    std::fs::write(rig.path().join("inboxd.toml"), change(&rig.config())).unwrap();
+    let output = inboxd_in(rig.path(), &["check", "--online"]);
+    let lines = output.stdout.lines().filter(|line| line.starts_with("accounts.")).map(str::to_owned).collect();
+    (output.code, lines)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_that_work_are_ok_and_only_where_every_call_is_billed_does_it_cost() {
+    let rig = all_accounts().await;
+    let (code, lines) = checked(&rig, str::to_owned);
+    assert_eq!((code, lines.len()), (0, 6), "{lines:?}");
+    assert!(lines.iter().all(|line| line.ends_with(": ok")), "{lines:?}");
+    assert_eq!(rig.world().linkup_credits(), 1, "v1 has no call that is free, v2 has");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_key_a_wrong_url_and_no_network_are_told_apart() {
+    let rig = all_accounts().await;
+    let wrong_keys = |text: &str| text.replace("\"sim-", "\"wrong-");
+    let (code, lines) = checked(&rig, wrong_keys);
+    assert_eq!(code, 3);
+    assert!(lines.iter().all(|line| line.contains("WRONG KEY")), "{lines:#?}");
+    // A server that is none of these APIs.
+    let elsewhere = format!("http://{}/nothing-here", rig.simulator.addr());
+    let wrong_urls = |text: &str| {
+        let mut text = text.to_owned();
+        for dialect in ALL {
+            text = text.replace(&format!("\"{}\"", rig.simulator.base_url(dialect)), &format!("\"{elsewhere}\""));
+        }
+        text
+    };
+    let (code, lines) = checked(&rig, wrong_urls);
+    assert_eq!(code, 3);
+    assert!(lines.iter().all(|line| line.contains("WRONG URL")), "{lines:#?}");
+    let nobody = |text: &str| text.replace(&rig.simulator.addr().to_string(), "127.0.0.1:9");
+    let (code, lines) = checked(&rig, nobody);
+    assert_eq!(code, 3);
+    assert!(lines.iter().all(|line| line.contains("NO NETWORK")), "{lines:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_linkedin_account_that_is_signed_out_is_told_as_that() {
+    let rig = all_accounts().await;
+    rig.world().set_switches(|s| {
+        s.connect_safely.account_has_tokens = false;
+        s.unipile.account_status = "disconnected".into();
+        s.unipile.v1_source_status = "CREDENTIALS".into();
+        s.linkup.dead_session = Some("Cookie invalid or expired".into());
+    });
+    let (code, lines) = checked(&rig, str::to_owned);
+    assert_eq!(code, 3);
+    for account in ["work", "main", "old", "legacy"] {
+        let line = lines.iter().find(|line| line.starts_with(&format!("accounts.{account} "))).unwrap();
+        assert!(line.contains("SIGNED OUT"), "{line}");
+    }
+}
