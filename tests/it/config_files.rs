@@ -259,18 +259,24 @@ fn secrets_come_from_files_and_credentials_without_their_last_line_break() {
 }
 
 #[test]
-fn the_embedded_defaults_the_example_and_both_templates_are_valid() {
+fn the_embedded_defaults_the_example_and_all_templates_are_valid() {
     let folder = tempfile::tempdir().unwrap();
-    for provider in ["linkedapi", "connectsafely"] {
+    for provider in ["linkedapi", "connectsafely", "linkup", "unipile"] {
         let template = inboxd_in(folder.path(), &["init", provider]);
         assert_eq!(template.code, 0);
         std::fs::write(folder.path().join("inboxd.toml"), template.stdout).unwrap();
-        let variables = [("LINKED_API_TOKEN", "a"), ("IDENTIFICATION_TOKEN", "b"), ("CONNECTSAFELY_API_KEY", "c")];
+        let variables = [
+            ("LINKED_API_TOKEN", "a"),
+            ("IDENTIFICATION_TOKEN", "b"),
+            ("CONNECTSAFELY_API_KEY", "c"),
+            ("LINKUP_API_KEY", "d"),
+            ("UNIPILE_API_KEY", "e"),
+        ];
         let output = with_env(folder.path(), &["check"], &variables);
         assert_eq!(output.code, 0, "{provider}: {}", output.stderr);
     }
     let example = include_str!("../../config/example.toml").replace("/run/secrets", folder.path().to_str().unwrap());
-    for name in ["linked_api_token", "identification_token", "connectsafely"] {
+    for name in ["linked_api_token", "identification_token", "connectsafely", "linkup", "unipile"] {
         std::fs::write(folder.path().join(name), "x\n").unwrap();
     }
     std::fs::write(folder.path().join("crm_whsec"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
@@ -293,6 +299,7 @@ fn every_documented_default_is_a_key_that_is_read() {
             include_str!("../../src/config/sinks.rs"),
             include_str!("../../src/providers/linkedapi/mod.rs"),
             include_str!("../../src/providers/connectsafely/mod.rs"),
+            include_str!("../../src/providers/linkup/settings.rs"),
             include_str!("../../src/providers/unipile/settings.rs"),
             include_str!("../../src/sinks/http.rs"),
             include_str!("../../src/sinks/file.rs"),
