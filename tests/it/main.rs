@@ -6,10 +6,14 @@
 mod support;
 
 mod architecture;
+mod changes;
 mod cli;
 mod config_files;
+mod coverage;
 mod crash_recovery;
+mod credits;
 mod discovery;
+mod history;
 mod linkedapi_upkeep;
 mod linkup;
 mod poll_to_sink;
