@@ -178,6 +178,10 @@ pub struct Page {
     pub title: Option<String>,
     /// The provider collects new messages up to here and is silent about later ones; `None` where that cannot happen.
     pub collected_until: Option<UnixMillis>,
+    /// The provider collects nothing for now, and since when is not known.
+    pub stopped: bool,
+    /// Nothing later is proved, although nothing says that it is missing: the provider was last seen to collect then.
+    pub known_until: Option<UnixMillis>,
     /// Answered from a cache although a fresh answer was asked for: what it lacks may exist all the same.
     pub cached: bool,
     /// What the request cost, in the provider's credits.

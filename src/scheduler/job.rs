@@ -25,6 +25,8 @@ pub(super) struct Job {
     pub(super) history_until: Option<UnixMillis>,
     pub(super) last_message_at: Option<UnixMillis>,
     pub(super) lapsed_at: Option<UnixMillis>,
+    /// Everything up to here is known to be recorded.
+    pub(super) verified_until: Option<UnixMillis>,
     pub(super) gaps: Option<OpenGaps>,
     /// What a sweep has shown, if that is why it is polled.
     pub(super) mark: Option<Mark>,
@@ -155,6 +157,7 @@ pub(super) mod tests {
             history_until: None,
             last_message_at: None,
             lapsed_at: None,
+            verified_until: None,
             gaps: None,
             mark: None,
             moved: false,

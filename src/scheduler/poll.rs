@@ -63,8 +63,19 @@ impl Coverage {
         if page.cached {
             return Self { verified_until: None, collected_until: page.collected_until, lapsed_at: job.lapsed_at };
         }
-        Self::of(page.collected_until, asked_at)
+        if page.stopped {
+            // Not before everything was last known to be there.
+            let lapsed_at = job.lapsed_at.or(job.verified_until).unwrap_or(asked_at);
+            return Self { verified_until: None, collected_until: None, lapsed_at: Some(lapsed_at) };
+        }
+        let coverage = Self::of(page.collected_until, asked_at);
+        Self { verified_until: least(coverage.verified_until, page.known_until), ..coverage }
     }
+}
+
+/// The earlier of two limits, where there are any.
+pub(super) fn least(one: Option<UnixMillis>, other: Option<UnixMillis>) -> Option<UnixMillis> {
+    [one, other].into_iter().flatten().min()
 }
 
 /// How a poll ended badly. The watermark is where it was.
@@ -210,7 +221,8 @@ impl Poller {
         };
         self.store.stage_page(PageRecord { source: job.source, walk: walk.clone(), messages: staged }).await?;
         job.walk = Some(walk.clone());
-        let proof = Page { cached: page.cached, collected_until: page.collected_until, ..Page::default() };
+        page.messages.clear();
+        let proof = Page { title: None, ..page };
         self.read_on(job, walk, proof).await
     }
 

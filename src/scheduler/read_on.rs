@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::job::Job;
-use super::poll::{Coverage, Failure, Found, Poller, Recording};
+use super::poll::{Coverage, Failure, Found, Poller, Recording, least};
 use super::walk::{self, Step};
 use crate::providers::{self, Class, Page};
 use crate::store::{PageRecord, Walk};
@@ -61,10 +61,9 @@ impl Poller {
             Step::GoOn(next) | Step::StartOver(next) | Step::StartOverIfNew(next) => Some(next),
         };
         progress.proof.cached |= page.cached;
-        if let Some(until) = page.collected_until {
-            let least = progress.proof.collected_until.map_or(until, |least| least.min(until));
-            progress.proof.collected_until = Some(least);
-        }
+        progress.proof.stopped |= page.stopped;
+        progress.proof.collected_until = least(progress.proof.collected_until, page.collected_until);
+        progress.proof.known_until = least(progress.proof.known_until, page.known_until);
         progress.title = progress.title.take().or(page.title);
         let repeats = next.as_deref() == Some(cursor);
         walk.pages += 1;

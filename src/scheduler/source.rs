@@ -68,6 +68,7 @@ impl SourceState {
                 history_until: source.history_until,
                 last_message_at: source.last_message_at,
                 lapsed_at: source.lapsed_at,
+                verified_until: source.verified_until,
                 gaps: source.gaps,
                 mark: None,
                 moved: false,

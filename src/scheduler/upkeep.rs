@@ -171,7 +171,8 @@ impl UpkeepLoop {
             Request::Collected(index, until) => {
                 let (period, seed) = (self.period(), self.kept[index].source.seed());
                 let mut row = self.kept[index].row.clone().unwrap_or_else(|| new_row(now));
-                row.sync_until = row.sync_until.max(until);
+                // Also when it is earlier: a period may be cut short, and whoever waits for its old end collects nothing.
+                row.sync_until = until.or(row.sync_until);
                 if row.period_started_at.is_none() && row.sync_until.is_none() {
                     row.period_started_at = Some(now);
                 }

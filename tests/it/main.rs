@@ -6,11 +6,15 @@
 mod support;
 
 mod architecture;
+mod changes;
 mod check_online;
 mod cli;
 mod config_files;
+mod coverage;
 mod crash_recovery;
+mod credits;
 mod discovery;
+mod history;
 mod linkedapi_upkeep;
 mod linkup;
 mod poll_to_sink;

@@ -53,6 +53,14 @@ struct Illness {
     over: Option<Instant>,
 }
 
+/// What the state of the account lets its answers prove, as [`crate::providers::Page`] has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Trust {
+    pub(super) collected_until: Option<UnixMillis>,
+    pub(super) stopped: bool,
+    pub(super) known_until: Option<UnixMillis>,
+}
+
 impl State {
     fn is_due(&self) -> bool {
         self.asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN_AFTER)
@@ -75,22 +83,24 @@ impl State {
         self.standing = Some(standing);
     }
 
-    /// Up to when the provider's answers hold everything; `None` while they do.
-    fn collected_until(&self) -> Result<Option<UnixMillis>, Error> {
+    fn trust(&self) -> Result<Trust, Error> {
         match &self.standing {
-            None | Some(Standing::Well) => Ok(None),
+            None => Ok(Trust::default()),
+            Some(Standing::Well) => Ok(Trust { known_until: self.well_at, ..Trust::default() }),
             Some(Standing::Waits(error)) => Err(error.clone()),
+            // It may have been like this long before it was looked at first.
             Some(Standing::Ill(_) | Standing::Unknown(_)) => {
-                Ok(self.well_at.or(self.illness.map(|illness| illness.from)))
+                Ok(Trust { collected_until: self.well_at, stopped: self.well_at.is_none(), known_until: None })
             }
         }
     }
 }
 
 impl Api {
-    /// Up to when answers hold everything: `None` while the account is well, an error while it waits for a person. v1
-    /// answers the same whatever the account's state, so it is asked for; v2 only until a known trouble is over.
-    pub(super) async fn collected_until(&self) -> Result<Option<UnixMillis>, Error> {
+    /// What answers prove; an error while the account waits for a person. v1 answers the same whatever the account's state,
+    /// so it is asked for, and what it was last seen to be is all that is known; v2 reads LinkedIn itself and is asked only
+    /// until a known trouble is over.
+    pub(super) async fn trust(&self) -> Result<Trust, Error> {
         let mut state = self.account.state.lock().await;
         let is_wanted = match self.version() {
             Version::V1 => true,
@@ -99,7 +109,8 @@ impl Api {
         if is_wanted && state.is_due() {
             self.ask_for_account(&mut state).await;
         }
-        state.collected_until()
+        let trust = state.trust()?;
+        Ok(if self.version() == Version::V1 { trust } else { Trust { known_until: None, ..trust } })
     }
 
     /// Fails where the account is not well.
@@ -259,16 +270,18 @@ mod tests {
         let now = Instant::now();
         let ill = || Standing::Ill("ERROR".into());
         let mut state = State::default();
-        assert_eq!(state.collected_until().unwrap(), None);
+        let collected = |until| Trust { collected_until: Some(at(until)), ..Trust::default() };
+        let known = |until| Trust { known_until: Some(at(until)), ..Trust::default() };
+        assert_eq!(state.trust().unwrap(), Trust::default());
         state.take(ill(), at(5), now);
         state.take(ill(), at(6), now);
-        assert_eq!(state.collected_until().unwrap(), Some(at(5)), "never well: the first look at it");
+        assert_eq!(state.trust().unwrap(), Trust { stopped: true, ..Trust::default() }, "never well");
         state.take(Standing::Well, at(10), now);
-        assert_eq!(state.collected_until().unwrap(), None);
+        assert_eq!(state.trust().unwrap(), known(10));
         state.take(Standing::Unknown(Error::new(Class::Transient, "503")), at(20), now);
-        assert_eq!(state.collected_until().unwrap(), Some(at(10)));
+        assert_eq!(state.trust().unwrap(), collected(10));
         state.take(Standing::Waits(Error::new(Class::Auth, "signed out")), at(30), now);
-        assert_eq!(state.collected_until().unwrap_err().class, Class::Auth);
+        assert_eq!(state.trust().unwrap_err().class, Class::Auth);
         state.take(Standing::Well, at(40), now);
         assert!(state.illness.is_some(), "what was missed may still be imported");
         state.take(Standing::Well, at(50), now + IMPORTS_FOR * 2);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 
+use super::account::Trust;
 use super::paging::{Position, by_cursor, rest};
 use super::settings::chat;
 use super::{Api, FRESH, encoded, wire};
@@ -57,7 +58,7 @@ fn after(since: UnixMillis) -> String {
 impl Provider for V1 {
     async fn page(&self, request: PageRequest<'_>) -> Result<Page, Error> {
         let position = Position::read(request.cursor)?;
-        let collected_until = self.0.collected_until().await?;
+        let Trust { collected_until, stopped, known_until } = self.0.trust().await?;
         let filters = match request.since {
             Some(since) if position == Position::Start => after(self.after(since).await),
             _ => String::new(),
@@ -65,7 +66,8 @@ impl Provider for V1 {
         let path = format!("/chats/{}/messages", encoded(&request.conversation.address));
         let list = self.list(&path, &position, LIMIT, &filters).await?;
         let rest = rest(by_cursor(list.next_cursor));
-        Ok(Page { messages: self.0.messages(list.items).await, rest, collected_until, ..Page::default() })
+        let messages = self.0.messages(list.items).await;
+        Ok(Page { messages, rest, collected_until, stopped, known_until, ..Page::default() })
     }
 
     async fn probe(&self) -> Result<(), Error> {
@@ -82,7 +84,7 @@ impl Inbox for V1 {
     /// Chats, or where a time is given the account's messages after it, which is all that a sweep needs.
     async fn list(&self, request: ListRequest<'_>) -> Result<Listing, Error> {
         let position = Position::read(request.cursor)?;
-        self.0.collected_until().await?;
+        self.0.trust().await?;
         let of_account = self.of_account();
         let (rows, next_cursor) = match request.since {
             None => {

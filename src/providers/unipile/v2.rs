@@ -6,6 +6,7 @@ use reqwest::header::{AGE, HeaderMap};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::account::Trust;
 use super::paging::{Full, Position, rest};
 use super::settings::chat;
 use super::{Api, FRESH, SOMEWHAT_FRESH, encoded, wire};
@@ -48,15 +49,15 @@ impl Provider for V2 {
     /// request, and without it a page shows what lies below the bound, which proves that the range was read whole.
     async fn page(&self, request: PageRequest<'_>) -> Result<Page, Error> {
         let position = Position::read(request.cursor)?;
-        let collected_until = self.api.collected_until().await?;
+        let Trust { collected_until, stopped, .. } = self.api.trust().await?;
         let path = format!("/chats/{}/messages", encoded(&request.conversation.address));
         let Some((cached, list)) = self.list(&path, &position).await? else {
-            return Ok(Page { collected_until, ..Page::default() });
+            return Ok(Page { collected_until, stopped, ..Page::default() });
         };
         let full = self.full_of_messages.at(&list, LIMIT);
         let rest = rest(position.next(&list, full));
         let messages = self.api.messages(list.items).await;
-        Ok(Page { messages, rest, collected_until, cached, ..Page::default() })
+        Ok(Page { messages, rest, collected_until, stopped, cached, ..Page::default() })
     }
 
     async fn probe(&self) -> Result<(), Error> {

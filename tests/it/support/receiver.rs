@@ -105,9 +105,22 @@ impl Receiver {
         arrived.iter().filter(|a| a.taken).map(Arrived::id).collect::<HashSet<_>>().len()
     }
 
-    /// Texts of the messages it kept, in the order they came.
+    /// Events of this type that it kept, in the order they came, each id once.
+    pub(crate) fn of_type(&self, kind: &str) -> Vec<Value> {
+        self.taken().into_iter().filter(|event| event["type"] == kind).collect()
+    }
+
+    /// Events that are about no message, in the order they came: type and whether the state was entered or left.
+    pub(crate) fn notices(&self) -> Vec<(String, String)> {
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let notices = self.taken().into_iter().filter(|event| !word(&event["type"]).starts_with("message."));
+        notices.map(|event| (word(&event["type"]), word(&event["data"]["state"]))).collect()
+    }
+
+    /// Texts of the messages it kept, in the order they came; changes and what is about no message are left out.
     pub(crate) fn texts(&self) -> Vec<String> {
-        self.taken().iter().map(|e| e["data"]["message"]["text"].as_str().unwrap().to_owned()).collect()
+        let text = |event: &Value| event["data"]["message"]["text"].as_str().unwrap().to_owned();
+        self.of_type("message.new").iter().map(text).collect()
     }
 }
 

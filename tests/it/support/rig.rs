@@ -6,7 +6,7 @@ use inboxd::simulator::{ConversationRef, Dialect, Kind, Settings, Simulator, Wor
 use inboxd::store::{ConversationOverview, Overview, ReadOnlyStore};
 use tempfile::TempDir;
 
-use super::{Daemon, Receiver, until};
+use super::{Daemon, Receiver, inboxd_in, until};
 
 /// The signing secret of every test's HTTP sink.
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -248,6 +248,30 @@ impl Rig {
 
     pub(crate) fn overview(&self) -> Option<Overview> {
         ReadOnlyStore::open(&self.database()).ok()?.overview().ok()
+    }
+
+    /// The only conversation, or the first of them by id.
+    pub(crate) fn conversation(&self) -> Option<ConversationOverview> {
+        self.known_conversations().into_iter().next()
+    }
+
+    /// Waits until the receiver has kept so many messages; other events do not count.
+    pub(crate) async fn until_told(&self, count: usize) {
+        let told = || self.receiver.of_type("message.new").len();
+        until(&format!("{count} messages at the receiver"), || told() >= count).await;
+        assert_eq!(told(), count);
+    }
+
+    /// Waits until the receiver has kept so many events that are about no message.
+    pub(crate) async fn until_noticed(&self, count: usize) {
+        until(&format!("{count} notices at the receiver"), || self.receiver.notices().len() >= count).await;
+        assert_eq!(self.receiver.notices().len(), count, "{:?}", self.receiver.notices());
+    }
+
+    /// `inboxd audit`: exit code and what it prints.
+    pub(crate) fn audit(&self) -> (i32, String) {
+        let audited = inboxd_in(self.path(), &["audit"]);
+        (audited.code, audited.stdout)
     }
 
     /// The watermark of the only conversation.
