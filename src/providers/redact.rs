@@ -18,7 +18,7 @@ pub(super) struct Redacted {
 impl Redacted {
     fn redact(&self, mut error: Error) -> Error {
         for secret in self.secrets.iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty()) {
-            error.detail = error.detail.replace(secret, "***");
+            error.detail = masked(&error.detail, secret);
         }
         error
     }
@@ -40,6 +40,17 @@ impl Redacted {
 
     fn monitored(&self) -> &dyn Monitoring {
         self.listed().monitoring().expect("monitoring is offered only where the provider has it")
+    }
+}
+
+/// The text without the secret, also where a limit has cut the text in the middle of it.
+fn masked(text: &str, secret: &str) -> String {
+    let text = text.replace(secret, "***");
+    let Some(kept) = text.strip_suffix("...") else { return text };
+    let begins = (1..secret.len()).rev().filter(|at| secret.is_char_boundary(*at));
+    match begins.map(|at| &secret[..at]).find(|begin| kept.ends_with(begin)) {
+        Some(begin) => format!("{}***...", &kept[..kept.len() - begin.len()]),
+        None => text,
     }
 }
 
@@ -115,5 +126,18 @@ impl Monitoring for Redacted {
     async fn status(&self, workflow_id: &str) -> Result<Workflow, Error> {
         let workflow = self.monitored().status(workflow_id).await.map_err(|e| self.redact(e))?;
         Ok(self.redact_workflow(workflow))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_masked_whole_or_cut() {
+        assert_eq!(masked("key s3cr3t is wrong", "s3cr3t"), "key *** is wrong");
+        assert_eq!(masked("the key is s3c...", "s3cr3t"), "the key is ***...");
+        assert_eq!(masked("ends otherwise...", "s3cr3t"), "ends otherwise...");
+        assert_eq!(masked("s3c is no secret", "s3cr3t"), "s3c is no secret");
     }
 }
