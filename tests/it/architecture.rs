@@ -15,7 +15,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("store", &["model", "time"]),
     ("scheduler", &["providers", "store", "model", "time", "backoff", "status"]),
     ("dispatcher", &["sinks", "store", "model", "time", "backoff", "status"]),
-    ("ops", &["status", "store"]),
+    ("ops", &["status", "store", "time"]),
     ("config", &["model", "time", "settings", "providers", "sinks", "scheduler"]),
     ("simulator", &["model", "time", "backoff"]),
     ("daemon", &["config", "scheduler", "dispatcher", "ops", "providers", "sinks", "store", "status", "model", "time"]),
