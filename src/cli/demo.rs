@@ -7,7 +7,7 @@ use super::{Failure, block_on, run, simulate};
 use crate::config::{self, Sources};
 use crate::daemon;
 use crate::ops::logging::{self, Format};
-use crate::simulator::{Settings, Simulator, Traffic};
+use crate::simulator::{Dialect, Settings, Simulator, Traffic};
 use crate::store::ReadOnlyStore;
 
 #[derive(Debug, clap::Args)]
@@ -30,7 +30,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     block_on(async {
         let folder = tempfile::Builder::new().prefix("inboxd-demo-").tempdir()?;
         let simulator = Simulator::start(Settings::default()).await?;
-        simulate::populate(simulator.world(), simulate::SIMULATED, CONVERSATIONS);
+        simulate::populate(simulator.world(), &Dialect::ALL, CONVERSATIONS);
         let traffic =
             simulator.world().start_traffic(Traffic { messages_per_minute: MESSAGES_PER_MINUTE, ..Traffic::default() });
 

@@ -26,16 +26,6 @@ pub(super) struct Arguments {
     seed: Option<u64>,
 }
 
-/// Every dialect that is simulated.
-pub(super) const SIMULATED: &[Dialect] = &[
-    Dialect::LinkedApi,
-    Dialect::ConnectSafely,
-    Dialect::LinkupV1,
-    Dialect::LinkupV2,
-    Dialect::UnipileV2,
-    Dialect::UnipileV1,
-];
-
 /// People whose conversations are simulated; after the last name they are numbered.
 const PEOPLE: &[&str] = &[
     "Ada Byron",
@@ -68,7 +58,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             .map_err(|e| Failure::new(super::FAILED, format!("{} cannot be listened on: {e}", arguments.listen)))?;
         // First: the faults of a scenario count its conversations from zero.
         let _playing = scenario.map(|scenario| scenario.play(simulator.world()));
-        populate(simulator.world(), SIMULATED, arguments.conversations.unwrap_or(conversations));
+        populate(simulator.world(), &Dialect::ALL, arguments.conversations.unwrap_or(conversations));
         let traffic = Traffic { messages_per_minute: rate, ..Traffic::default() };
         let traffic = simulator.world().start_traffic(traffic);
         let mut stdout = std::io::stdout();
@@ -110,7 +100,7 @@ pub(super) fn config(simulator: &Simulator, stdout_sink: &str, extra: &str) -> S
         "# Follows every conversation of this simulator. Save it as inboxd.toml, then: inboxd run\n\n\
          [polling]\nmin_interval = \"1s\"\nmax_interval = \"5s\"\nrequests_per_minute = 6000\ndaily_credits = 1000000\nfirst_poll = \"all\"\n{extra}\n",
     );
-    for dialect in SIMULATED {
+    for dialect in &Dialect::ALL {
         // An account that follows nobody would be refused.
         if simulator.world().conversations().iter().any(|(_, of, _)| of == dialect) {
             text += &account(simulator, *dialect);
@@ -187,8 +177,8 @@ mod tests {
     #[tokio::test]
     async fn every_provider_is_written_with_every_conversation() {
         let simulator = Simulator::start(Settings::default()).await.unwrap();
-        populate(simulator.world(), SIMULATED, 5);
-        for &dialect in SIMULATED {
+        populate(simulator.world(), &Dialect::ALL, 5);
+        for dialect in Dialect::ALL {
             let parsed: toml::Table = account(&simulator, dialect).parse().unwrap();
             let (_, account) = parsed["accounts"].as_table().unwrap().iter().next().unwrap();
             assert_eq!(account["base_url"].as_str(), Some(simulator.base_url(dialect).as_str()));

@@ -116,8 +116,9 @@ pub(super) fn stable_id(parts: &[&str]) -> String {
     format!("evt_{}", BASE32_NOPAD.encode(&hasher.finalize()[..20]).to_ascii_lowercase())
 }
 
+/// The frame that all events share.
 #[derive(Serialize)]
-struct Envelope<'a> {
+pub(super) struct Envelope<'a, D> {
     specversion: &'static str,
     id: &'a str,
     source: String,
@@ -126,7 +127,31 @@ struct Envelope<'a> {
     subject: &'a str,
     time: UnixMillis,
     datacontenttype: &'static str,
-    data: Data<'a>,
+    data: D,
+}
+
+impl<'a, D: Serialize> Envelope<'a, D> {
+    /// The event as one JSON object on one line.
+    pub(super) fn render(
+        kind: &'a str,
+        id: &'a str,
+        account: &AccountName,
+        subject: &'a str,
+        time: UnixMillis,
+        data: D,
+    ) -> String {
+        let envelope = Self {
+            specversion: "1.0",
+            id,
+            source: format!("/inboxd/accounts/{account}"),
+            kind,
+            subject,
+            time,
+            datacontenttype: "application/json",
+            data,
+        };
+        serde_json::to_string(&envelope).expect("an event has string keys only")
+    }
 }
 
 #[derive(Serialize)]
@@ -190,28 +215,20 @@ impl Event {
 const NAME_LIMIT: usize = 512;
 
 fn render(kind: &str, id: &str, context: &EventContext<'_>, message: &Message, seen: Seen) -> String {
-    let envelope = Envelope {
-        specversion: "1.0",
-        id,
-        source: format!("/inboxd/accounts/{}", context.account),
-        kind,
-        subject: context.conversation.id.as_str(),
-        time: message.sent_at.unwrap_or(seen.at),
-        datacontenttype: "application/json",
-        data: Data {
-            provider: context.provider,
-            account: context.account,
-            conversation: ConversationView {
-                id: context.conversation.id.as_str(),
-                kind: context.conversation.kind,
-                person_url: context.conversation.person_url.as_deref(),
-                title: context.title,
-            },
-            message,
-            seen,
+    let data = Data {
+        provider: context.provider,
+        account: context.account,
+        conversation: ConversationView {
+            id: context.conversation.id.as_str(),
+            kind: context.conversation.kind,
+            person_url: context.conversation.person_url.as_deref(),
+            title: context.title,
         },
+        message,
+        seen,
     };
-    serde_json::to_string(&envelope).expect("an event has string keys only, so it always renders")
+    let time = message.sent_at.unwrap_or(seen.at);
+    Envelope::render(kind, id, context.account, context.conversation.id.as_str(), time, data)
 }
 
 #[cfg(test)]

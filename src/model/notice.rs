@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::event::{Event, kind, stable_id};
+use super::event::{Envelope, Event, kind, stable_id};
 use super::{AccountName, ConversationType};
 use crate::time::UnixMillis;
 
@@ -53,19 +53,6 @@ pub struct Notice<'a> {
 }
 
 #[derive(Serialize)]
-struct Envelope<'a> {
-    specversion: &'static str,
-    id: &'a str,
-    source: String,
-    #[serde(rename = "type")]
-    kind: &'a str,
-    subject: &'a str,
-    time: UnixMillis,
-    datacontenttype: &'static str,
-    data: Data<'a>,
-}
-
-#[derive(Serialize)]
 struct Data<'a> {
     provider: &'a str,
     account: &'a AccountName,
@@ -82,25 +69,16 @@ impl Event {
         let subject = notice.conversation.as_ref().map_or(notice.account.as_str(), |conversation| conversation.id);
         let moment = notice.since.as_millis().to_string();
         let id = stable_id(&[notice.kind, notice.provider, notice.account.as_str(), subject, &moment]);
-        let envelope = Envelope {
-            specversion: "1.0",
-            id: &id,
-            source: format!("/inboxd/accounts/{}", notice.account),
-            kind: notice.kind,
-            subject,
-            time: notice.since,
-            datacontenttype: "application/json",
-            data: Data {
-                provider: notice.provider,
-                account: notice.account,
-                conversation: notice.conversation.as_ref(),
-                state: notice.state,
-                reason: notice.reason,
-                since: notice.since,
-                detail: notice.detail,
-            },
+        let data = Data {
+            provider: notice.provider,
+            account: notice.account,
+            conversation: notice.conversation.as_ref(),
+            state: notice.state,
+            reason: notice.reason,
+            since: notice.since,
+            detail: notice.detail,
         };
-        let body = serde_json::to_string(&envelope).expect("an event has string keys only");
+        let body = Envelope::render(notice.kind, &id, notice.account, subject, notice.since, data);
         Self { id, kind: notice.kind, body }
     }
 }

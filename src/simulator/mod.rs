@@ -12,6 +12,7 @@ mod control;
 mod conversation;
 mod exchange;
 mod faults;
+mod ledger;
 mod linkedapi;
 mod linkup;
 mod people;
@@ -38,6 +39,7 @@ use exchange::{Answer, Asked, Incoming};
 
 pub use conversation::Draft;
 pub use faults::{Fault, RetryAfter, When};
+pub use ledger::LedgerEntry;
 pub use linkup::{
     CreditEntry, CreditReason, LastCursor, LinkupErrorBody, LinkupErrorStatus, LinkupSwitches, PagingPlace,
 };
@@ -49,7 +51,7 @@ pub use switches::{
 };
 pub use traffic::{Traffic, TrafficHandle};
 pub use unipile::UnipileSwitches;
-pub use world::{ConversationRef, Dialect, Kind, LedgerEntry, World};
+pub use world::{ConversationRef, Dialect, Kind, World};
 
 /// Where the simulator listens and which secrets it accepts.
 #[derive(Clone, Debug)]

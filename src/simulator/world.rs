@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::Settings;
 use super::conversation::{Conversation, Draft, Message, token};
 use super::faults::{Fault, Faults, When};
-use super::linkedapi::{Inbox, Workflows, inbox_message_id};
+use super::linkedapi::{Inbox, Workflows};
 use super::linkup::Books;
 use super::people;
 use super::requests::{Endpoint, RequestEntry, Requests};
@@ -40,6 +40,10 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// Every dialect there is.
+    pub const ALL: [Self; 6] =
+        [Self::LinkedApi, Self::ConnectSafely, Self::LinkupV1, Self::LinkupV2, Self::UnipileV2, Self::UnipileV1];
+
     /// Whether it is one of Unipile's.
     pub(super) fn is_unipile(self) -> bool {
         matches!(self, Self::UnipileV2 | Self::UnipileV1)
@@ -86,37 +90,6 @@ impl ConversationRef {
     }
 }
 
-/// A message that exists or existed, and whether anybody has been shown it.
-#[derive(Clone, Debug, Serialize)]
-pub struct LedgerEntry {
-    /// Number of the message in order of creation, over all conversations.
-    pub seq: u64,
-    /// The conversation.
-    pub conversation: ConversationRef,
-    /// Its dialect.
-    pub dialect: Dialect,
-    /// Its normalised id.
-    pub conversation_id: String,
-    /// Normalised id of the message.
-    pub message_id: String,
-    /// Its id in the inbox of the whole account, which only Linked API has.
-    pub inbox_message_id: Option<String>,
-    /// What it says now.
-    pub text: String,
-    /// When it says it was sent.
-    pub sent_at: UnixMillis,
-    /// When it came to exist.
-    pub created_at: UnixMillis,
-    /// From when answers show it, where that is later.
-    pub visible_at: Option<UnixMillis>,
-    /// Whether the account's owner wrote it.
-    pub outbound: bool,
-    /// Whether it was taken back.
-    pub removed: bool,
-    /// When an answer that carries it was first made.
-    pub first_served_at: Option<UnixMillis>,
-}
-
 /// A cheap handle on everything that the simulated providers know.
 #[derive(Clone)]
 pub struct World(Arc<Shared>);
@@ -147,7 +120,7 @@ pub(super) struct State {
     pub(super) unipile: Unipile,
     /// Whose slug it is, and how many people asked for it.
     slugs: HashMap<String, (ConversationRef, u32)>,
-    written: u64,
+    pub(super) written: u64,
     shuffles: u64,
 }
 
@@ -291,31 +264,6 @@ impl World {
     /// Forgets all faults that have not happened yet.
     pub fn clear_faults(&self) {
         self.state().faults.clear();
-    }
-
-    /// Every message in order of creation.
-    pub fn ledger(&self) -> Vec<LedgerEntry> {
-        let state = self.state();
-        let mut ledger = Vec::with_capacity(usize::try_from(state.written).unwrap_or_default());
-        for (index, conversation) in state.conversations.iter().enumerate() {
-            ledger.extend(conversation.messages.iter().map(|message| LedgerEntry {
-                seq: message.seq,
-                conversation: ConversationRef(index),
-                dialect: conversation.dialect,
-                conversation_id: conversation.id.clone(),
-                message_id: message.id.clone(),
-                inbox_message_id: inbox_message_id(conversation, message, state.settings.seed),
-                text: message.text.clone(),
-                sent_at: message.sent_at,
-                created_at: message.created_at,
-                visible_at: message.visible_at,
-                outbound: message.outbound,
-                removed: message.removed,
-                first_served_at: message.first_served_at,
-            }));
-        }
-        ledger.sort_unstable_by_key(|entry| entry.seq);
-        ledger
     }
 
     /// The last 10,000 requests, oldest first.

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::announce::Outlet;
+use super::announce::{Outlet, StateChange};
 use super::{AccountId, Error, SourceId, Store};
 use crate::model::{Change, kind};
 use crate::time::UnixMillis;
@@ -101,23 +101,22 @@ impl Store {
 
 fn announce(outlet: Outlet<'_>, account: AccountId, before: Option<&Pause>, now: Option<&Pause>) -> Result<(), Error> {
     let waits = |pause: Option<&Pause>| pause.is_some_and(|pause| pause.class == WAITS_FOR_A_PERSON);
-    match (waits(before), now) {
-        (false, Some(pause)) if waits(now) => outlet.about_account(
-            account,
-            kind::ACCOUNT_ACTION_REQUIRED,
-            Change::Entered,
-            Some(&pause.class),
-            pause.since,
-            &pause.reason,
-        ),
-        (true, pause) if !waits(pause) => outlet.about_account(
-            account,
-            kind::ACCOUNT_RECOVERED,
-            Change::Left,
-            Some(WAITS_FOR_A_PERSON),
-            outlet.now,
-            "the account works again; what was written meanwhile is read now",
-        ),
-        _ => Ok(()),
-    }
+    let change = match (waits(before), now) {
+        (false, Some(pause)) if waits(now) => StateChange {
+            kind: kind::ACCOUNT_ACTION_REQUIRED,
+            state: Change::Entered,
+            reason: Some(&pause.class),
+            since: pause.since,
+            detail: &pause.reason,
+        },
+        (true, pause) if !waits(pause) => StateChange {
+            kind: kind::ACCOUNT_RECOVERED,
+            state: Change::Left,
+            reason: Some(WAITS_FOR_A_PERSON),
+            since: outlet.now,
+            detail: "the account works again; what was written meanwhile is read now",
+        },
+        _ => return Ok(()),
+    };
+    outlet.about_account(account, change)
 }

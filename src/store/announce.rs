@@ -13,6 +13,16 @@ pub(super) struct Subscriber {
     pub(super) events: Patterns,
 }
 
+/// A state that begins or ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StateChange<'a> {
+    pub(super) kind: &'static str,
+    pub(super) state: Change,
+    pub(super) reason: Option<&'a str>,
+    pub(super) since: UnixMillis,
+    pub(super) detail: &'a str,
+}
+
 /// Writes events inside one transaction.
 #[derive(Clone, Copy)]
 pub(super) struct Outlet<'a> {
@@ -50,16 +60,8 @@ impl Outlet<'_> {
         Ok(row)
     }
 
-    /// Announces that a state of a conversation begins or ends.
-    pub(super) fn about_conversation(
-        &self,
-        source: SourceId,
-        kind: &'static str,
-        state: Change,
-        reason: Option<&str>,
-        since: UnixMillis,
-        detail: &str,
-    ) -> Result<(), Error> {
+    /// Announces a change of state of a conversation.
+    pub(super) fn about_conversation(&self, source: SourceId, change: StateChange<'_>) -> Result<(), Error> {
         type Row = (String, String, String, String, Option<String>, Option<String>);
         let (provider, account, id, product, person_url, title): Row = self
             .tx
@@ -74,34 +76,26 @@ impl Outlet<'_> {
             person_url: person_url.as_deref(),
             title: title.as_deref(),
         };
-        let account = name_of(&account)?;
-        let conversation = Some(conversation);
-        let notice =
-            Notice { kind, provider: &provider, account: &account, conversation, state, reason, since, detail };
-        self.of_conversation(source, &Event::notice(&notice)).map(|_| ())
+        let event = change.event(&provider, &account, Some(conversation))?;
+        self.of_conversation(source, &event).map(|_| ())
     }
 
-    /// Announces that a state of an account begins or ends.
-    pub(super) fn about_account(
-        &self,
-        account: AccountId,
-        kind: &'static str,
-        state: Change,
-        reason: Option<&str>,
-        since: UnixMillis,
-        detail: &str,
-    ) -> Result<(), Error> {
+    /// Announces a change of state of an account.
+    pub(super) fn about_account(&self, account: AccountId, change: StateChange<'_>) -> Result<(), Error> {
         let (provider, name): (String, String) = self
             .tx
             .prepare_cached("SELECT provider, name FROM accounts WHERE id = ?1")?
             .query_row([account.0], |r| Ok((r.get(0)?, r.get(1)?)))?;
-        let name = name_of(&name)?;
-        let notice =
-            Notice { kind, provider: &provider, account: &name, conversation: None, state, reason, since, detail };
-        self.store(None, -account.0, &Event::notice(&notice)).map(|_| ())
+        let event = change.event(&provider, &name, None)?;
+        self.store(None, -account.0, &event).map(|_| ())
     }
 }
 
-fn name_of(name: &str) -> Result<AccountName, Error> {
-    AccountName::new(name).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)).into())
+impl StateChange<'_> {
+    fn event(&self, provider: &str, account: &str, conversation: Option<ConversationView<'_>>) -> Result<Event, Error> {
+        let account =
+            AccountName::new(account).map_err(|e| Error::from(rusqlite::Error::ToSqlConversionFailure(Box::new(e))))?;
+        let Self { kind, state, reason, since, detail } = *self;
+        Ok(Event::notice(&Notice { kind, provider, account: &account, conversation, state, reason, since, detail }))
+    }
 }

@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::announce::Outlet;
+use super::announce::{Outlet, StateChange};
 use super::{AccountId, Error, SourceId, Store, millis};
 use crate::model::{Change, kind};
 use crate::time::UnixMillis;
@@ -88,8 +88,14 @@ fn record(outlet: Outlet<'_>, source: SourceId, low: Option<UnixMillis>, reason:
     let from = low.map_or_else(|| "the beginning".to_owned(), |low| low.to_string());
     let until = millis(high).map_or_else(|| "now".to_owned(), |high| high.to_string());
     let detail = format!("messages between {from} and {until} could not be read: {reason}");
-    let reason = Some("protocol");
-    outlet.about_conversation(source, kind::CONVERSATION_GAP, Change::Entered, reason, outlet.now, &detail)
+    let entered = StateChange {
+        kind: kind::CONVERSATION_GAP,
+        state: Change::Entered,
+        reason: Some("protocol"),
+        since: outlet.now,
+        detail: &detail,
+    };
+    outlet.about_conversation(source, entered)
 }
 
 /// Closes the gaps of a conversation that a complete poll from `low` on has covered. Returns what is still missing and
@@ -106,8 +112,14 @@ pub(super) fn close_covered(
         )?
         .execute(params![source.0, low.map(UnixMillis::as_millis), outlet.now.as_millis()])?;
     if closed > 0 {
-        let detail = "the range that was missing has been read";
-        outlet.about_conversation(source, kind::CONVERSATION_GAP, Change::Left, None, outlet.now, detail)?;
+        let left = StateChange {
+            kind: kind::CONVERSATION_GAP,
+            state: Change::Left,
+            reason: None,
+            since: outlet.now,
+            detail: "the range that was missing has been read",
+        };
+        outlet.about_conversation(source, left)?;
     }
     Ok((open(outlet.tx, source)?, closed > 0))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{OptionalExtension, params};
 
-use super::announce::Outlet;
+use super::announce::{Outlet, StateChange};
 use super::{Error, OpenGaps, SourceId, Store, gaps, walks};
 use crate::model::{AccountName, Change, Conversation, Event, EventContext, Flag, Message, Route, Seen, kind};
 use crate::time::UnixMillis;
@@ -208,7 +208,8 @@ fn announce_lapse(
         }
         _ => return Ok(false),
     };
-    outlet.about_conversation(source, kind::CONVERSATION_COVERAGE_LAPSED, state, Some("not_ready"), since, detail)?;
+    let kind = kind::CONVERSATION_COVERAGE_LAPSED;
+    outlet.about_conversation(source, StateChange { kind, state, reason: Some("not_ready"), since, detail })?;
     Ok(true)
 }
 

@@ -4,18 +4,9 @@ use inboxd::simulator::Dialect;
 
 use crate::support::{Rig, inboxd_in};
 
-const ALL: [Dialect; 6] = [
-    Dialect::LinkedApi,
-    Dialect::ConnectSafely,
-    Dialect::LinkupV1,
-    Dialect::LinkupV2,
-    Dialect::UnipileV2,
-    Dialect::UnipileV1,
-];
-
 async fn all_accounts() -> Rig {
     let mut rig = Rig::new().await;
-    for dialect in ALL {
+    for dialect in Dialect::ALL {
         rig.discover(dialect, "");
     }
     rig
@@ -49,7 +40,7 @@ async fn a_wrong_key_a_wrong_url_and_no_network_are_told_apart() {
     let elsewhere = format!("http://{}/nothing-here", rig.simulator.addr());
     let wrong_urls = |text: &str| {
         let mut text = text.to_owned();
-        for dialect in ALL {
+        for dialect in Dialect::ALL {
             text = text.replace(&format!("\"{}\"", rig.simulator.base_url(dialect)), &format!("\"{elsewhere}\""));
         }
         text

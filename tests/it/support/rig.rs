@@ -29,16 +29,6 @@ pub(crate) struct Rig {
     discovered: Vec<(Dialect, String)>,
 }
 
-/// Every dialect there is.
-pub(crate) const ALL: [Dialect; 6] = [
-    Dialect::LinkedApi,
-    Dialect::ConnectSafely,
-    Dialect::LinkupV1,
-    Dialect::LinkupV2,
-    Dialect::UnipileV2,
-    Dialect::UnipileV1,
-];
-
 /// Name of the account in the harness's configuration.
 pub(crate) fn account_name(dialect: Dialect) -> &'static str {
     match dialect {
@@ -163,7 +153,7 @@ impl Rig {
             }
         }
         text += &self.polling;
-        for dialect in ALL {
+        for dialect in Dialect::ALL {
             text += &self.account(dialect);
         }
         text += &format!("\n[sinks.crm]\ntype = \"http\"\nurl = \"{}\"\nsecret = \"{SECRET}\"\n", self.receiver.url());
