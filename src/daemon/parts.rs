@@ -96,7 +96,7 @@ fn scheduled_account(
     let (polling, profile) = (account.polling, account.settings.profile());
     let provider = providers::build(&account.settings, polling.timeout)?;
     let pinned = account.conversations.iter().zip(rows.pinned).map(|(followed, source)| Polled {
-        conversation: Arc::clone(&followed.conversation),
+        conversation: with_person(&followed.conversation, &source),
         cadence: followed.cadence,
         baseline: followed.baseline,
         source,
@@ -133,6 +133,16 @@ fn scheduled_account(
         pause: rows.pause,
         conversations,
     })
+}
+
+/// The conversation as the configuration has it, with what the inbox has told of it.
+fn with_person(configured: &Arc<Conversation>, source: &store::Source) -> Arc<Conversation> {
+    match (&configured.person_url, &source.person_url) {
+        (None, Some(person_url)) => {
+            Arc::new(Conversation { person_url: Some(person_url.clone()), ..(**configured).clone() })
+        }
+        _ => Arc::clone(configured),
+    }
 }
 
 /// A conversation that the configuration does not list: it is polled as the account's polling says.

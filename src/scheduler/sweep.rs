@@ -85,7 +85,7 @@ pub(super) enum Stepped {
 
 /// A conversation whose messages are to be read.
 pub(super) enum Moved {
-    Known(SourceId, Option<Mark>),
+    Known { source: SourceId, mark: Option<Mark>, person_url: Option<String> },
     Found(Box<(Conversation, Source)>, Option<Mark>),
 }
 
@@ -259,7 +259,7 @@ impl Poller {
             .into_iter()
             .filter_map(|noted| match noted {
                 Noted::Unmoved => None,
-                Noted::Moved(source, mark) => Some(Moved::Known(source, mark)),
+                Noted::Moved { source, mark, person_url } => Some(Moved::Known { source, mark, person_url }),
                 Noted::Found(found, mark) => Some(Moved::Found(found, mark)),
             })
             .collect())

@@ -214,8 +214,12 @@ impl AccountLoop {
 
     fn has_moved(&mut self, moved: Moved) {
         match moved {
-            Moved::Known(source, mark) => {
+            Moved::Known { source, mark, person_url } => {
                 if let Some(&index) = self.by_row.get(&source) {
+                    let conversation = &mut self.sources[index].job.conversation;
+                    if conversation.person_url.is_none() && person_url.is_some() {
+                        Arc::make_mut(conversation).person_url = person_url;
+                    }
                     self.mark(index, mark);
                     self.nudge(index);
                 }

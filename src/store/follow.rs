@@ -71,6 +71,8 @@ impl Follow {
 pub struct Source {
     /// Its row.
     pub id: SourceId,
+    /// Profile of the counterpart, as the configuration or the inbox says.
+    pub person_url: Option<String>,
     /// When first contact succeeded; `None` while it is still to come.
     pub first_polled_at: Option<UnixMillis>,
     /// First contact announces what is younger; `None`: what the configuration says of first polls.
@@ -214,8 +216,10 @@ fn known_ids(tx: &Connection, account: AccountId) -> Result<HashMap<String, Sour
 }
 
 fn pin(tx: &Connection, source: SourceId, conversation: &Conversation) -> Result<(), Error> {
-    tx.prepare_cached("UPDATE conversations SET follow = 'pinned', address = ?2, person_url = ?3 WHERE id = ?1")?
-        .execute(params![source.0, conversation.address, conversation.person_url])?;
+    tx.prepare_cached(
+        "UPDATE conversations SET follow = 'pinned', address = ?2, person_url = coalesce(?3, person_url) WHERE id = ?1",
+    )?
+    .execute(params![source.0, conversation.address, conversation.person_url])?;
     Ok(())
 }
 
@@ -263,6 +267,7 @@ fn read_source(r: &rusqlite::Row<'_>) -> rusqlite::Result<(Conversation, Source)
     };
     let source = Source {
         id: SourceId(r.get(0)?),
+        person_url: conversation.person_url.clone(),
         first_polled_at: millis(r.get(5)?),
         line: millis(r.get(6)?),
         watermark: millis(r.get(7)?),

@@ -58,7 +58,14 @@ pub enum Noted {
     /// Nothing to do: it has not moved, or nobody follows it.
     Unmoved,
     /// Its messages are to be read.
-    Moved(SourceId, Option<Mark>),
+    Moved {
+        /// Its row.
+        source: SourceId,
+        /// What the inbox shows.
+        mark: Option<Mark>,
+        /// Profile of the counterpart, where the inbox says.
+        person_url: Option<String>,
+    },
     /// It is followed from now on.
     Found(Box<(Conversation, Source)>, Option<Mark>),
 }
@@ -155,14 +162,15 @@ pub(super) fn load(tx: &Connection, account: AccountId) -> Result<Vec<SweptFolde
 
 fn note(tx: &Connection, account: AccountId, row: Listed, discovery: Discovery) -> Result<Noted, Error> {
     let shown = row.mark.clone().map(|mark| Mark { mark, activity: row.last_activity_at });
-    let Some((source, follow, mark, watermark)) = known(tx, account, &row.conversation)? else {
+    let Some(known) = known(tx, account, &row.conversation)? else {
         if !discovery.discover {
             return Ok(Noted::Unmoved);
         }
         let source = insert(tx, account, &row.conversation, Follow::Discovered, UnixMillis::now())?;
         return found(tx, source, row, discovery, shown);
     };
-    match follow {
+    let source = known.source;
+    match known.follow {
         Follow::Pinned | Follow::Stored | Follow::Discovered => {}
         Follow::None if discovery.discover => {
             tx.prepare_cached("UPDATE conversations SET follow = ?2 WHERE id = ?1")?
@@ -171,27 +179,50 @@ fn note(tx: &Connection, account: AccountId, row: Listed, discovery: Discovery) 
         }
         Follow::None | Follow::Unfollowed => return Ok(Noted::Unmoved),
     }
-    if row.mark.is_some() && row.mark == mark {
+    let person_url = row.conversation.person_url;
+    if (person_url.is_some() && known.person_url.is_none()) || (row.title.is_some() && row.title != known.title) {
+        tx.prepare_cached(
+            "UPDATE conversations SET title = coalesce(?2, title), person_url = coalesce(person_url, ?3) WHERE id = ?1",
+        )?
+        .execute(params![source.0, row.title, person_url])?;
+    }
+    if row.mark.is_some() && row.mark == known.mark {
         return Ok(Noted::Unmoved);
     }
-    if mark.is_none() && row.last_activity_at.is_some() && watermark >= row.last_activity_at {
+    if known.mark.is_none() && row.last_activity_at.is_some() && known.watermark >= row.last_activity_at {
         // Read to that point before any sweep has seen it.
         tx.prepare_cached("UPDATE conversations SET mark = ?2 WHERE id = ?1")?.execute(params![source.0, row.mark])?;
         return Ok(Noted::Unmoved);
     }
-    Ok(Noted::Moved(source, shown))
+    Ok(Noted::Moved { source, mark: shown, person_url })
 }
 
-type Known = (SourceId, Follow, Option<String>, Option<UnixMillis>);
+/// What the store knows of a listed conversation.
+struct Known {
+    source: SourceId,
+    follow: Follow,
+    mark: Option<String>,
+    watermark: Option<UnixMillis>,
+    person_url: Option<String>,
+    title: Option<String>,
+}
 
 /// By its id, or where the configuration names it by the person alone, by that.
 fn known(tx: &Connection, account: AccountId, conversation: &Conversation) -> Result<Option<Known>, Error> {
     let read = |r: &rusqlite::Row<'_>| {
-        Ok((SourceId(r.get(0)?), Follow::from_word(&r.get::<_, String>(1)?), r.get(2)?, millis(r.get(3)?)))
+        Ok(Known {
+            source: SourceId(r.get(0)?),
+            follow: Follow::from_word(&r.get::<_, String>(1)?),
+            mark: r.get(2)?,
+            watermark: millis(r.get(3)?),
+            person_url: r.get(4)?,
+            title: r.get(5)?,
+        })
     };
     let by_id = tx
         .prepare_cached(
-            "SELECT id, follow, mark, watermark FROM conversations WHERE account = ?1 AND conversation_id = ?2",
+            "SELECT id, follow, mark, watermark, person_url, title FROM conversations
+             WHERE account = ?1 AND conversation_id = ?2",
         )?
         .query_row(params![account.0, conversation.id.as_str()], read)
         .optional()?;
@@ -200,7 +231,7 @@ fn known(tx: &Connection, account: AccountId, conversation: &Conversation) -> Re
     }
     Ok(tx
         .prepare_cached(
-            "SELECT id, follow, mark, watermark FROM conversations
+            "SELECT id, follow, mark, watermark, person_url, title FROM conversations
              WHERE account = ?1 AND person_url = ?2 AND kind = ?3 AND follow = 'pinned'",
         )?
         .query_row(params![account.0, conversation.person_url, conversation.kind.as_str()], read)
