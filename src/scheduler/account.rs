@@ -133,8 +133,9 @@ impl AccountLoop {
             .upkeep()
             .filter(|_| account.sweep.is_none_or(|sweep| !sweep.discover))
             .map(|_| UpkeepLoop::new(Arc::clone(&poller), kept(), upkeep_requests, upkeep_reports));
+        let floor = poller.gate.shortest_interval(account.conversations.len());
         let sources: Vec<_> =
-            account.conversations.into_iter().map(|p| SourceState::new(p, &polling, now, clock)).collect();
+            account.conversations.into_iter().map(|p| SourceState::new(p, &polling, floor, now, clock)).collect();
         let pauses = Pauses::new(account.id, account.profile, Arc::clone(&poller), account.pause, now);
         let monitors = poller.provider.inbox().and_then(|inbox| inbox.monitoring()).map(|_| Monitors::default());
         let sweeps = account.sweep.map(|settings| Sweeps::new(settings, account.folders, monitors, clock));

@@ -119,6 +119,13 @@ impl Gate {
         self.credits.as_ref()
     }
 
+    /// The shortest interval of each of so many conversations: where every answer costs credits, looking at what has not
+    /// moved is spread over the day.
+    pub(super) fn shortest_interval(&self, conversations: usize) -> Duration {
+        let pace = self.credits.as_ref().map_or(Duration::ZERO, Credits::pace);
+        pace.saturating_mul(u32::try_from(conversations).unwrap_or(u32::MAX))
+    }
+
     /// Waits for room in the budget. Also what waits already is turned away when the account is paused meanwhile.
     pub(super) async fn admit(&self, purpose: Purpose) -> Result<Permit, Closed> {
         loop {

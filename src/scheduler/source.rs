@@ -36,11 +36,12 @@ pub(super) struct SourceState {
 }
 
 impl SourceState {
-    /// From what the store knows; `now` and `clock` are the same moment on the two clocks.
-    pub(super) fn new(polled: Polled, polling: &Polling, now: UnixMillis, clock: Instant) -> Self {
+    /// From what the store knows; `now` and `clock` are the same moment on the two clocks. `floor` is the shortest interval
+    /// that the credits allow.
+    pub(super) fn new(polled: Polled, polling: &Polling, floor: Duration, now: UnixMillis, clock: Instant) -> Self {
         let source = polled.source;
         // A stored time may be wrong by any clock step since; it is believed only inside what could have been stored.
-        let longest = if source.failures > 0 { LONGEST_WAIT } else { polled.cadence.max_interval };
+        let longest = if source.failures > 0 { LONGEST_WAIT } else { polled.cadence.max_interval.max(floor) };
         let rechecked = source.rechecked_at.map_or(Duration::ZERO, |at| now.since(at));
         let recheck_in = stretched(polling.recheck_interval, source.id.seed()).saturating_sub(rechecked);
         Self {

@@ -201,11 +201,9 @@ impl AccountLoop {
     pub(super) fn cadence(&self, index: usize) -> Cadence {
         let source = &self.sources[index];
         let mut cadence = source.cadence;
-        if let Some(credits) = self.poller.gate.credits() {
-            let floor = credits.pace() * u32::try_from(self.sources.len()).unwrap_or(u32::MAX);
-            cadence.min_interval = cadence.min_interval.max(floor);
-            cadence.max_interval = cadence.max_interval.max(floor);
-        }
+        let floor = self.poller.gate.shortest_interval(self.sources.len());
+        cadence.min_interval = cadence.min_interval.max(floor);
+        cadence.max_interval = cadence.max_interval.max(floor);
         if source.swept && self.sweeps.as_ref().is_some_and(|sweeps| sweeps.failures < FALL_BACK_AFTER) {
             cadence.min_interval = cadence.min_interval.max(cadence.max_interval.mul_f64(0.9));
         }
@@ -280,7 +278,8 @@ impl AccountLoop {
 
     fn add(&mut self, polled: Polled) -> usize {
         let row = polled.source.id;
-        let state = SourceState::new(polled, &self.poller.polling, UnixMillis::now(), Instant::now());
+        let floor = self.poller.gate.shortest_interval(self.sources.len());
+        let state = SourceState::new(polled, &self.poller.polling, floor, UnixMillis::now(), Instant::now());
         let index = match self.by_row.get(&row) {
             // Unfollowed or out of the inbox before, and here again.
             Some(&index) => {
