@@ -318,15 +318,20 @@ impl<'a> Recording<'a> {
     fn is_known(&mut self, message: &Message, content_hash: i64) -> Result<bool, Error> {
         let key = params![self.source.0, message.id.as_str()];
         let tx = self.outlet.tx;
-        let known: Option<i64> = tx
-            .prepare_cached("SELECT content_hash FROM messages WHERE conversation = ?1 AND message_id = ?2")?
-            .query_row(key, |r| r.get(0))
+        let known: Option<(i64, bool)> = tx
+            .prepare_cached(
+                "SELECT content_hash, event IS NOT NULL FROM messages WHERE conversation = ?1 AND message_id = ?2",
+            )?
+            .query_row(key, |r| Ok((r.get(0)?, r.get(1)?)))
             .optional()?;
-        if known.is_some_and(|hash| hash != content_hash) {
+        if let Some((_, was_told)) = known.filter(|(hash, _)| *hash != content_hash) {
             self.recorded.edited += 1;
             tx.prepare_cached("UPDATE messages SET content_hash = ?3 WHERE conversation = ?1 AND message_id = ?2")?
                 .execute(params![self.source.0, message.id.as_str(), content_hash])?;
-            self.announce_change(message, content_hash)?;
+            // History, and what no person wrote, stays silent whatever becomes of it.
+            if was_told {
+                self.announce_change(message, content_hash)?;
+            }
         }
         Ok(known.is_some())
     }
