@@ -9,10 +9,17 @@ ALTER TABLE conversations ADD COLUMN person_url TEXT;
 ALTER TABLE conversations ADD COLUMN line INTEGER;           -- provider's clock: first contact announces what is younger
 ALTER TABLE conversations ADD COLUMN mark TEXT;              -- of the last activity whose messages are recorded
 ALTER TABLE conversations ADD COLUMN max_interval INTEGER;   -- milliseconds: unverified for longer is stale
+-- Where the configuration names a conversation by the person alone, the inbox finds it by that.
+CREATE INDEX conversations_pinned_person ON conversations (account, person_url) WHERE follow = 'pinned';
+
+ALTER TABLE accounts ADD COLUMN configured INTEGER NOT NULL DEFAULT 1;  -- 0: no longer named; what is known of it is kept
+ALTER TABLE accounts ADD COLUMN discovers INTEGER NOT NULL DEFAULT 0;   -- 1: follows whatever its inbox lists
 
 ALTER TABLE walks ADD COLUMN messages INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE walks ADD COLUMN route TEXT NOT NULL DEFAULT 'poll';
 UPDATE walks SET route = 'backfill' WHERE backfill;
+ALTER TABLE walks ADD COLUMN proved_until INTEGER;           -- what its pages prove, the weakest of them; null: nothing
+ALTER TABLE walks ADD COLUMN has_gap INTEGER NOT NULL DEFAULT 0;  -- 1: it ended before its lower bound
 ALTER TABLE walks DROP COLUMN backfill;
 
 ALTER TABLE gaps ADD COLUMN closed_at INTEGER;               -- null: still missing
@@ -36,6 +43,8 @@ CREATE TABLE sweeps (
     failing_since INTEGER,
     failure_class TEXT,
     failure_detail TEXT,
+    began_at INTEGER,               -- of the first sweep, while it is under way ...
+    cursor TEXT,                    -- ... and where it goes on
     started_at INTEGER,             -- last start of the provider's own collecting
     workflow_id TEXT,               -- while that start is under way
     PRIMARY KEY (account, folder)

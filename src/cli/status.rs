@@ -46,7 +46,7 @@ fn render(text: &mut String, overview: &Overview, now: UnixMillis) -> std::fmt::
             writeln!(text, "    {}", conversation_state(conversation, account.paused_until.is_some(), now))?;
         }
         let unfollowed = account.conversations.iter().filter(|c| !c.followed).count();
-        if unfollowed > 0 {
+        if unfollowed > 0 && account.configured {
             writeln!(text, "  {unfollowed} no longer followed; what is known of them is kept")?;
         }
     }
@@ -57,6 +57,9 @@ fn render(text: &mut String, overview: &Overview, now: UnixMillis) -> std::fmt::
 }
 
 fn account_state(account: &AccountOverview, now: UnixMillis) -> String {
+    if !account.configured {
+        return "no longer in the configuration; what is known of it is kept".into();
+    }
     match account.paused_until {
         Some(until) => format!(
             "PAUSED ({}) since {}: {}; next try {}",

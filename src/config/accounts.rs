@@ -152,9 +152,9 @@ fn conversations(
     for (position, entry) in listed.into_iter().enumerate() {
         let key = format!("{key}[{position}]");
         match conversation(&key, entry, settings, polling) {
-            Ok(followed) if discover && settings.undiscoverable(&followed.conversation).is_some() => {
-                let reason = settings.undiscoverable(&followed.conversation).unwrap_or_default();
-                problems.push(Problem::new(key, format!("cannot be listed beside discover = true: {reason}")));
+            Ok(followed) if settings.misplaced(&followed.conversation, discover).is_some() => {
+                let reason = settings.misplaced(&followed.conversation, discover).unwrap_or_default();
+                problems.push(Problem::new(key, format!("cannot be listed here: {reason}")));
             }
             Ok(followed) if seen.insert(followed.conversation.id.clone()) => conversations.push(followed),
             Ok(_) => {

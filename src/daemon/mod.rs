@@ -153,6 +153,8 @@ pub async fn run(config: Config, sources: &Sources) -> Result<(), Error> {
         }
     };
     background.shutdown().await;
+    // Before the lock is given back: the socket of the next daemon must not be removed.
+    drop(control);
     let closed = store.close().await;
     outcome.and(closed.map_err(Error::from))
 }

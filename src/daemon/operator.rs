@@ -21,6 +21,7 @@ struct Operated {
     settings: Settings,
     cadence: Cadence,
     baseline: Baseline,
+    discover: bool,
 }
 
 /// Obeys commands.
@@ -75,6 +76,7 @@ impl Operator {
             settings: account.settings.clone(),
             cadence: account.polling.cadence,
             baseline: account.polling.baseline,
+            discover: account.discover,
         };
         let accounts = accounts.iter().map(|a| (a.name.as_str().to_owned(), (a.name.clone(), operated(a)))).collect();
         Self { store, accounts, commands }
@@ -107,6 +109,9 @@ impl Operator {
         match request {
             Request::Follow { .. } => {
                 let named = named.map_err(|problem| format!("{conversation}: {problem}"))?;
+                if let Some(reason) = operated.settings.misplaced(&named, operated.discover) {
+                    return Err(format!("{conversation} cannot be followed by {account}: {reason}"));
+                }
                 self.follow(account, row, operated, named).await
             }
             Request::Unfollow { .. } => self.unfollow(account, row, id).await,
@@ -117,7 +122,9 @@ impl Operator {
 
     async fn follow(&self, account: &str, row: AccountId, operated: &Operated, conversation: Conversation) -> Answer {
         let id = conversation.id.clone();
-        let followed = self.store.follow_conversation(row, conversation.clone()).await.map_err(|e| e.to_string())?;
+        let max_interval = operated.cadence.max_interval;
+        let followed =
+            self.store.follow_conversation(row, conversation.clone(), max_interval).await.map_err(|e| e.to_string())?;
         let source = followed.map_err(|refused| format!("{id} {refused}"))?;
         let polled = Polled {
             conversation: Arc::new(conversation),

@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::time::UnixMillis;
 
@@ -18,6 +20,9 @@ const REQUEST_LIMIT: u64 = 64 * 1024;
 /// A client that does not finish its line holds nothing but itself, and not for ever.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 
+/// A rewind waits for the poll of its conversation that is in flight, which may read many pages.
+const ANSWER_TIME: Duration = Duration::from_secs(600);
+
 /// What a command asks of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -26,7 +31,7 @@ pub enum Request {
     Follow {
         /// Name of the account.
         account: String,
-        /// Its address or id.
+        /// As the configuration would name it.
         conversation: String,
     },
     /// Follow it no more.
@@ -57,7 +62,8 @@ pub type Answer = Result<String, String>;
 
 /// The daemon's end of the socket; it is removed when dropped.
 pub struct Control {
-    listener: UnixListener,
+    asked: Mutex<mpsc::Receiver<Asked>>,
+    listening: JoinHandle<()>,
     path: PathBuf,
 }
 
@@ -84,24 +90,43 @@ impl Control {
         let listener = UnixListener::bind(&draft)?;
         std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o600))?;
         std::fs::rename(&draft, &path)?;
-        Ok(Self { listener, path })
+        let (tell, asked) = mpsc::channel(1);
+        let listening = tokio::spawn(accept(listener, tell));
+        Ok(Self { asked: Mutex::new(asked), listening, path })
     }
 
     /// The next request. Whoever does not ask properly is told so and forgotten.
     pub async fn next(&self) -> Asked {
-        loop {
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "a command could not reach the daemon");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    continue;
-                }
-            };
-            match tokio::time::timeout(REQUEST_TIME, read(stream)).await {
-                Ok(Ok(asked)) => return asked,
-                Ok(Err(error)) => tracing::debug!(%error, "a command was not understood"),
-                Err(_) => tracing::debug!("a command did not finish its request"),
+        match self.asked.lock().await.recv().await {
+            Some(asked) => asked,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Reads every client in a task of its own, so that one that says nothing holds up nobody.
+async fn accept(listener: UnixListener, tell: mpsc::Sender<Asked>) {
+    let mut clients = JoinSet::new();
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = clients.join_next() => continue,
+        };
+        match stream {
+            Ok((stream, _)) => {
+                let tell = tell.clone();
+                clients.spawn(async move {
+                    match tokio::time::timeout(REQUEST_TIME, read(stream)).await {
+                        // The daemon has stopped when nobody takes it.
+                        Ok(Ok(asked)) => drop(tell.send(asked).await),
+                        Ok(Err(error)) => tracing::debug!(%error, "a command was not understood"),
+                        Err(_) => tracing::debug!("a command did not finish its request"),
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a command could not reach the daemon");
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
     }
@@ -109,6 +134,7 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
+        self.listening.abort();
         // A socket that stays behind is replaced at the next start.
         drop(std::fs::remove_file(&self.path));
     }
@@ -143,11 +169,19 @@ impl Asked {
 pub fn ask(database: &Path, request: &Request) -> io::Result<Option<Answer>> {
     let mut stream = match std::os::unix::net::UnixStream::connect(socket_of(database)) {
         Ok(stream) => stream,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                // No daemon can listen at a path that is too long for a socket.
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidInput
+            ) =>
+        {
             return Ok(None);
         }
         Err(error) => return Err(error),
     };
+    stream.set_read_timeout(Some(ANSWER_TIME))?;
+    stream.set_write_timeout(Some(REQUEST_TIME))?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;

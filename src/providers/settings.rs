@@ -29,8 +29,9 @@ pub(super) trait OfProvider {
         1
     }
 
-    /// Why this conversation cannot be listed beside `discover = true`: the inbox would list it under another id.
-    fn undiscoverable(&self, _conversation: &Conversation) -> Option<&'static str> {
+    /// Why an account that discovers, or one that does not, cannot follow this conversation: the inbox would have it
+    /// under another id.
+    fn misplaced(&self, _conversation: &Conversation, _discover: bool) -> Option<&'static str> {
         None
     }
 
@@ -117,9 +118,9 @@ impl Settings {
         self.of_provider().problem()
     }
 
-    /// Why this conversation cannot be listed beside `discover = true`.
-    pub fn undiscoverable(&self, conversation: &Conversation) -> Option<&'static str> {
-        self.of_provider().undiscoverable(conversation)
+    /// Why an account that discovers, or one that does not, cannot follow this conversation.
+    pub fn misplaced(&self, conversation: &Conversation, discover: bool) -> Option<&'static str> {
+        self.of_provider().misplaced(conversation, discover)
     }
 }
 

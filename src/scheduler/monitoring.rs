@@ -1,8 +1,8 @@
 //! Having the provider fill an inbox, where it does so only after being told to: once per folder, and again when it says
 //! that it does not.
 //!
-//! A start is written down before it is sent. When its answer is lost it is sent again a while later: that queues work
-//! twice at worst, while an inbox that nobody fills looks like one in which nothing happens.
+//! A start is written down once it was answered. When the answer is lost, with the process or without it, it is sent
+//! again: that queues work twice at worst, while an inbox that nobody fills looks like one in which nothing happens.
 
 use std::time::Duration;
 
@@ -85,6 +85,11 @@ impl Monitors {
         self.0.iter().filter(|m| m.needed || m.workflow_id.is_some()).map(|m| m.next).min()
     }
 
+    /// A start of the folder is under way.
+    pub(super) fn is_under_way(&self, folder: &str) -> bool {
+        self.0.iter().any(|monitor| monitor.folder == folder && monitor.workflow_id.is_some())
+    }
+
     /// The provider says that it does not collect the folder.
     pub(super) fn need(&mut self, folder: &str) {
         if let Some(monitor) = self.0.iter_mut().find(|monitor| monitor.folder == folder) {
@@ -134,7 +139,6 @@ impl Poller {
         match step {
             MonitorStep::Start { folder } => {
                 let permit = self.gate.admit(Purpose::Live).await?;
-                self.store.record_monitoring(self.account_id, folder.clone(), Some(UnixMillis::now()), None).await?;
                 let started = monitoring.start(folder).await;
                 self.gate.settle(permit, None).await;
                 let (started_at, workflow_id) = match &started {

@@ -162,7 +162,8 @@ impl AccountLoop {
                 self.schedule(index, due);
                 return;
             }
-            Next::Retry(wait) => wait.max(source.job.cadence.min_interval),
+            // The interval as configured: what it is stretched to is for proofs.
+            Next::Retry(wait) => wait.max(source.cadence.min_interval),
             Next::Upkeep(wait) => {
                 drop(self.requests.send(Request::Needed(index)));
                 wait

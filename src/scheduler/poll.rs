@@ -155,7 +155,7 @@ impl Poller {
     /// Polls one conversation. A walk that does not come to its end stays in the job, whatever ended it.
     pub(super) async fn poll(&self, job: &mut Job) -> Result<Found, Failure> {
         if let Some(walk) = job.walk.clone() {
-            return self.read_on(job, walk, Page::default()).await;
+            return self.read_on(job, walk).await;
         }
         let asked_at = UnixMillis::now();
         let page = self.page(job, job.lower_bound(self.bounds, asked_at), None).await?;
@@ -218,12 +218,12 @@ impl Poller {
             started_at: asked_at,
             pages: 1,
             messages: staged.len() as u64,
+            proved_until: coverage.verified_until,
+            has_gap: false,
         };
         self.store.stage_page(PageRecord { source: job.source, walk: walk.clone(), messages: staged }).await?;
         job.walk = Some(walk.clone());
-        page.messages.clear();
-        let proof = Page { title: None, ..page };
-        self.read_on(job, walk, proof).await
+        self.read_on(job, walk).await
     }
 
     async fn knows_all(&self, job: &Job, page: &Page) -> Result<bool, Failure> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::job::Job;
-use super::poll::{Coverage, Failure, Found, Poller, Recording, least};
+use super::poll::{Coverage, Failure, Found, Poller, Recording};
 use super::walk::{self, Step};
 use crate::providers::{self, Class, Page};
 use crate::store::{PageRecord, Walk};
@@ -12,31 +12,28 @@ use crate::store::{PageRecord, Walk};
 /// is put on record as a gap: what has been read must not wait for ever for what cannot be.
 const GAP_AFTER: u32 = 3;
 
-/// What is known of a walk while it is read on.
+/// What is known of a walk while it is read on, and not worth storing.
 #[derive(Default)]
 struct Progress {
     title: Option<String>,
-    has_gap: bool,
-    /// What the pages prove, the weakest of them.
-    proof: Page,
+    /// What the last page says of the provider's collecting.
+    last: Option<Coverage>,
 }
 
 impl Poller {
-    /// Reads the pages of a walk until it is complete or the page limit comes. `proof` is what its first page proves.
-    pub(super) async fn read_on(&self, job: &mut Job, mut walk: Walk, proof: Page) -> Result<Found, Failure> {
-        let mut progress = Progress { proof, ..Progress::default() };
+    /// Reads the pages of a walk until it is complete or the page limit comes.
+    pub(super) async fn read_on(&self, job: &mut Job, mut walk: Walk) -> Result<Found, Failure> {
+        let mut progress = Progress::default();
         for _ in 0..self.polling.max_pages {
             let Some(cursor) = walk.cursor.clone() else { break };
             let page = match self.page(job, walk.low, Some(&cursor)).await {
                 Err(Failure::Provider(error)) if error.cursor_refused => {
                     self.begin_again(job, &mut walk, error).await?;
-                    progress.has_gap = true;
                     break;
                 }
                 page => page?,
             };
-            let has_gap = self.take_page(job, &mut walk, page, &cursor, &mut progress).await?;
-            progress.has_gap |= has_gap;
+            self.take_page(job, &mut walk, page, &cursor, &mut progress).await?;
         }
         if walk.cursor.is_some() {
             return Ok(Found::WalkGoesOn);
@@ -47,7 +44,7 @@ impl Poller {
         Ok(found)
     }
 
-    /// Stages a page. Returns whether the walk had to be closed with a gap.
+    /// Stages a page, and ends a walk that does not advance with a gap.
     async fn take_page(
         &self,
         job: &mut Job,
@@ -55,15 +52,15 @@ impl Poller {
         page: Page,
         cursor: &str,
         progress: &mut Progress,
-    ) -> Result<bool, Failure> {
+    ) -> Result<(), Failure> {
         let next = match walk::step(&page, walk.low) {
             Step::Complete => None,
             Step::GoOn(next) | Step::StartOver(next) | Step::StartOverIfNew(next) => Some(next),
         };
-        progress.proof.cached |= page.cached;
-        progress.proof.stopped |= page.stopped;
-        progress.proof.collected_until = least(progress.proof.collected_until, page.collected_until);
-        progress.proof.known_until = least(progress.proof.known_until, page.known_until);
+        let coverage = Coverage::of_page(&page, job, walk.started_at);
+        // One page that proves nothing leaves nothing proved.
+        walk.proved_until = walk.proved_until.zip(coverage.verified_until).map(|(walk, page)| walk.min(page));
+        progress.last = Some(coverage);
         progress.title = progress.title.take().or(page.title);
         let repeats = next.as_deref() == Some(cursor);
         walk.pages += 1;
@@ -73,15 +70,14 @@ impl Poller {
         let unseen = self.store.stage_page(record).await?;
         job.walk = Some(walk.clone());
         if !repeats && (unseen > 0 || walk.cursor.is_none()) {
-            return Ok(false);
+            return Ok(());
         }
         let reason = "the provider's paging does not advance";
         job.dead_ends += 1;
         if job.dead_ends < GAP_AFTER {
             return Err(providers::Error::new(Class::Protocol, reason).into());
         }
-        self.close_with_gap(job, walk, reason).await?;
-        Ok(true)
+        self.close_with_gap(job, walk, reason).await
     }
 
     /// The cursor is taken no more: the next poll begins at the newest message again, or, when that has happened too
@@ -101,7 +97,7 @@ impl Poller {
             "part of the conversation cannot be read ({reason}); it is on record as a gap, and what was read is announced");
         let gaps = self.store.close_walk_with_gap(job.source, walk.low, reason.to_owned()).await?;
         job.gaps = Some(gaps);
-        walk.cursor = None;
+        (walk.cursor, walk.has_gap) = (None, true);
         job.walk = Some(walk.clone());
         Ok(())
     }
@@ -121,11 +117,11 @@ impl Poller {
             silent += part.silent;
             edited += part.edited;
         }
-        let coverage = Coverage::of_page(&progress.proof, job, walk.started_at);
-        let verified_until = coverage.verified_until.filter(|_| !progress.has_gap);
+        let standing = Coverage { verified_until: None, collected_until: None, lapsed_at: job.lapsed_at };
+        let verified_until = walk.proved_until.filter(|_| !walk.has_gap);
         let recording = Recording {
             announce,
-            coverage: Coverage { verified_until, ..coverage },
+            coverage: Coverage { verified_until, ..progress.last.unwrap_or(standing) },
             fingerprint: 0,
             low: walk.low,
             ends_walk: true,

@@ -1,8 +1,9 @@
 //! Sweeps over an account's inbox: one request or two tell which of its conversations moved, and only those are read.
 //!
 //! A sweep goes through the folders of the inbox page by page, youngest activity first, and may stop at the first page on
-//! which nothing has moved and which reaches back to where the last complete sweep began. What it finds is polled; the mark
-//! that says so is stored by that poll. A kill at any point therefore loses nothing: the next sweep finds it again.
+//! which nothing has moved and which reaches back to where the last complete sweep began. What it finds is made due in the store
+//! as it is noticed, and its mark is stored by the poll that reads it: a kill at any point loses nothing. A first sweep, which
+//! goes to the end of the inbox, goes on where it was, whatever interrupts it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,6 +26,9 @@ const ASK_FOLDERS_AFTER: Duration = Duration::from_secs(3600);
 /// Pages of one sweep: an inbox of a quarter of a million conversations, or a listing that has no end.
 const MOST_PAGES: u32 = 10_000;
 
+/// Pages without a row, one after the other: some lists have nothing before they ask LinkedIn.
+const MOST_EMPTY_PAGES: u32 = 5;
+
 /// A listing may lag behind what it lists, and our clock may differ from the provider's.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(600);
 
@@ -44,6 +48,7 @@ pub struct SweepSettings {
 /// Where the sweeps of an account stand.
 pub(super) struct Sweeps {
     pub(super) settings: SweepSettings,
+    /// When the inbox is to be listed next.
     pub(super) due: Instant,
     pub(super) in_flight: bool,
     /// Sweeps failed in a row.
@@ -67,6 +72,7 @@ pub(super) struct Sweep {
     seen: HashSet<ConversationId>,
     youngest: Option<UnixMillis>,
     pages: u32,
+    empty_pages: u32,
 }
 
 /// One step of a sweep: one request.
@@ -109,21 +115,24 @@ impl Sweeps {
         }
     }
 
+    /// When something is to be asked next: a page of the inbox, or how its collecting does.
+    pub(super) fn next(&self) -> Instant {
+        self.monitors.as_ref().and_then(Monitors::next).map_or(self.due, |next| next.min(self.due))
+    }
+
     /// The next request of the sweep under way, or the first of a new one.
     pub(super) fn next_step(&mut self, now: Instant, overlap: Duration) -> Step {
-        if let Some(sweep) = &self.current {
-            return Step::List(Box::new(sweep.clone()));
+        if let Some(step) = self.monitors.as_ref().and_then(|monitors| monitors.step(now)) {
+            return Step::Monitor(step);
+        }
+        if let Some(sweep) = self.current.take() {
+            return Step::List(Box::new(sweep));
         }
         let asked_long_ago = self.folders_asked.is_none_or(|asked| now - asked > ASK_FOLDERS_AFTER);
         if asked_long_ago || self.folders.is_empty() {
             return Step::Folders;
         }
-        if let Some(step) = self.monitors.as_ref().and_then(|monitors| monitors.step(now)) {
-            return Step::Monitor(step);
-        }
-        let sweep = self.begin(0, overlap);
-        self.current = Some(sweep.clone());
-        Step::List(Box::new(sweep))
+        Step::List(Box::new(self.begin(0, overlap)))
     }
 
     fn begin(&self, position: usize, overlap: Duration) -> Sweep {
@@ -131,24 +140,32 @@ impl Sweeps {
         let folder = self.known.iter().find(|known| known.folder == *name).cloned();
         let folder = folder.unwrap_or_else(|| SweptFolder { folder: name.clone(), ..SweptFolder::default() });
         let now = UnixMillis::now();
-        Sweep {
-            since: folder.activity.filter(|_| folder.first_swept_at.is_some()).map(|at| at.min(now) - overlap),
-            folder,
-            position,
-            began: now,
-            cursor: None,
-            seen: HashSet::new(),
-            youngest: None,
-            pages: 0,
-        }
+        let goes_to_the_end = self.settings.discover && folder.first_swept_at.is_none();
+        let since = folder.activity.filter(|_| !goes_to_the_end).map(|at| at.min(now) - overlap);
+        let (began, cursor) = match (folder.began_at, folder.cursor.clone()) {
+            (Some(began), cursor @ Some(_)) if goes_to_the_end => (began, cursor),
+            _ => (now, None),
+        };
+        Sweep { since, folder, position, began, cursor, seen: HashSet::new(), youngest: None, pages: 0, empty_pages: 0 }
     }
 
     pub(super) fn take_folders(&mut self, folders: Vec<String>) {
         self.folders = folders;
         self.folders_asked = Some(Instant::now());
         if let Some(monitors) = &mut self.monitors {
-            monitors.watch(&self.folders, &self.known, Instant::now());
+            // Not later than now, whichever clock a single round goes by.
+            monitors.watch(&self.folders, &self.known, self.due);
         }
+    }
+
+    /// Takes a sweep back whose page could not be read: it goes on there.
+    pub(super) fn put_back(&mut self, sweep: Sweep) {
+        self.current = Some(sweep);
+    }
+
+    /// Whether no folder of the inbox can be listed.
+    pub(super) fn has_no_folder(&self) -> bool {
+        self.folders.is_empty()
     }
 
     /// Takes a sweep after one of its pages. Returns whether all folders are done.
@@ -174,9 +191,11 @@ impl Sweeps {
         self.current.is_none()
     }
 
-    /// Forgets the sweep under way: the next one begins again.
-    pub(super) fn abandon(&mut self) {
-        self.current = None;
+    /// Forgets the sweep: the next one begins at the youngest activity again.
+    pub(super) fn abandon(&mut self, mut sweep: Sweep) {
+        (sweep.folder.began_at, sweep.folder.cursor) = (None, None);
+        self.known.retain(|known| known.folder != sweep.folder.folder);
+        self.known.push(sweep.folder);
     }
 }
 
@@ -201,14 +220,18 @@ impl Sweep {
         rows.into_iter().filter(|row| self.seen.insert(row.conversation.id.clone())).collect()
     }
 
-    /// Whether the folder need not be read further after a page. The first sweep that discovers goes to the end.
-    fn is_complete(&self, page: &PageSeen, discover: bool) -> bool {
-        let first_sweep = self.folder.first_swept_at.is_none();
+    /// The first sweep that discovers goes to the end.
+    fn goes_to_the_end(&self, settings: &SweepSettings) -> bool {
+        settings.discover && self.folder.first_swept_at.is_none()
+    }
+
+    /// Whether the folder need not be read further after a page.
+    fn is_complete(&self, page: &PageSeen) -> bool {
         let reaches_back = match (page.oldest, self.folder.activity) {
             (Some(oldest), Some(noticed)) => oldest <= noticed,
             _ => true,
         };
-        page.rows > 0 && !page.moved && reaches_back && !(first_sweep && discover)
+        page.rows > 0 && !page.moved && reaches_back
     }
 }
 
@@ -232,11 +255,16 @@ impl Poller {
 
     /// Reads one page of a sweep and compares it with what is known.
     pub(super) async fn sweep_page(&self, sweep: &mut Sweep, settings: SweepSettings) -> Result<Vec<Moved>, Failure> {
-        let listing = self.list(sweep).await?;
+        // A long inbox must not keep what moves from being read: its first sweep can wait, later ones are what tells.
+        let purpose = if sweep.goes_to_the_end(&settings) { Purpose::Background } else { Purpose::Live };
+        let listing = self.list(sweep, purpose).await?;
         sweep.pages += 1;
         let oldest = listing.rows.iter().filter_map(|row| row.last_activity_at).min();
-        // Only the first page may be empty and not the last: some lists have nothing before they ask LinkedIn.
-        let advances = listing.next != sweep.cursor && (!listing.rows.is_empty() || sweep.pages == 1);
+        sweep.empty_pages = if listing.rows.is_empty() { sweep.empty_pages + 1 } else { 0 };
+        let repeats = listing.next.is_some() && listing.next == sweep.cursor;
+        if repeats || sweep.empty_pages > MOST_EMPTY_PAGES || sweep.pages >= MOST_PAGES {
+            return Err(Error::new(Class::Protocol, "the listing of the inbox does not come to an end").into());
+        }
         let rows = sweep.unseen(listing.rows);
         // A time ahead of our clock must not make later sweeps stop too early.
         let youngest = rows.iter().filter_map(|row| row.last_activity_at).max().map(|at| at.min(UnixMillis::now()));
@@ -245,15 +273,18 @@ impl Poller {
         let noted = self.store.note_listed(self.account_id, rows, sweep.discovery(&settings)).await?;
         let is_news = |(noted, marked): (&Noted, bool)| marked && !matches!(noted, Noted::Unmoved);
         let page = PageSeen { rows: count, moved: noted.iter().zip(marked).any(is_news), oldest };
-        sweep.cursor = listing.next.filter(|_| advances && !sweep.is_complete(&page, settings.discover));
-        if sweep.pages >= MOST_PAGES && sweep.cursor.is_some() {
-            return Err(Error::new(Class::Protocol, "the listing of the inbox has no end").into());
-        }
+        let goes_to_the_end = sweep.goes_to_the_end(&settings);
+        sweep.cursor = listing.next.filter(|_| goes_to_the_end || !sweep.is_complete(&page));
+        let (folder, began) = (sweep.folder.folder.clone(), sweep.began);
         if sweep.cursor.is_none() {
-            let (folder, began) = (sweep.folder.folder.clone(), sweep.began);
-            self.store.finish_sweep(self.account_id, folder, began, sweep.youngest).await?;
-            sweep.folder.first_swept_at.get_or_insert(began);
+            self.store.finish_sweep(self.account_id, folder, began, sweep.youngest, settings.discover).await?;
+            if settings.discover {
+                sweep.folder.first_swept_at.get_or_insert(began);
+            }
+            (sweep.folder.began_at, sweep.folder.cursor) = (None, None);
             sweep.folder.activity = sweep.folder.activity.max(sweep.youngest);
+        } else if goes_to_the_end {
+            self.store.keep_sweep(self.account_id, folder, began, sweep.cursor.clone()).await?;
         }
         Ok(noted
             .into_iter()
@@ -265,9 +296,9 @@ impl Poller {
             .collect())
     }
 
-    async fn list(&self, sweep: &Sweep) -> Result<Listing, Failure> {
+    async fn list(&self, sweep: &Sweep, purpose: Purpose) -> Result<Listing, Failure> {
         let inbox = self.provider.inbox().expect("only an inbox that can be listed is swept");
-        let permit = self.gate.admit(Purpose::Live).await?;
+        let permit = self.gate.admit(purpose).await?;
         let request = ListRequest { folder: &sweep.folder.folder, since: sweep.since, cursor: sweep.cursor.as_deref() };
         let listing = inbox.list(request).await;
         let spent = listing.as_ref().map_or_else(|error| error.credits, |listing| Some(listing.credits));

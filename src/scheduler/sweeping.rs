@@ -9,10 +9,12 @@ use tokio::time::Instant;
 use super::account::{AccountLoop, Done};
 use super::command::Rewound;
 use super::failure::{self, Next};
-use super::monitoring::{Monitored, Monitors};
+use super::monitoring::Monitored;
+use super::outcome::log_unwritten;
 use super::poll::Failure;
 use super::source::SourceState;
-use super::sweep::{self, Moved, Stepped, Sweep};
+use super::sweep::{self, Moved, Stepped, Sweep, Sweeps};
+use super::upkeep::{Kept, Request};
 use super::{Cadence, Polled};
 use crate::backoff::{mix, stretched};
 use crate::providers::{self, Class};
@@ -22,6 +24,12 @@ use crate::time::UnixMillis;
 
 /// Sweeps failed in a row after which conversations are polled by their own schedule again.
 const FALL_BACK_AFTER: u32 = 3;
+
+/// Time between listings while the provider is on its way to collect the inbox.
+const UNTIL_COLLECTED: Duration = Duration::from_secs(10);
+
+/// An inbox without a folder that can be listed is looked at again after so long.
+const FOLDERS_AGAIN: Duration = Duration::from_secs(3600);
 
 /// Polls for one mark that may find nothing as young as it promises: some lists show what never becomes a message.
 const MARK_TRIES: u32 = 3;
@@ -37,18 +45,20 @@ pub(super) struct Rewinding {
 impl AccountLoop {
     /// When the next step of a sweep is due; `None` while one is under way, or where there are none.
     pub(super) fn next_sweep(&self) -> Option<Instant> {
-        self.sweeps.as_ref().filter(|sweeps| !sweeps.in_flight).map(|sweeps| sweeps.due)
+        self.sweeps.as_ref().filter(|sweeps| !sweeps.in_flight).map(Sweeps::next)
     }
 
     /// Whether a single round has to wait for a sweep.
     pub(super) fn sweep_goes_on(&self, began: Instant) -> bool {
         self.pauses.look_again().is_none()
-            && self.sweeps.as_ref().is_some_and(|sweeps| sweeps.in_flight || sweeps.due <= began)
+            && self.sweeps.as_ref().is_some_and(|sweeps| sweeps.in_flight || sweeps.next() <= began)
     }
 
     pub(super) fn start_sweep(&mut self, now: Instant) {
         let overlap = self.poller.bounds.overlap;
-        let Some(sweeps) = self.sweeps.as_mut().filter(|sweeps| !sweeps.in_flight && sweeps.due <= now) else { return };
+        let Some(sweeps) = self.sweeps.as_mut().filter(|sweeps| !sweeps.in_flight && sweeps.next() <= now) else {
+            return;
+        };
         if self.polls_in_flight >= self.poller.polling.concurrency {
             return;
         }
@@ -65,10 +75,10 @@ impl AccountLoop {
         match stepped {
             Stepped::Folders(Ok(folders)) if folders.is_empty() => {
                 tracing::warn!(account = %self.poller.account, "the inbox has no folder that could be listed; looking again in an hour");
-                sweeps.due = Instant::now() + Duration::from_secs(3600);
+                sweeps.due = Instant::now() + FOLDERS_AGAIN;
             }
             Stepped::Folders(Ok(folders)) => sweeps.take_folders(folders),
-            Stepped::Folders(Err(failure)) => self.sweep_failed(String::new(), failure),
+            Stepped::Folders(Err(failure)) => self.sweep_failed("", failure),
             Stepped::Monitored(folder, result) => self.monitored(&folder, result),
             Stepped::Listed(sweep, Ok(moved)) => {
                 let all_done = sweeps.take(*sweep, overlap);
@@ -80,7 +90,21 @@ impl AccountLoop {
             Stepped::Listed(sweep, Err(Failure::Provider(error))) if error.class == Class::Gone => {
                 self.folder_is_closed(&sweep, &error);
             }
-            Stepped::Listed(sweep, Err(failure)) => self.sweep_failed(sweep.folder().to_owned(), failure),
+            Stepped::Listed(sweep, Err(failure)) => {
+                let folder = sweep.folder().to_owned();
+                match &failure {
+                    Failure::Provider(error) if error.cursor_refused || error.class == Class::Protocol => {
+                        let (store, account) = (self.poller.store.clone(), self.poller.account_id);
+                        let (folder, began) = (folder.clone(), UnixMillis::now());
+                        self.writes.spawn(async move {
+                            log_unwritten(store.keep_sweep(account, folder, began, None).await);
+                        });
+                        sweeps.abandon(*sweep);
+                    }
+                    _ => sweeps.put_back(*sweep),
+                }
+                self.sweep_failed(&folder, failure);
+            }
         }
     }
 
@@ -92,8 +116,7 @@ impl AccountLoop {
             tracing::info!(account = %self.poller.account, "the inbox can be listed again");
         }
         sweeps.failures = 0;
-        let due = Instant::now() + stretched(interval, UnixMillis::now().as_millis().unsigned_abs());
-        sweeps.due = sweeps.monitors.as_ref().and_then(Monitors::next).map_or(due, |next| next.min(due));
+        sweeps.due = Instant::now() + stretched(interval, UnixMillis::now().as_millis().unsigned_abs());
     }
 
     fn monitored(&mut self, folder: &str, result: Result<Monitored, Failure>) {
@@ -105,7 +128,7 @@ impl AccountLoop {
         match result {
             Ok(_) => {}
             Err(Failure::Provider(error)) if matches!(error.class, Class::Auth | Class::Throttled) => {
-                self.sweep_failed(folder.to_owned(), Failure::Provider(error));
+                self.sweep_failed(folder, Failure::Provider(error));
             }
             Err(error) => tracing::warn!(account = %self.poller.account, folder,
                 "the provider does not collect the inbox yet ({error})"),
@@ -123,15 +146,19 @@ impl AccountLoop {
         tracing::warn!(account = %self.poller.account, folder = sweep.folder(), class = %error.class,
             "this part of the inbox cannot be listed ({error}); the others are, and it is tried again in an hour");
         self.store_sweep_failure(sweep.folder().to_owned(), error);
-        let all_done = self.sweeps.as_mut().is_some_and(|sweeps| sweeps.leave_out(sweep, overlap));
-        if all_done {
+        let Some(sweeps) = &mut self.sweeps else { return };
+        let all_done = sweeps.leave_out(sweep, overlap);
+        if sweeps.has_no_folder() {
+            sweeps.due = Instant::now() + FOLDERS_AGAIN;
+            sweeps.failures = FALL_BACK_AFTER;
+            self.fall_back();
+        } else if all_done {
             self.sweep_ended();
         }
     }
 
-    fn sweep_failed(&mut self, folder: String, failure: Failure) {
+    fn sweep_failed(&mut self, folder: &str, failure: Failure) {
         let Some(sweeps) = &mut self.sweeps else { return };
-        sweeps.abandon();
         let error = match failure {
             Failure::Provider(error) => error,
             Failure::OutOfCredits(until) => {
@@ -147,11 +174,16 @@ impl AccountLoop {
                 return;
             }
         };
+        if let Some(monitors) = sweeps.monitors.as_mut().filter(|_| error.class == Class::NotReady) {
+            monitors.need(folder);
+            if monitors.is_under_way(folder) {
+                // It will be ready when that is done.
+                sweeps.due = Instant::now() + UNTIL_COLLECTED;
+                return;
+            }
+        }
         self.summary.failed += 1;
         sweeps.failures += 1;
-        if let Some(monitors) = sweeps.monitors.as_mut().filter(|_| error.class == Class::NotReady) {
-            monitors.need(&folder);
-        }
         let (failures, seed) = (sweeps.failures, mix(u64::from(sweeps.failures), 7));
         let wait = match failure::next(&error, failures, self.pauses.in_a_row() + 1, self.profile, seed) {
             Next::PauseAccount(wait) => {
@@ -162,13 +194,12 @@ impl AccountLoop {
             }
             Next::Retry(wait) | Next::Upkeep(wait) => wait,
         };
-        let due = self.round_began.map_or_else(Instant::now, |began| began + Duration::from_millis(1)) + wait;
-        sweeps.due = sweeps.monitors.as_ref().and_then(Monitors::next).map_or(due, |next| next.min(due));
+        sweeps.due = self.round_began.map_or_else(Instant::now, |began| began + Duration::from_millis(1)) + wait;
         if failures == 1 {
             tracing::warn!(account = %self.poller.account, class = %error.class, "the inbox could not be listed ({error}); next try in {}",
                 humantime::format_duration(Duration::from_secs(wait.as_secs().max(1))));
         }
-        self.store_sweep_failure(folder, &error);
+        self.store_sweep_failure(folder.to_owned(), &error);
         if failures == FALL_BACK_AFTER {
             self.fall_back();
         }
@@ -178,7 +209,7 @@ impl AccountLoop {
         let (store, account) = (self.poller.store.clone(), self.poller.account_id);
         let (class, detail) = (error.class.as_str(), error.detail.clone());
         self.writes.spawn(async move {
-            super::outcome::log_unwritten(store.record_sweep_failure(account, folder, class, detail).await);
+            log_unwritten(store.record_sweep_failure(account, folder, class, detail).await);
         });
     }
 
@@ -218,8 +249,11 @@ impl AccountLoop {
                     if conversation.person_url.is_none() && person_url.is_some() {
                         Arc::make_mut(conversation).person_url = person_url;
                     }
-                    self.mark(index, mark);
-                    self.nudge(index);
+                    let is_news = self.mark(index, mark);
+                    // What cannot be read keeps its wait until it moves again.
+                    if is_news || self.sources[index].job.failures == 0 {
+                        self.nudge(index);
+                    }
                 }
             }
             Moved::Found(found, mark) => {
@@ -244,7 +278,8 @@ impl AccountLoop {
         }
     }
 
-    fn mark(&mut self, index: usize, mark: Option<Mark>) {
+    /// Returns whether the inbox shows something new of it.
+    fn mark(&mut self, index: usize, mark: Option<Mark>) -> bool {
         let source = &mut self.sources[index];
         source.swept = mark.is_some();
         source.job.moved = true;
@@ -253,6 +288,7 @@ impl AccountLoop {
             source.mark_tries = 0;
             source.job.mark = mark;
         }
+        !is_the_same
     }
 
     /// After a poll that began with `asked`: whether it has found what the mark promised, or has looked often enough.
@@ -281,12 +317,16 @@ impl AccountLoop {
         let floor = self.poller.gate.shortest_interval(self.sources.len());
         let state = SourceState::new(polled, &self.poller.polling, floor, UnixMillis::now(), Instant::now());
         let index = match self.by_row.get(&row) {
-            // Unfollowed or out of the inbox before, and here again.
+            // Unfollowed or out of the inbox before, and here again; a poll from before may still be under way.
             Some(&index) => {
-                self.sources[index] = state;
+                let in_flight = self.sources[index].in_flight;
+                self.sources[index] = SourceState { in_flight, nudged: in_flight, ..state };
                 index
             }
             None => {
+                let kept = Kept { source: row, conversation: Arc::clone(&state.job.conversation), row: None };
+                // Nobody listens where the provider needs no upkeep.
+                drop(self.requests.send(Request::Keep(kept)));
                 self.sources.push(state);
                 self.by_row.insert(row, self.sources.len() - 1);
                 self.sources.len() - 1
@@ -357,6 +397,13 @@ impl AccountLoop {
             Some(Err(error)) => Err(error),
             None => return,
         };
+        if !matches!(result, Ok(Ok(()))) {
+            let due = self.sources[index].due;
+            self.schedule(index, due);
+            if std::mem::take(&mut self.sources[index].nudged) {
+                self.nudge(index);
+            }
+        }
         drop(rewinding.done.send(result));
     }
 }

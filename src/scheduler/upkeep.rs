@@ -42,6 +42,8 @@ pub(super) enum Request {
     Needed(usize),
     /// A poll succeeded; the provider collects up to here, where it says.
     Collected(usize, Option<UnixMillis>),
+    /// Another conversation is polled from now on; it follows the ones there are.
+    Keep(Kept),
 }
 
 /// What the polls are told.
@@ -54,6 +56,7 @@ pub(super) enum Report {
 }
 
 /// A conversation and where its upkeep stands.
+#[derive(Debug)]
 pub(super) struct Kept {
     pub(super) source: SourceId,
     pub(super) conversation: Arc<Conversation>,
@@ -161,6 +164,10 @@ impl UpkeepLoop {
     async fn take(&mut self, request: Request) {
         let now = UnixMillis::now();
         match request {
+            Request::Keep(kept) => {
+                self.kept.push(kept);
+                self.due.push(None);
+            }
             Request::Needed(index) => {
                 let row = self.kept[index].row.clone().unwrap_or_else(|| new_row(now));
                 if row.state == SyncState::Idle {

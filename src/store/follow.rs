@@ -158,9 +158,12 @@ fn follow(
 ) -> Result<Followed, Error> {
     // Whatever the configuration listed is nobody's now, unless it is listed again below.
     tx.execute("UPDATE conversations SET follow = 'none' WHERE follow = 'pinned'", [])?;
+    tx.execute("UPDATE accounts SET configured = 0", [])?;
     let mut rows = Vec::with_capacity(accounts.len());
     for account in accounts {
         let id = account_row(tx, account.provider, &account.name)?;
+        tx.prepare_cached("UPDATE accounts SET configured = 1, discovers = ?2 WHERE id = ?1")?
+            .execute(params![id.0, account.discover])?;
         let known = known_ids(tx, id)?;
         let mut pinned = Vec::with_capacity(account.conversations.len());
         for (conversation, max_interval) in &account.conversations {

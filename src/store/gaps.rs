@@ -53,7 +53,8 @@ impl Store {
             .write(move |tx| {
                 let outlet = Outlet { tx, sinks: &sinks, now: UnixMillis::now() };
                 record(outlet, source, low, &reason)?;
-                tx.prepare_cached("UPDATE walks SET cursor = NULL WHERE conversation = ?1")?.execute([source.0])?;
+                tx.prepare_cached("UPDATE walks SET cursor = NULL, has_gap = 1 WHERE conversation = ?1")?
+                    .execute([source.0])?;
                 Ok(open(tx, source)?.unwrap_or(OpenGaps { low }))
             })
             .await?;

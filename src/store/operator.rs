@@ -1,5 +1,7 @@
 //! What an operator changes by command: which conversations are followed, and from where one is read again.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::follow::{Follow, insert, load_source};
@@ -30,6 +32,7 @@ impl Store {
         &self,
         account: AccountId,
         conversation: Conversation,
+        max_interval: Duration,
     ) -> Result<Result<Source, Refused>, Error> {
         self.write(move |tx| {
             let source = match find(tx, account, conversation.id.as_str())? {
@@ -38,9 +41,15 @@ impl Store {
                 None => insert(tx, account, &conversation, Follow::Stored, UnixMillis::now())?,
             };
             tx.prepare_cached(
-                "UPDATE conversations SET follow = 'stored', address = ?2, person_url = ?3 WHERE id = ?1",
+                "UPDATE conversations SET follow = 'stored', address = ?2, person_url = coalesce(?3, person_url),
+                    max_interval = ?4 WHERE id = ?1",
             )?
-            .execute(params![source.0, conversation.address, conversation.person_url])?;
+            .execute(params![
+                source.0,
+                conversation.address,
+                conversation.person_url,
+                i64::try_from(max_interval.as_millis()).unwrap_or(i64::MAX),
+            ])?;
             Ok(Ok(load_source(tx, source)?))
         })
         .await
@@ -74,6 +83,8 @@ impl Store {
         conversation_id: String,
         to: UnixMillis,
     ) -> Result<Result<Source, Refused>, Error> {
+        // What is noted of earlier polls must not come behind it.
+        self.flush_quiet_polls().await?;
         self.write(move |tx| {
             let Some((source, Follow::Pinned | Follow::Stored | Follow::Discovered)) =
                 find(tx, account, &conversation_id)?

@@ -22,6 +22,8 @@ pub struct AccountOverview {
     pub provider: String,
     /// Name in the configuration.
     pub name: String,
+    /// Whether the configuration still names it.
+    pub configured: bool,
     /// When a paused account is tried again; null when it is not paused.
     pub paused_until: Option<UnixMillis>,
     /// When the pause began.
@@ -166,12 +168,14 @@ impl ReadOnlyStore {
     pub fn overview(&self) -> Result<Overview, Error> {
         let tx = self.connection.unchecked_transaction()?;
         let mut statement = tx.prepare(
-            "SELECT id, provider, name, paused_until, paused_since, pause_class, pause_reason FROM accounts ORDER BY name",
+            "SELECT id, provider, name, paused_until, paused_since, pause_class, pause_reason, configured FROM accounts
+             ORDER BY name",
         )?;
         let accounts = statement.query_map([], |r| {
             let account = AccountOverview {
                 provider: r.get(1)?,
                 name: r.get(2)?,
+                configured: r.get(7)?,
                 paused_until: millis(r.get(3)?),
                 paused_since: millis(r.get(4)?),
                 pause_class: r.get(5)?,
@@ -240,18 +244,19 @@ fn conversations(tx: &Connection, account: i64) -> rusqlite::Result<Vec<Conversa
                 c.failures, c.failing_since, c.failure_class, c.failure_detail, c.id, c.address, c.max_interval,
                 c.first_polled_at, w.messages,
                 CASE WHEN w.pages IS NULL THEN NULL
-                     ELSE (SELECT min(sent_at) FROM staged_messages m WHERE m.conversation = c.id) END
-         FROM conversations c LEFT JOIN syncs s ON s.conversation = c.id LEFT JOIN walks w ON w.conversation = c.id
+                     ELSE (SELECT min(sent_at) FROM staged_messages m WHERE m.conversation = c.id) END,
+                a.configured AND (c.follow IN ('pinned', 'stored') OR (c.follow = 'discovered' AND a.discovers))
+         FROM conversations c JOIN accounts a ON a.id = c.account LEFT JOIN syncs s ON s.conversation = c.id LEFT JOIN walks w ON w.conversation = c.id
          WHERE c.account = ?1 ORDER BY c.conversation_id",
     )?;
     let rows = statement.query_map([account], |r| {
-        let (follow, has_gaps): (String, bool) = (r.get(3)?, r.get(14)?);
+        let has_gaps: bool = r.get(14)?;
         Ok(ConversationOverview {
             id: r.get(0)?,
             kind: r.get(1)?,
             title: r.get(2)?,
-            followed: matches!(follow.as_str(), "pinned" | "stored" | "discovered"),
-            follow,
+            followed: r.get(25)?,
+            follow: r.get(3)?,
             address: r.get(20)?,
             max_interval_seconds: r.get::<_, Option<i64>>(21)?.map(|millis| millis as f64 / 1000.0),
             first_polled_at: millis(r.get(22)?),

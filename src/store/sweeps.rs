@@ -1,8 +1,8 @@
 //! Sweeps over an inbox: which conversations moved since their messages were last read.
 //!
 //! A mark says what the inbox showed when a conversation's messages had been read; it is stored by the poll that read
-//! them, never by the sweep, so a kill between the two loses nothing. Where a sweep may stop is stored only once it has come
-//! to its end.
+//! them, never by the sweep. What moved is made due in the same transaction that notices it, and where later sweeps may stop
+//! is stored only once a sweep has come to its end: a kill between any two of these loses nothing.
 
 use std::time::Duration;
 
@@ -24,6 +24,10 @@ pub struct SweptFolder {
     pub swept_at: Option<UnixMillis>,
     /// By the provider's clock: whatever moved up to here has been noticed.
     pub activity: Option<UnixMillis>,
+    /// When the first sweep began, while it is under way.
+    pub began_at: Option<UnixMillis>,
+    /// Where the first sweep goes on.
+    pub cursor: Option<String>,
     /// Last start of the provider's own collecting.
     pub started_at: Option<UnixMillis>,
     /// While that start is under way.
@@ -81,22 +85,51 @@ impl Store {
         self.write(move |tx| rows.into_iter().map(|row| note(tx, account, row, discovery)).collect()).await
     }
 
-    /// Records that a sweep over a folder, begun then, has come to its end. `activity` is the youngest it has seen.
+    /// Records where the first sweep over a folder goes on: an inbox may be longer than a day's credits.
+    pub async fn keep_sweep(
+        &self,
+        account: AccountId,
+        folder: String,
+        began: UnixMillis,
+        cursor: Option<String>,
+    ) -> Result<(), Error> {
+        self.write(move |tx| {
+            tx.prepare_cached(
+                "INSERT INTO sweeps (account, folder, began_at, cursor) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (account, folder) DO UPDATE SET began_at = ?3, cursor = ?4",
+            )?
+            .execute(params![account.0, folder, began.as_millis(), cursor])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Records that a sweep over a folder, begun then, has come to its end. `activity` is the youngest it has seen; the
+    /// first sweep is the first that `discovers`.
     pub async fn finish_sweep(
         &self,
         account: AccountId,
         folder: String,
         began: UnixMillis,
         activity: Option<UnixMillis>,
+        discovers: bool,
     ) -> Result<(), Error> {
         self.write(move |tx| {
             tx.prepare_cached(
-                "INSERT INTO sweeps (account, folder, first_swept_at, swept_at, activity) VALUES (?1, ?2, ?3, ?3, ?4)
-                 ON CONFLICT (account, folder) DO UPDATE SET first_swept_at = coalesce(first_swept_at, ?3), swept_at = ?3,
+                "INSERT INTO sweeps (account, folder, first_swept_at, swept_at, activity)
+                 VALUES (?1, ?2, CASE WHEN ?5 THEN ?3 END, ?3, ?4)
+                 ON CONFLICT (account, folder) DO UPDATE SET swept_at = ?3, began_at = NULL, cursor = NULL,
+                    first_swept_at = coalesce(first_swept_at, CASE WHEN ?5 THEN ?3 END),
                     activity = max(coalesce(activity, ?4), coalesce(?4, activity)),
                     failing_since = NULL, failure_class = NULL, failure_detail = NULL",
             )?
-            .execute(params![account.0, folder, began.as_millis(), activity.map(UnixMillis::as_millis)])?;
+            .execute(params![
+                account.0,
+                folder,
+                began.as_millis(),
+                activity.map(UnixMillis::as_millis),
+                discovers
+            ])?;
             Ok(())
         })
         .await
@@ -145,7 +178,8 @@ impl Store {
 
 pub(super) fn load(tx: &Connection, account: AccountId) -> Result<Vec<SweptFolder>, Error> {
     let mut statement = tx.prepare_cached(
-        "SELECT folder, first_swept_at, swept_at, activity, started_at, workflow_id FROM sweeps WHERE account = ?1",
+        "SELECT folder, first_swept_at, swept_at, activity, started_at, workflow_id, began_at, cursor FROM sweeps
+         WHERE account = ?1",
     )?;
     let rows = statement.query_map([account.0], |r| {
         Ok(SweptFolder {
@@ -155,6 +189,8 @@ pub(super) fn load(tx: &Connection, account: AccountId) -> Result<Vec<SweptFolde
             activity: millis(r.get(3)?),
             started_at: millis(r.get(4)?),
             workflow_id: r.get(5)?,
+            began_at: millis(r.get(6)?),
+            cursor: r.get(7)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -173,8 +209,16 @@ fn note(tx: &Connection, account: AccountId, row: Listed, discovery: Discovery) 
     match known.follow {
         Follow::Pinned | Follow::Stored | Follow::Discovered => {}
         Follow::None if discovery.discover => {
-            tx.prepare_cached("UPDATE conversations SET follow = ?2 WHERE id = ?1")?
-                .execute(params![source.0, Follow::Discovered.word()])?;
+            tx.prepare_cached(
+                "UPDATE conversations SET follow = ?2, address = ?3, person_url = coalesce(?4, person_url) WHERE id = ?1",
+            )?
+            .execute(params![
+                source.0,
+                Follow::Discovered.word(),
+                row.conversation.address,
+                row.conversation.person_url,
+            ])?;
+            make_due(tx, source)?;
             return found(tx, source, row, discovery, shown);
         }
         Follow::None | Follow::Unfollowed => return Ok(Noted::Unmoved),
@@ -194,7 +238,15 @@ fn note(tx: &Connection, account: AccountId, row: Listed, discovery: Discovery) 
         tx.prepare_cached("UPDATE conversations SET mark = ?2 WHERE id = ?1")?.execute(params![source.0, row.mark])?;
         return Ok(Noted::Unmoved);
     }
+    make_due(tx, source)?;
     Ok(Noted::Moved { source, mark: shown, person_url })
+}
+
+/// What a sweep has noticed is due in the store too: a restart must not wait for the next proof.
+fn make_due(tx: &Connection, source: SourceId) -> Result<(), Error> {
+    tx.prepare_cached("UPDATE conversations SET due_at = ?2 WHERE id = ?1 AND due_at > ?2 AND failures = 0")?
+        .execute(params![source.0, UnixMillis::now().as_millis()])?;
+    Ok(())
 }
 
 /// What the store knows of a listed conversation.

@@ -36,6 +36,10 @@ pub struct Walk {
     pub pages: u32,
     /// Messages read.
     pub messages: u64,
+    /// What its pages prove, the weakest of them; `None`: nothing.
+    pub proved_until: Option<UnixMillis>,
+    /// It ended before its lower bound: the rest is on record as a gap.
+    pub has_gap: bool,
 }
 
 /// One page of a walk.
@@ -48,7 +52,7 @@ pub struct PageRecord {
     pub messages: Vec<Message>,
 }
 
-const COLUMNS: &str = "conversation, low, cursor, baseline, route, started_at, pages, messages";
+const COLUMNS: &str = "conversation, low, cursor, baseline, route, started_at, pages, messages, proved_until, has_gap";
 
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<(SourceId, Walk)> {
     let walk = Walk {
@@ -59,6 +63,8 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<(SourceId, Walk)> {
         started_at: UnixMillis::from_millis(row.get(5)?),
         pages: row.get(6)?,
         messages: row.get(7)?,
+        proved_until: millis(row.get(8)?),
+        has_gap: row.get(9)?,
     };
     Ok((SourceId(row.get(0)?), walk))
 }
@@ -130,9 +136,9 @@ impl Store {
 fn stage_page(tx: &Connection, page: &PageRecord) -> Result<usize, Error> {
     let walk = &page.walk;
     tx.prepare_cached(
-        "INSERT INTO walks (conversation, low, cursor, baseline, route, started_at, pages, messages)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-         ON CONFLICT (conversation) DO UPDATE SET low = ?2, cursor = ?3, pages = ?7, messages = ?8",
+        "INSERT INTO walks (conversation, low, cursor, baseline, route, started_at, pages, messages, proved_until)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT (conversation) DO UPDATE SET low = ?2, cursor = ?3, pages = ?7, messages = ?8, proved_until = ?9",
     )?
     .execute(params![
         page.source.0,
@@ -142,7 +148,8 @@ fn stage_page(tx: &Connection, page: &PageRecord) -> Result<usize, Error> {
         word(walk.route),
         walk.started_at.as_millis(),
         walk.pages,
-        walk.messages
+        walk.messages,
+        walk.proved_until.map(UnixMillis::as_millis),
     ])?;
     let mut statement = tx.prepare_cached(
         "INSERT INTO staged_messages (conversation, sent_at, message_id, body) VALUES (?1, ?2, ?3, ?4)

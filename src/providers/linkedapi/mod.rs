@@ -91,8 +91,15 @@ impl OfProvider for Settings {
         self.batch_size
     }
 
-    fn undiscoverable(&self, _: &Conversation) -> Option<&'static str> {
-        Some("the inbox has other ids, so its messages would be announced twice; give it an account entry of its own")
+    fn misplaced(&self, conversation: &Conversation, discover: bool) -> Option<&'static str> {
+        match (inbox::thread_id(conversation).is_some(), discover) {
+            (true, true) | (false, false) => None,
+            (false, true) => Some(
+                "with discover = true the inbox is the channel, which has other ids, so that messages would be announced \
+                 twice; give it an account entry of its own",
+            ),
+            (true, false) => Some("threads of the inbox belong to an account with discover = true"),
+        }
     }
 
     fn named(&self, text: &str) -> Result<Conversation, String> {

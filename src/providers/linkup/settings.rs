@@ -197,8 +197,8 @@ impl OfProvider for Settings {
             .or_else(|| self.base_url_problem())
     }
 
-    fn undiscoverable(&self, conversation: &Conversation) -> Option<&'static str> {
-        is_profile(&conversation.address).then_some(
+    fn misplaced(&self, conversation: &Conversation, discover: bool) -> Option<&'static str> {
+        (discover && is_profile(&conversation.address)).then_some(
             "is named by linkedin_url, and discovery would follow it a second time under its conversation_id; name it \
              by conversation_id, or leave it to discovery",
         )
@@ -325,7 +325,8 @@ mod tests {
         assert_eq!(by_url.id.as_str(), "https://www.linkedin.com/in/mara-lind");
         assert_eq!(by_url.person_url.as_deref(), Some(by_url.id.as_str()));
         assert_eq!(by_url.address, "https://fr.linkedin.com/in/Mara-Lind/?x=1");
-        assert!(account.undiscoverable(&by_url).is_some() && account.undiscoverable(&named(urn)).is_none());
+        assert!(account.misplaced(&by_url, true).is_some() && account.misplaced(&named(urn), true).is_none());
+        assert!(account.misplaced(&by_url, false).is_none());
     }
 
     #[test]
