@@ -191,8 +191,11 @@ impl AccountLoop {
         match moved {
             Moved::Known(source, mark) => {
                 if let Some(&index) = self.by_row.get(&source) {
-                    self.mark(index, mark);
-                    self.nudge(index);
+                    let is_news = self.mark(index, mark);
+                    // What a poll in vain was about already waits as the failure says.
+                    if is_news || self.sources[index].job.failures == 0 {
+                        self.nudge(index);
+                    }
                 }
             }
             Moved::Found(found, mark) => {
@@ -217,7 +220,8 @@ impl AccountLoop {
         }
     }
 
-    fn mark(&mut self, index: usize, mark: Option<Mark>) {
+    /// Returns whether the inbox shows something else than it did when this was last called.
+    fn mark(&mut self, index: usize, mark: Option<Mark>) -> bool {
         let source = &mut self.sources[index];
         source.swept = mark.is_some();
         source.job.moved = true;
@@ -226,6 +230,7 @@ impl AccountLoop {
             source.mark_tries = 0;
             source.job.mark = mark;
         }
+        !is_the_same
     }
 
     /// After a poll that began with `asked`: whether it has found what the mark promised, or has looked often enough.
