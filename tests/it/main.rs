@@ -13,6 +13,7 @@ mod coverage;
 mod crash_recovery;
 mod credits;
 mod discovery;
+mod discovery_edges;
 mod history;
 mod linkedapi_upkeep;
 mod linkup;
