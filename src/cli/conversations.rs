@@ -74,6 +74,13 @@ fn operate(file: &ConfigFile, request: Request) -> Result<(), Failure> {
 
 fn list(file: &ConfigFile, json: bool, account: Option<&str>) -> Result<(), Failure> {
     let overview = file.open_store()?.overview()?;
+    if let Some(name) = account
+        && overview.accounts.iter().all(|of| of.name != name)
+    {
+        let known: Vec<_> = overview.accounts.iter().map(|of| of.name.as_str()).collect();
+        let message = format!("there is no account \"{}\"; known are {}", Untrusted(name), known.join(", "));
+        return Err(Failure::new(super::FAILED, message));
+    }
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for of in overview.accounts.iter().filter(|of| account.is_none_or(|name| of.name == name)) {
         for conversation in &of.conversations {

@@ -289,3 +289,65 @@ async fn a_gap_is_told_once_and_once_more_when_a_recheck_has_read_it_and_nothing
     assert_eq!(rig.audit().0, 0);
     assert_eq!(daemon.stop(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_that_does_as_it_is_told_delays_nothing() {
+    let mut rig = noticing().await;
+    rig.world().set_switches(|s| s.unipile.cache = true);
+    let conversation = rig.follow(Dialect::UnipileV2, "Ada Byron");
+    let daemon = rig.start();
+    for number in 1..=5 {
+        rig.world().push(conversation, &number.to_string());
+        let (asked, of) = (UnixMillis::now(), Endpoint::UnipileMessages);
+        rig.until_told(number).await;
+        let told = rig.receiver.of_type("message.new").remove(number - 1);
+        let seen = UnixMillis::parse(told["data"]["seen"]["at"].as_str().unwrap()).unwrap();
+        let polls = rig.world().requests().iter().filter(|r| r.endpoint == of && r.at > asked && r.at < seen).count();
+        assert!(polls <= 2, "{polls} polls from a message to its event");
+    }
+    rig.settle().await;
+    assert!(rig.conversation().unwrap().verified_until > rig.watermark());
+    assert_eq!(rig.audit().0, 0);
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_from_a_cache_proves_nothing_and_what_it_hid_is_told_afterwards() {
+    let mut rig = noticing().await;
+    let conversation = rig.follow(Dialect::UnipileV2, "Ada Byron");
+    let daemon = rig.start();
+    rig.world().push(conversation, "before");
+    rig.until_told(1).await;
+    rig.world().set_switches(|s| (s.unipile.cache, s.unipile.cache_ignores_no_cache) = (true, true));
+    until("a stale answer", || daemon.log().contains("answered from a cache")).await;
+    rig.settle().await;
+    let verified = rig.conversation().unwrap().verified_until;
+    rig.world().push(conversation, "hidden");
+    rig.settle().await;
+    daemon.kill();
+    let daemon = rig.start_again();
+    rig.settle().await;
+    let state = rig.conversation().unwrap();
+    assert_eq!((state.verified_until, state.lapsed_at), (verified, None), "polls that prove nothing move nothing");
+    assert!(state.last_polled_at > verified);
+    rig.until_told(1).await;
+    assert_eq!(rig.audit().0, 0, "not stale before max_interval has passed");
+    daemon.kill();
+    // As if this had gone on for an hour.
+    let database = rusqlite::Connection::open(rig.database()).unwrap();
+    database.execute("UPDATE conversations SET verified_until = verified_until - 3600000", []).unwrap();
+    drop(database);
+    let daemon = rig.start_again();
+    rig.settle().await;
+    let (code, shown) = rig.audit();
+    assert_eq!(code, 3);
+    assert!(shown.contains("STALE: not verified since") && shown.contains("proved nothing"), "{shown}");
+
+    rig.world().set_switches(|s| (s.unipile.cache, s.unipile.cache_ignores_no_cache) = (false, false));
+    rig.until_told(2).await;
+    until("coverage to go on", || rig.conversation().is_some_and(|c| c.verified_until > verified)).await;
+    assert_eq!(rig.receiver.texts(), ["before", "hidden"]);
+    assert_eq!(rig.receiver.notices(), []);
+    assert_eq!(rig.audit().0, 0);
+    assert_eq!(daemon.stop(), 0);
+}

@@ -214,7 +214,7 @@ impl Rig {
         assert_eq!(self.receiver.taken_count(), count);
     }
 
-    /// Waits until every conversation has been polled completely once more, twice over: a poll in flight when this
+    /// Waits until every followed conversation has been polled completely once more, twice over: a poll in flight when this
     /// began does not count.
     pub(crate) async fn settle(&self) {
         for _ in 0..2 {
@@ -227,7 +227,7 @@ impl Rig {
     }
 
     fn polled(&self) -> Vec<Option<inboxd::time::UnixMillis>> {
-        self.known_conversations().into_iter().map(|c| c.last_polled_at).collect()
+        self.known_conversations().into_iter().filter(|c| c.followed).map(|c| c.last_polled_at).collect()
     }
 
     /// What the store knows of every conversation; empty before the daemon has got so far.
