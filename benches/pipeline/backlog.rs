@@ -74,7 +74,7 @@ async fn watch(folder: &Path, of: &Simulation, followed: &[Listed], messages: us
 }
 
 /// Every message once, none else.
-fn once_each(text: &str, messages: usize) -> Result<()> {
+pub(crate) fn once_each(text: &str, messages: usize) -> Result<()> {
     #[derive(Deserialize)]
     struct Event<'a> {
         id: &'a str,

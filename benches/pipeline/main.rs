@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! cargo bench --bench pipeline
-//! cargo bench --bench pipeline -- store sweep
+//! cargo bench --bench pipeline -- sweep history
 //! ```
 //!
-//! The second line chooses among quiet, memory, backlog, store and sweep.
+//! The second line chooses among quiet, memory, backlog, store, sweep and history.
 //!
 //! Absolute figures say more about the machine than about the program, and on a shared machine not even that: read the
 //! ratios. Each is the median over rounds in which both sides ran one after the other; beside it stand the lowest and
@@ -23,6 +23,8 @@
 //! - Memory: `inboxd run` after the first polls. Bare is a process that has asked for the same pages once.
 //! - Sweep: `inboxd run` with `discover = true` on an inbox of 1,000, with time compressed: a second stands for a minute.
 //!   Beside it stands what polling each of them that often costs.
+//! - History: `inboxd run` with `first_poll = "all"` on one conversation of 100,000 messages, until the last of them stands
+//!   in the file. Bare is a `reqwest` loop that follows the same pages and throws them away.
 //!
 //! The simulator is `inboxd simulate` in its own process. Everything is on the loopback interface; files lie in the
 //! target folder. A figure that this system does not provide is printed as n/a.
@@ -30,6 +32,7 @@
 mod backlog;
 mod bare;
 mod commits;
+mod history;
 mod peers;
 mod proc;
 mod quiet;
@@ -83,7 +86,7 @@ fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
 }
 
 /// What can be chosen by its name.
-const MEASUREMENTS: [&str; 5] = ["quiet", "memory", "backlog", "store", "sweep"];
+const MEASUREMENTS: [&str; 6] = ["quiet", "memory", "backlog", "store", "sweep", "history"];
 
 async fn measure() -> Result<()> {
     let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
@@ -117,6 +120,9 @@ async fn measure() -> Result<()> {
     }
     if wants("sweep") {
         sweep::sweep(&mut table, folder).await?;
+    }
+    if wants("history") {
+        history::history(&mut table, folder).await?;
     }
     table.print(std::io::stdout().lock())?;
     Ok(())

@@ -214,6 +214,15 @@ impl Daemon {
         Ok(Self { process: run(folder.path())?, folder })
     }
 
+    /// Kills it, as a power cut would, and starts it again on what it left.
+    pub(crate) fn kill_and_start_again(&mut self) -> Result<()> {
+        self.process.check()?;
+        self.process.child.kill()?;
+        self.process.child.wait()?;
+        self.process = run(self.folder.path())?;
+        Ok(())
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.process.child.id()
     }
