@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::bare::{self, Ask, IN_FLIGHT};
-use crate::peers::{Daemon, Listed, Simulation, wait_for};
+use crate::peers::{Daemon, Listed, Simulation, Tail, wait_for};
 use crate::table::{Pair, Table};
 use crate::{ROUNDS, proc};
 
@@ -57,20 +57,10 @@ async fn watch(folder: &Path, of: &Simulation, followed: &[Listed], messages: us
     let began = Instant::now();
     let mut daemon = Daemon::start(folder, of, followed, ALL)?;
     let mut lines = 0;
-    let mut file: Option<File> = None;
-    let mut buffer = vec![0; 1 << 20];
+    let mut tail = Tail::new(daemon.events());
     wait_for(&format!("{messages} lines"), || {
         daemon.check()?;
-        if file.is_none() {
-            file = File::open(daemon.events()).ok();
-        }
-        while let Some(file) = &mut file {
-            let length = file.read(&mut buffer)?;
-            if length == 0 {
-                break;
-            }
-            lines += buffer[..length].iter().filter(|&&byte| byte == b'\n').count();
-        }
+        lines += tail.more_lines()?;
         Ok((lines >= messages).then_some(()))
     })
     .await
@@ -84,7 +74,7 @@ async fn watch(folder: &Path, of: &Simulation, followed: &[Listed], messages: us
 }
 
 /// Every message once, none else.
-fn once_each(text: &str, messages: usize) -> Result<()> {
+pub(crate) fn once_each(text: &str, messages: usize) -> Result<()> {
     #[derive(Deserialize)]
     struct Event<'a> {
         id: &'a str,

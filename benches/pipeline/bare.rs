@@ -24,7 +24,7 @@ pub(crate) const BATCH: usize = 100;
 /// Messages on a page of ConnectSafely, here as in the daemon.
 const COUNT: usize = 50;
 
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(crate) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 pub(crate) fn client() -> Result<Client> {
     inboxd::providers::install_tls();
@@ -51,6 +51,25 @@ impl Ask {
         let headers =
             HeaderMap::from_iter([(AUTHORIZATION, key), (ACCEPT, HeaderValue::from_static("application/json"))]);
         Ok(Self { method: Method::GET, url, headers, body: None })
+    }
+
+    /// The first page of a conversation as the daemon asks for it, of a provider that is asked with GET.
+    pub(crate) fn first_page(of: &Simulation, conversation: &Listed) -> Result<Self> {
+        let (base, it) = (of.base_url(conversation.dialect), Settings::default());
+        let address = utf8_percent_encode(&conversation.address, SEGMENT);
+        let url = match conversation.dialect {
+            Dialect::UnipileV2 => format!("{base}/{}/chats/{address}/messages?limit=25", it.unipile_account_id),
+            Dialect::UnipileV1 => format!("{base}/chats/{address}/messages?limit=100"),
+            _ => format!("{base}/conversations/{address}/messages?accountId={}&count={COUNT}&sync=true", it.account_id),
+        };
+        let mut ask = Self::page(url)?;
+        ask.headers.insert("x-api-key", HeaderValue::from_str(&it.unipile_api_key)?);
+        Ok(ask)
+    }
+
+    /// The page after it: `more` goes to the query.
+    pub(crate) fn next_page(&self, more: &str) -> Self {
+        Self { url: format!("{}&{more}", self.url), ..self.clone() }
     }
 
     /// The request of the daemon for each of these ConnectSafely conversations.

@@ -2,7 +2,10 @@
 //!
 //! ```text
 //! cargo bench --bench pipeline
+//! cargo bench --bench pipeline -- sweep history
 //! ```
+//!
+//! The second line chooses among quiet, memory, backlog, store, sweep and history.
 //!
 //! Absolute figures say more about the machine than about the program, and on a shared machine not even that: read the
 //! ratios. Each is the median over rounds in which both sides ran one after the other; beside it stand the lowest and
@@ -18,6 +21,10 @@
 //!   each message arrives once is checked, outside the measured time.
 //! - Store: `Store::record_poll` with one new message, alone and from 64 tasks. Bare is one INSERT a transaction.
 //! - Memory: `inboxd run` after the first polls. Bare is a process that has asked for the same pages once.
+//! - Sweep: `inboxd run` with `discover = true` on an inbox of 1,000, with time compressed: a second stands for a minute.
+//!   Beside it stands what polling each of them that often costs.
+//! - History: `inboxd run` with `first_poll = "all"` on one conversation of 100,000 messages, until the last of them stands
+//!   in the file. Bare is a `reqwest` loop that follows the same pages and throws them away.
 //!
 //! The simulator is `inboxd simulate` in its own process. Everything is on the loopback interface; files lie in the
 //! target folder. A figure that this system does not provide is printed as n/a.
@@ -25,15 +32,17 @@
 mod backlog;
 mod bare;
 mod commits;
+mod history;
 mod peers;
 mod proc;
 mod quiet;
+mod sweep;
 mod table;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use peers::Simulation;
 use quiet::Quiet;
 use table::Table;
@@ -76,26 +85,45 @@ fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
 
+/// What can be chosen by its name.
+const MEASUREMENTS: [&str; 6] = ["quiet", "memory", "backlog", "store", "sweep", "history"];
+
 async fn measure() -> Result<()> {
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let unknown = chosen.iter().find(|name| !MEASUREMENTS.contains(&name.as_str()));
+    ensure!(unknown.is_none(), "{} is not one of {}", unknown.map_or("", String::as_str), MEASUREMENTS.join(", "));
+    let wants = |name: &str| chosen.is_empty() || chosen.iter().any(|chosen| chosen == name);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let folder = folder.path();
     let mut table = Table::default();
-    {
+    if wants("quiet") || wants("memory") {
         let simulation = Simulation::start(folder, QUIET.batched).await?;
         simulation.fill(1).await?;
-        say("quiet polls")?;
-        quiet::polls(&mut table, folder, &simulation, &QUIET).await?;
-        say("memory")?;
-        quiet::memory(&mut table, folder, &simulation, &[1_000, 10_000]).await?;
+        if wants("quiet") {
+            say("quiet polls")?;
+            quiet::polls(&mut table, folder, &simulation, &QUIET).await?;
+        }
+        if wants("memory") {
+            say("memory")?;
+            quiet::memory(&mut table, folder, &simulation, &[1_000, 10_000]).await?;
+        }
     }
-    {
+    if wants("backlog") {
         let simulation = Simulation::start(folder, BACKLOG).await?;
         simulation.fill(BACKLOG_EACH).await?;
         say("backlog")?;
         backlog::drain(&mut table, folder, &simulation, BACKLOG_EACH).await?;
     }
-    say("store")?;
-    commits::commits(&mut table, folder).await?;
+    if wants("store") {
+        say("store")?;
+        commits::commits(&mut table, folder).await?;
+    }
+    if wants("sweep") {
+        sweep::sweep(&mut table, folder).await?;
+    }
+    if wants("history") {
+        history::history(&mut table, folder).await?;
+    }
     table.print(std::io::stdout().lock())?;
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! The processes that are measured: the finished program as simulator and as daemon.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,8 +15,8 @@ use serde_json::Value;
 
 use crate::bare::{self, Ask};
 
-/// Longest wait for a peer to do what it is expected to do within seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait for a peer to do what it is expected to do within seconds, or within half a minute on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A running `inboxd`; killed when dropped.
 struct Process {
@@ -85,8 +87,8 @@ impl Listed {
     }
 }
 
-/// The providers that are measured.
-const MEASURED: [Dialect; 2] = [Dialect::LinkedApi, Dialect::ConnectSafely];
+/// The providers whose conversations are filled at once.
+const FILLED: [Dialect; 2] = [Dialect::LinkedApi, Dialect::ConnectSafely];
 
 /// `inboxd simulate` in its own process, silent but for the messages put into it.
 pub(crate) struct Simulation {
@@ -113,9 +115,7 @@ impl Simulation {
         .await?;
         let mut simulation = Self { process, address, client: bare::client()?, conversations: vec![] };
         simulation.post("switches", r#"{"log_requests":false}"#.into()).await?;
-        let mut conversations: Vec<Listed> = serde_json::from_str(&simulation.get("conversations").await?)?;
-        conversations.retain(|listed| MEASURED.contains(&listed.dialect));
-        simulation.conversations = conversations;
+        simulation.conversations = serde_json::from_str(&simulation.get("conversations").await?)?;
         Ok(simulation)
     }
 
@@ -138,29 +138,42 @@ impl Simulation {
         self.conversations.iter().filter(|listed| listed.dialect == dialect).take(count).cloned().collect()
     }
 
-    /// Puts so many messages into every conversation.
+    /// Puts so many messages into every conversation of the providers that are measured side by side.
     pub(crate) async fn fill(&self, messages: usize) -> Result<()> {
+        let filled = self.conversations.iter().filter(|listed| FILLED.contains(&listed.dialect));
+        let text = "Thanks for the offer; shall we talk it over on Thursday, at nine or at half past two?";
+        let drafts = filled.map(|listed| serde_json::json!({ "conversation": listed.conversation, "text": text }));
+        self.write(drafts, messages).await
+    }
+
+    /// Writes these messages, each so many times, nearly in order.
+    pub(crate) async fn write(&self, drafts: impl Iterator<Item = Value>, times: usize) -> Result<()> {
         let url = format!("http://{}/control/messages", self.address);
-        let push = |listed: &Listed| {
-            let text = "Thanks for the offer; shall we talk it over on Thursday, at nine or at half past two?";
-            let body = serde_json::json!({ "conversation": listed.conversation, "text": text });
-            Ask::post(&url, body.to_string())
-        };
-        let pushes: Vec<Ask> = self.conversations.iter().map(push).collect();
-        bare::each(&self.client, &pushes, messages).await.context("the simulator does not take messages")
+        let pushes: Vec<Ask> = drafts.map(|draft| Ask::post(&url, draft.to_string())).collect();
+        bare::each(&self.client, &pushes, times).await.context("the simulator does not take messages")
     }
 
     /// Polls the provider has been asked for: requests, whatever each of them covers.
     pub(crate) async fn polls(&self, dialect: Dialect) -> Result<u64> {
         let name = match dialect {
             Dialect::LinkedApi => "linked_api_poll",
+            Dialect::UnipileV2 => "unipile_messages",
+            Dialect::UnipileV1 => "unipile_v1_chat_messages",
             _ => "connect_safely_messages",
         };
-        let answer: Value = serde_json::from_str(&self.get("requests").await?)?;
-        answer["counts"][name].as_u64().with_context(|| format!("the simulator does not count {name}"))
+        self.counts().await?.remove(name).with_context(|| format!("the simulator does not count {name}"))
     }
 
-    async fn get(&self, path: &str) -> Result<String> {
+    /// Requests of every endpoint.
+    pub(crate) async fn counts(&self) -> Result<BTreeMap<String, u64>> {
+        #[derive(Deserialize)]
+        struct Requests {
+            counts: BTreeMap<String, u64>,
+        }
+        Ok(serde_json::from_str::<Requests>(&self.get("requests").await?)?.counts)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<String> {
         let url = format!("http://{}/control/{path}", self.address);
         Ok(self.client.get(url).send().await?.error_for_status()?.text().await?)
     }
@@ -182,12 +195,32 @@ impl Daemon {
     /// Follows these conversations of one provider, into a file. `polling` are the keys below `[polling]` that are not
     /// the same in every measurement.
     pub(crate) fn start(folder: &Path, of: &Simulation, conversations: &[Listed], polling: &str) -> Result<Self> {
+        let dialect = conversations.first().context("the simulator has no conversations")?.dialect;
+        let polling = format!("concurrency = {}\n{polling}", bare::IN_FLIGHT);
+        Self::configured(folder, &polling, &(account(of, dialect) + &listed(conversations)))
+    }
+
+    /// With these keys below `[polling]` and this account, into a file.
+    pub(crate) fn configured(folder: &Path, polling: &str, account: &str) -> Result<Self> {
         let folder = tempfile::tempdir_in(folder)?;
-        let config = folder.path().join("inboxd.toml");
-        fs::write(&config, configuration(folder.path(), of, conversations, polling)?)?;
-        let arguments = ["run", "--log-level", "warn", "--config", config.to_str().context("the path is not UTF-8")?];
-        let process = Process::start(&arguments, folder.path().join("inboxd.log"))?;
-        Ok(Self { process, folder })
+        let path = |name: &str| serde_json::to_string(&folder.path().join(name));
+        let store = serde_json::to_string(&format!("sqlite:{}", folder.path().join("inboxd.db").display()))?;
+        let text = format!(
+            "[store]\nurl = {store}\n[sinks.file]\ntype = \"file\"\npath = {}\n\n\
+             [polling]\nrequests_per_minute = 60000000\n{polling}\n{account}",
+            path("events.jsonl")?,
+        );
+        fs::write(folder.path().join("inboxd.toml"), text)?;
+        Ok(Self { process: run(folder.path())?, folder })
+    }
+
+    /// Kills it, as a power cut would, and starts it again on what it left.
+    pub(crate) fn kill_and_start_again(&mut self) -> Result<()> {
+        self.process.check()?;
+        self.process.child.kill()?;
+        self.process.child.wait()?;
+        self.process = run(self.folder.path())?;
+        Ok(())
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -212,45 +245,87 @@ impl Daemon {
     }
 }
 
-fn configuration(folder: &Path, of: &Simulation, conversations: &[Listed], polling: &str) -> Result<String> {
-    use std::fmt::Write;
-    let path = |name: &str| serde_json::to_string(&folder.join(name));
-    let store = serde_json::to_string(&format!("sqlite:{}", folder.join("inboxd.db").display()))?;
-    let mut text = format!(
-        "[store]\nurl = {store}\n[sinks.file]\ntype = \"file\"\npath = {}\n\n\
-         [polling]\nrequests_per_minute = 60000000\nconcurrency = {}\n{polling}\n",
-        path("events.jsonl")?,
-        bare::IN_FLIGHT,
-    );
-    let credentials = Settings::default();
-    let dialect = conversations.first().context("the simulator has no conversations")?.dialect;
-    let base_url = of.base_url(dialect);
-    match dialect {
-        Dialect::LinkedApi => write!(
-            text,
-            "[accounts.bench]\nprovider = \"linkedapi\"\nbase_url = \"{base_url}\"\nbatch_size = {}\n\
-             linked_api_token = \"{}\"\nidentification_token = \"{}\"\n",
-            bare::BATCH,
-            credentials.linked_api_token,
-            credentials.identification_token,
-        )?,
-        _ => write!(
-            text,
-            "[accounts.bench]\nprovider = \"connectsafely\"\nbase_url = \"{base_url}\"\n\
-             api_key = \"{}\"\naccount_id = \"{}\"\n",
-            credentials.api_key, credentials.account_id,
-        )?,
+fn run(folder: &Path) -> Result<Process> {
+    let config = folder.join("inboxd.toml");
+    let arguments = ["run", "--log-level", "warn", "--config", config.to_str().context("the path is not UTF-8")?];
+    Process::start(&arguments, folder.join("inboxd.log"))
+}
+
+/// The account of a provider, without its conversations.
+pub(crate) fn account(of: &Simulation, dialect: Dialect) -> String {
+    let it = Settings::default();
+    let (provider, keys) = match dialect {
+        Dialect::LinkedApi => {
+            let tokens = [("linked_api_token", it.linked_api_token), ("identification_token", it.identification_token)];
+            ("linkedapi", tokens.to_vec())
+        }
+        Dialect::UnipileV2 => {
+            let keys = [("api_version", "v2".into()), ("api_key", it.unipile_api_key)];
+            ("unipile", [keys.to_vec(), vec![("account_id", it.unipile_account_id)]].concat())
+        }
+        Dialect::UnipileV1 => {
+            let keys = [("api_version", "v1".into()), ("api_key", it.unipile_api_key)];
+            ("unipile", [keys.to_vec(), vec![("account_id", it.unipile_v1_account_id)]].concat())
+        }
+        _ => ("connectsafely", vec![("api_key", it.api_key), ("account_id", it.account_id)]),
+    };
+    let mut text = format!("[accounts.bench]\nprovider = \"{provider}\"\nbase_url = \"{}\"\n", of.base_url(dialect));
+    if dialect == Dialect::LinkedApi {
+        text += &format!("batch_size = {}\n", bare::BATCH);
     }
+    for (key, value) in keys {
+        text += &format!("{key} = \"{value}\"\n");
+    }
+    text
+}
+
+/// The conversations that the account follows by name.
+pub(crate) fn listed(conversations: &[Listed]) -> String {
+    let mut text = String::new();
     for listed in conversations {
+        let address = &listed.address;
         text += "[[accounts.bench.conversations]]\n";
-        match dialect {
-            Dialect::LinkedApi => {
-                writeln!(text, "person_url = \"{}\"\ntype = \"{}\"", listed.address, listed.wire_kind())?;
+        text += &match listed.dialect {
+            Dialect::LinkedApi => format!("person_url = \"{address}\"\ntype = \"{}\"\n", listed.wire_kind()),
+            Dialect::UnipileV2 | Dialect::UnipileV1 => format!("chat_id = \"{address}\"\n"),
+            _ => format!("conversation_urn = \"{address}\"\n"),
+        };
+    }
+    text
+}
+
+/// What is appended to a file, as it comes.
+pub(crate) struct Tail {
+    path: PathBuf,
+    file: Option<File>,
+    buffer: Vec<u8>,
+}
+
+impl Tail {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, file: None, buffer: vec![0; 1 << 20] }
+    }
+
+    /// What has come since, or the first part of it; empty where nothing has.
+    pub(crate) fn more(&mut self) -> Result<&[u8]> {
+        if self.file.is_none() {
+            self.file = File::open(&self.path).ok();
+        }
+        let length = self.file.as_mut().map_or(Ok(0), |file| file.read(&mut self.buffer))?;
+        Ok(&self.buffer[..length])
+    }
+
+    /// Lines that have come since.
+    pub(crate) fn more_lines(&mut self) -> Result<usize> {
+        let mut lines = 0;
+        loop {
+            let more = self.more()?;
+            if more.is_empty() {
+                return Ok(lines);
             }
-            _ => writeln!(text, "conversation_urn = \"{}\"", listed.address)?,
+            lines += more.iter().filter(|&&byte| byte == b'\n').count();
         }
     }
-    Ok(text)
 }
 
 /// Looks every few milliseconds until there is something to see.

@@ -30,6 +30,7 @@ struct Monitor {
     folder: String,
     needed: bool,
     workflow_id: Option<String>,
+    started_at: Option<UnixMillis>,
     starts: u32,
     next: Instant,
 }
@@ -64,6 +65,7 @@ impl Monitors {
                 folder: folder.clone(),
                 needed: known.is_none_or(|known| known.started_at.is_none()),
                 workflow_id: known.and_then(|known| known.workflow_id.clone()),
+                started_at: known.and_then(|known| known.started_at),
                 starts: 0,
                 next: now,
             });
@@ -85,6 +87,11 @@ impl Monitors {
         self.0.iter().filter(|m| m.needed || m.workflow_id.is_some()).map(|m| m.next).min()
     }
 
+    /// When the provider was first told to collect the folder: nothing older can be in it.
+    pub(super) fn started_at(&self, folder: &str) -> Option<UnixMillis> {
+        self.0.iter().find(|monitor| monitor.folder == folder)?.started_at
+    }
+
     /// A start of the folder is under way.
     pub(super) fn is_under_way(&self, folder: &str) -> bool {
         self.0.iter().any(|monitor| monitor.folder == folder && monitor.workflow_id.is_some())
@@ -103,6 +110,7 @@ impl Monitors {
             Ok(Monitored::Running { workflow_id, outside_working_hours }) => {
                 if monitor.workflow_id.is_none() {
                     monitor.starts += 1;
+                    monitor.started_at = monitor.started_at.or(Some(UnixMillis::now()));
                 }
                 monitor.needed = false;
                 monitor.workflow_id = Some(workflow_id.clone());

@@ -29,6 +29,9 @@ const MOST_PAGES: u32 = 10_000;
 /// Pages without a row, one after the other: some lists have nothing before they ask LinkedIn.
 const MOST_EMPTY_PAGES: u32 = 5;
 
+/// Between the start of collecting and the moment it was written down, on two clocks.
+const A_MOMENT: Duration = Duration::from_secs(30);
+
 /// A listing may lag behind what it lists, and our clock may differ from the provider's.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(600);
 
@@ -125,7 +128,8 @@ impl Sweeps {
         if let Some(step) = self.monitors.as_ref().and_then(|monitors| monitors.step(now)) {
             return Step::Monitor(step);
         }
-        if let Some(sweep) = self.current.take() {
+        if let Some(mut sweep) = self.current.take() {
+            sweep.folder.started_at = self.started_at(&sweep.folder);
             return Step::List(Box::new(sweep));
         }
         let asked_long_ago = self.folders_asked.is_none_or(|asked| now - asked > ASK_FOLDERS_AFTER);
@@ -139,6 +143,7 @@ impl Sweeps {
         let name = &self.folders[position];
         let folder = self.known.iter().find(|known| known.folder == *name).cloned();
         let folder = folder.unwrap_or_else(|| SweptFolder { folder: name.clone(), ..SweptFolder::default() });
+        let folder = SweptFolder { started_at: self.started_at(&folder), ..folder };
         let now = UnixMillis::now();
         let goes_to_the_end = self.settings.discover && folder.first_swept_at.is_none();
         let since = folder.activity.filter(|_| !goes_to_the_end).map(|at| at.min(now) - overlap);
@@ -147,6 +152,10 @@ impl Sweeps {
             _ => (now, None),
         };
         Sweep { since, folder, position, began, cursor, seen: HashSet::new(), youngest: None, pages: 0, empty_pages: 0 }
+    }
+
+    fn started_at(&self, folder: &SweptFolder) -> Option<UnixMillis> {
+        self.monitors.as_ref().and_then(|monitors| monitors.started_at(&folder.folder)).or(folder.started_at)
     }
 
     pub(super) fn take_folders(&mut self, folders: Vec<String>) {
@@ -206,11 +215,13 @@ impl Sweep {
     }
 
     fn discovery(&self, settings: &SweepSettings) -> Discovery {
-        let line = match (self.folder.first_swept_at, settings.baseline) {
+        let line = match (self.folder.first_swept_at, self.folder.started_at, settings.baseline) {
             // What turns up later is new, but for the history it may bring along.
-            (Some(first), _) => Line::After(first - CLOCKS_DIFFER),
-            (None, Baseline::Now) => Line::LastActivity,
-            (None, Baseline::All | Baseline::Since(_)) => Line::AsConfigured,
+            (Some(first), ..) => Line::After(first - CLOCKS_DIFFER),
+            // So is what the provider has collected since it was told to, however long its first answer took.
+            (None, Some(started), Baseline::Now) => Line::After(started - A_MOMENT),
+            (None, None, Baseline::Now) => Line::LastActivity,
+            (None, _, Baseline::All | Baseline::Since(_)) => Line::AsConfigured,
         };
         Discovery { discover: settings.discover, line, max_interval: settings.cadence.max_interval }
     }
