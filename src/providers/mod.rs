@@ -176,16 +176,26 @@ pub struct Page {
     pub rest: Rest,
     /// What people call the conversation.
     pub title: Option<String>,
-    /// The provider collects new messages up to here and is silent about later ones; `None` where that cannot happen.
-    pub collected_until: Option<UnixMillis>,
-    /// The provider collects nothing for now, and since when is not known.
-    pub stopped: bool,
-    /// Nothing later is proved, although nothing says that it is missing: the provider was last seen to collect then.
-    pub known_until: Option<UnixMillis>,
-    /// Answered from a cache although a fresh answer was asked for: what it lacks may exist all the same.
-    pub cached: bool,
+    /// Up to when it holds everything there is.
+    pub proof: Proof,
     /// What the request cost, in the provider's credits.
     pub credits: u32,
+}
+
+/// Up to when an answer holds everything there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Proof {
+    /// Up to the moment it was asked for.
+    #[default]
+    Now,
+    /// The provider collects up to here, which may lie ahead, and is silent about what comes later.
+    CollectedUntil(UnixMillis),
+    /// The provider was last seen to collect then; nothing says that it has stopped, and nothing later is proved.
+    SeenCollecting(UnixMillis),
+    /// The provider collects nothing for now, and since when is not known.
+    Stopped,
+    /// From a cache although a fresh answer was asked for: nothing is proved.
+    Cached,
 }
 
 /// What lies beyond a page, between its oldest message and the lower bound asked for.

@@ -14,7 +14,7 @@ use super::due::Cadence;
 use super::job::{Bounds, Job};
 use super::walk::{self, Step};
 use crate::model::AccountName;
-use crate::providers::{self, Class, Page, PageRequest, Provider};
+use crate::providers::{self, Class, Page, PageRequest, Proof, Provider};
 use crate::store::{self, AccountId, Announce, PageRecord, PollRecord, Recorded, SourceId, Store, Walk};
 use crate::time::UnixMillis;
 
@@ -53,29 +53,29 @@ pub(super) struct Coverage {
 }
 
 impl Coverage {
-    fn of(collected_until: Option<UnixMillis>, asked_at: UnixMillis) -> Self {
-        let lapsed_at = collected_until.filter(|&until| until < asked_at);
-        Self { verified_until: Some(lapsed_at.unwrap_or(asked_at)), collected_until, lapsed_at }
-    }
-
-    /// A page from a cache proves nothing and changes nothing.
-    pub(super) fn of_page(page: &Page, job: &Job, asked_at: UnixMillis) -> Self {
-        if page.cached {
-            return Self { verified_until: None, collected_until: page.collected_until, lapsed_at: job.lapsed_at };
-        }
-        if page.stopped {
+    pub(super) fn of(proof: Proof, job: &Job, asked_at: UnixMillis) -> Self {
+        let proved = |until| Self { verified_until: Some(until), collected_until: None, lapsed_at: None };
+        match proof {
+            Proof::Now => proved(asked_at),
+            Proof::SeenCollecting(at) => proved(asked_at.min(at)),
+            Proof::CollectedUntil(until) => Self {
+                verified_until: Some(asked_at.min(until)),
+                collected_until: Some(until),
+                lapsed_at: (until < asked_at).then_some(until),
+            },
             // Not before everything was last known to be there.
-            let lapsed_at = job.lapsed_at.or(job.verified_until).unwrap_or(asked_at);
-            return Self { verified_until: None, collected_until: None, lapsed_at: Some(lapsed_at) };
+            Proof::Stopped => {
+                let lapsed_at = job.lapsed_at.or(job.verified_until).unwrap_or(asked_at);
+                Self { verified_until: None, collected_until: None, lapsed_at: Some(lapsed_at) }
+            }
+            Proof::Cached => Self::standing(job),
         }
-        let coverage = Self::of(page.collected_until, asked_at);
-        Self { verified_until: least(coverage.verified_until, page.known_until), ..coverage }
     }
-}
 
-/// The earlier of two limits, where there are any.
-pub(super) fn least(one: Option<UnixMillis>, other: Option<UnixMillis>) -> Option<UnixMillis> {
-    [one, other].into_iter().flatten().min()
+    /// Nothing is proved and nothing has changed.
+    pub(super) fn standing(job: &Job) -> Self {
+        Self { verified_until: None, collected_until: None, lapsed_at: job.lapsed_at }
+    }
 }
 
 /// How a poll ended badly. The watermark is where it was.
@@ -173,7 +173,7 @@ impl Poller {
         let spent = page.as_ref().map_or_else(|error| error.credits, |page| Some(page.credits));
         self.gate.settle(permit, spent).await;
         let page = page?;
-        if page.cached {
+        if page.proof == Proof::Cached {
             tracing::debug!(account = %self.account, conversation = %job.conversation.id,
                 "the provider answered from a cache although it was told not to; that proves nothing");
         }
@@ -190,7 +190,7 @@ impl Poller {
             Announce::New { .. } | Announce::After { .. } => job.lower_bound(self.bounds, asked_at),
         };
         let fingerprint = walk::fingerprint(&page, &self.keys);
-        let coverage = Coverage::of_page(&page, job, asked_at);
+        let coverage = Coverage::of(page.proof, job, asked_at);
         let mut step = walk::step(&page, low);
         if let Step::StartOverIfNew(cursor) = &step
             && job.watermark > page.messages.iter().filter_map(|m| m.sent_at).max()

@@ -57,7 +57,7 @@ impl Poller {
             Step::Complete => None,
             Step::GoOn(next) | Step::StartOver(next) | Step::StartOverIfNew(next) => Some(next),
         };
-        let coverage = Coverage::of_page(&page, job, walk.started_at);
+        let coverage = Coverage::of(page.proof, job, walk.started_at);
         // One page that proves nothing leaves nothing proved.
         walk.proved_until = walk.proved_until.zip(coverage.verified_until).map(|(walk, page)| walk.min(page));
         progress.last = Some(coverage);
@@ -117,11 +117,10 @@ impl Poller {
             silent += part.silent;
             edited += part.edited;
         }
-        let standing = Coverage { verified_until: None, collected_until: None, lapsed_at: job.lapsed_at };
         let verified_until = walk.proved_until.filter(|_| !walk.has_gap);
         let recording = Recording {
             announce,
-            coverage: Coverage { verified_until, ..progress.last.unwrap_or(standing) },
+            coverage: Coverage { verified_until, ..progress.last.unwrap_or_else(|| Coverage::standing(job)) },
             fingerprint: 0,
             low: walk.low,
             ends_walk: true,

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{LinkedApi, bare_url, errors, wire_type};
 use crate::model::{Conversation, Direction, Flag, Message, MessageId, Sender, assign_missing_ids};
-use crate::providers::{Class, Error, Page, PageRequest};
+use crate::providers::{Class, Error, Page, PageRequest, Proof};
 use crate::time::UnixMillis;
 
 #[derive(Serialize)]
@@ -103,7 +103,8 @@ fn page(request: PageRequest<'_>, entry: Entry) -> Result<Page, Error> {
     };
     let mut messages: Vec<_> = messages.into_iter().map(|m| message(request.conversation, m)).collect();
     assign_missing_ids(&mut messages);
-    Ok(Page { messages, collected_until: entry.sync_until.as_ref().and_then(time), ..Page::default() })
+    let proof = entry.sync_until.as_ref().and_then(time).map_or(Proof::Now, Proof::CollectedUntil);
+    Ok(Page { messages, proof, ..Page::default() })
 }
 
 pub(super) fn message(conversation: &Conversation, wire: WireMessage) -> Message {

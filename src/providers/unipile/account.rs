@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::settings::Version;
 use super::{Api, FRESH, encoded, meaning, wire};
-use crate::providers::{Class, Error, Fault};
+use crate::providers::{Class, Error, Fault, Proof};
 use crate::time::UnixMillis;
 
 /// Reading the account is not rate limited; once a minute is as often as its state is worth.
@@ -53,14 +53,6 @@ struct Illness {
     over: Option<Instant>,
 }
 
-/// What the state of the account lets its answers prove, as [`crate::providers::Page`] has it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Trust {
-    pub(super) collected_until: Option<UnixMillis>,
-    pub(super) stopped: bool,
-    pub(super) known_until: Option<UnixMillis>,
-}
-
 impl State {
     fn is_due(&self) -> bool {
         self.asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN_AFTER)
@@ -83,14 +75,14 @@ impl State {
         self.standing = Some(standing);
     }
 
-    fn trust(&self) -> Result<Trust, Error> {
+    fn proof(&self) -> Result<Proof, Error> {
         match &self.standing {
-            None => Ok(Trust::default()),
-            Some(Standing::Well) => Ok(Trust { known_until: self.well_at, ..Trust::default() }),
+            None => Ok(Proof::Now),
+            Some(Standing::Well) => Ok(self.well_at.map_or(Proof::Now, Proof::SeenCollecting)),
             Some(Standing::Waits(error)) => Err(error.clone()),
             // It may have been like this long before it was looked at first.
             Some(Standing::Ill(_) | Standing::Unknown(_)) => {
-                Ok(Trust { collected_until: self.well_at, stopped: self.well_at.is_none(), known_until: None })
+                Ok(self.well_at.map_or(Proof::Stopped, Proof::CollectedUntil))
             }
         }
     }
@@ -100,7 +92,7 @@ impl Api {
     /// What answers prove; an error while the account waits for a person. v1 answers the same whatever the account's state,
     /// so it is asked for, and what it was last seen to be is all that is known; v2 reads LinkedIn itself and is asked only
     /// until a known trouble is over.
-    pub(super) async fn trust(&self) -> Result<Trust, Error> {
+    pub(super) async fn proof(&self) -> Result<Proof, Error> {
         let mut state = self.account.state.lock().await;
         let is_wanted = match self.version() {
             Version::V1 => true,
@@ -109,8 +101,10 @@ impl Api {
         if is_wanted && state.is_due() {
             self.ask_for_account(&mut state).await;
         }
-        let trust = state.trust()?;
-        Ok(if self.version() == Version::V1 { trust } else { Trust { known_until: None, ..trust } })
+        Ok(match (state.proof()?, self.version()) {
+            (Proof::SeenCollecting(_), Version::V2) => Proof::Now,
+            (proof, _) => proof,
+        })
     }
 
     /// Fails where the account is not well.
@@ -270,18 +264,16 @@ mod tests {
         let now = Instant::now();
         let ill = || Standing::Ill("ERROR".into());
         let mut state = State::default();
-        let collected = |until| Trust { collected_until: Some(at(until)), ..Trust::default() };
-        let known = |until| Trust { known_until: Some(at(until)), ..Trust::default() };
-        assert_eq!(state.trust().unwrap(), Trust::default());
+        assert_eq!(state.proof().unwrap(), Proof::Now);
         state.take(ill(), at(5), now);
         state.take(ill(), at(6), now);
-        assert_eq!(state.trust().unwrap(), Trust { stopped: true, ..Trust::default() }, "never well");
+        assert_eq!(state.proof().unwrap(), Proof::Stopped, "never well");
         state.take(Standing::Well, at(10), now);
-        assert_eq!(state.trust().unwrap(), known(10));
+        assert_eq!(state.proof().unwrap(), Proof::SeenCollecting(at(10)));
         state.take(Standing::Unknown(Error::new(Class::Transient, "503")), at(20), now);
-        assert_eq!(state.trust().unwrap(), collected(10));
+        assert_eq!(state.proof().unwrap(), Proof::CollectedUntil(at(10)));
         state.take(Standing::Waits(Error::new(Class::Auth, "signed out")), at(30), now);
-        assert_eq!(state.trust().unwrap_err().class, Class::Auth);
+        assert_eq!(state.proof().unwrap_err().class, Class::Auth);
         state.take(Standing::Well, at(40), now);
         assert!(state.illness.is_some(), "what was missed may still be imported");
         state.take(Standing::Well, at(50), now + IMPORTS_FOR * 2);

@@ -10,7 +10,7 @@ use super::settings::tests::with;
 use super::{Api, encoded};
 use crate::model::Conversation;
 use crate::providers::settings::OfProvider;
-use crate::providers::{Class, Fault, ListRequest, Page, PageRequest, Provider, Rest, http};
+use crate::providers::{Class, Fault, ListRequest, Page, PageRequest, Proof, Provider, Rest, http};
 use crate::time::UnixMillis;
 
 const WELL: &str = r#"{"object":"Account","connection_params":{"im":{"id":"ACoAAme"}},"sources":[{"status":"OK"}]}"#;
@@ -93,7 +93,7 @@ async fn v2_is_asked_for_fresh_answers_with_the_key_and_says_which_were_not() {
     let (player, provider) = provider(json!({})).await;
     player.play_with(("x-cache", "HIT"), messages(0..3));
     let cached = page(&*provider, Some("2026-11-20T09:00:00Z"), None).await.unwrap();
-    assert!(cached.cached && cached.rest == Rest::Nothing && cached.messages.len() == 3);
+    assert!(cached.proof == Proof::Cached && cached.rest == Rest::Nothing && cached.messages.len() == 3);
     let (asked, headers) = player.asked.lock().unwrap().remove(0);
     assert_eq!(asked, "/acc_7h2/chats/2-QWxw%2FGE%3D/messages?limit=25");
     assert_eq!(
@@ -101,7 +101,7 @@ async fn v2_is_asked_for_fresh_answers_with_the_key_and_says_which_were_not() {
         (&"k_demo".parse().unwrap(), &"no-cache".parse().unwrap())
     );
     player.play_with(("x-cache", "MISS"), messages(0..3));
-    assert!(!page(&*provider, None, None).await.unwrap().cached);
+    assert_eq!(page(&*provider, None, None).await.unwrap().proof, Proof::Now);
 }
 
 #[tokio::test]
@@ -132,14 +132,14 @@ async fn v2_asks_once_who_owns_the_account_and_watches_it_only_while_it_is_in_tr
     for _ in 0..2 {
         let page = page(&*provider, None, None).await.unwrap();
         assert_eq!(page.messages[0].direction, crate::model::Direction::Outbound);
-        assert_eq!(page.collected_until, None);
+        assert_eq!(page.proof, Proof::Now);
     }
     assert_eq!(player.asked().len(), 3);
     player.play(200, account("errored"));
     let errored = provider.probe().await.unwrap_err();
     assert_eq!((errored.class, errored.wait), (Class::Transient, Some(Duration::from_secs(300))));
     player.play(200, &own);
-    assert!(page(&*provider, None, None).await.unwrap().collected_until.is_some());
+    assert!(matches!(page(&*provider, None, None).await.unwrap().proof, Proof::CollectedUntil(_)));
     player.play(200, account("disconnected"));
     let signed_out = provider.probe().await.unwrap_err();
     assert_eq!((signed_out.class, signed_out.fault), (Class::Auth, Fault::SignedOut));
@@ -183,7 +183,8 @@ async fn v1_looks_at_the_account_first_and_once_and_pages_by_cursor_alone() {
     player.play(200, json!({ "object": "MessageList", "items": [{ "id": "m" }], "cursor": "YQ==" }));
     player.play(200, json!({ "object": "MessageList", "items": [], "cursor": null }));
     let first = page(&*provider, Some("2026-11-20T09:00:00Z"), None).await.unwrap();
-    assert_eq!((first.rest, first.collected_until), (Rest::More("cursor:YQ==".into()), None));
+    assert_eq!(first.rest, Rest::More("cursor:YQ==".into()));
+    assert!(matches!(first.proof, Proof::SeenCollecting(_)));
     let last = page(&*provider, Some("2026-11-20T09:00:00Z"), Some("cursor:YQ==")).await.unwrap();
     assert_eq!(last.rest, Rest::Nothing);
     let asked = player.asked();
@@ -207,7 +208,7 @@ async fn v1_claims_nothing_while_the_account_is_ill_and_asks_nothing_while_it_is
     let before = UnixMillis::now();
     for _ in 0..2 {
         let page = page(&*provider, None, None).await.unwrap();
-        assert_eq!((page.stopped, page.collected_until, page.known_until), (true, None, None));
+        assert_eq!(page.proof, Proof::Stopped);
     }
     assert_eq!(player.asked().len(), 3);
     player.play(200, json!({ "sources": [{ "status": "CREDENTIALS" }] }));

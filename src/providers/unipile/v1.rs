@@ -6,7 +6,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::account::Trust;
 use super::paging::{Position, by_cursor, rest};
 use super::settings::chat;
 use super::{Api, FRESH, encoded, wire};
@@ -58,7 +57,7 @@ fn after(since: UnixMillis) -> String {
 impl Provider for V1 {
     async fn page(&self, request: PageRequest<'_>) -> Result<Page, Error> {
         let position = Position::read(request.cursor)?;
-        let Trust { collected_until, stopped, known_until } = self.0.trust().await?;
+        let proof = self.0.proof().await?;
         let filters = match request.since {
             Some(since) if position == Position::Start => after(self.after(since).await),
             _ => String::new(),
@@ -67,7 +66,7 @@ impl Provider for V1 {
         let list = self.list(&path, &position, LIMIT, &filters).await?;
         let rest = rest(by_cursor(list.next_cursor));
         let messages = self.0.messages(list.items).await;
-        Ok(Page { messages, rest, collected_until, stopped, known_until, ..Page::default() })
+        Ok(Page { messages, rest, proof, ..Page::default() })
     }
 
     async fn probe(&self) -> Result<(), Error> {
@@ -84,7 +83,7 @@ impl Inbox for V1 {
     /// Chats, or where a time is given the account's messages after it, which is all that a sweep needs.
     async fn list(&self, request: ListRequest<'_>) -> Result<Listing, Error> {
         let position = Position::read(request.cursor)?;
-        self.0.trust().await?;
+        self.0.proof().await?;
         let of_account = self.of_account();
         let (rows, next_cursor) = match request.since {
             None => {

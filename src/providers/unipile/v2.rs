@@ -6,12 +6,11 @@ use reqwest::header::{AGE, HeaderMap};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::account::Trust;
 use super::paging::{Full, Position, rest};
 use super::settings::chat;
 use super::{Api, FRESH, SOMEWHAT_FRESH, encoded, wire};
 use crate::model::{Conversation, ConversationType};
-use crate::providers::{Error, Inbox, ListRequest, Listed, Listing, Page, PageRequest, Provider};
+use crate::providers::{Error, Inbox, ListRequest, Listed, Listing, Page, PageRequest, Proof, Provider};
 
 /// The vendor documents a default of 20 and no maximum; public clients use 25 for LinkedIn.
 const LIMIT: u64 = 25;
@@ -49,15 +48,16 @@ impl Provider for V2 {
     /// request, and without it a page shows what lies below the bound, which proves that the range was read whole.
     async fn page(&self, request: PageRequest<'_>) -> Result<Page, Error> {
         let position = Position::read(request.cursor)?;
-        let Trust { collected_until, stopped, .. } = self.api.trust().await?;
+        let proof = self.api.proof().await?;
         let path = format!("/chats/{}/messages", encoded(&request.conversation.address));
         let Some((cached, list)) = self.list(&path, &position).await? else {
-            return Ok(Page { collected_until, stopped, ..Page::default() });
+            return Ok(Page { proof, ..Page::default() });
         };
         let full = self.full_of_messages.at(&list, LIMIT);
         let rest = rest(position.next(&list, full));
         let messages = self.api.messages(list.items).await;
-        Ok(Page { messages, rest, collected_until, stopped, cached, ..Page::default() })
+        let proof = if cached && proof == Proof::Now { Proof::Cached } else { proof };
+        Ok(Page { messages, rest, proof, ..Page::default() })
     }
 
     async fn probe(&self) -> Result<(), Error> {
