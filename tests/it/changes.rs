@@ -59,6 +59,7 @@ async fn each_content_is_told_once_over_restarts_to_the_sink_that_asks_and_to_no
         until("the change to C", || changes(&rig).len() >= 3).await;
         rig.settle().await;
         assert_eq!(changes(&rig), ["B", "A", "C"], "{dialect:?}");
+        assert_eq!(rig.recorded(CHANGED), 3, "{dialect:?}");
         assert_eq!(rig.receiver.texts(), ["A", "next"], "{dialect:?}");
         let events = rig.receiver.taken();
         let ids: std::collections::HashSet<_> = events.iter().map(|event| event["id"].as_str().unwrap()).collect();

@@ -25,4 +25,5 @@ mod secrets;
 mod shutdown;
 mod sink_contract;
 mod store_files;
+mod sweeps;
 mod upgrade;

@@ -256,6 +256,15 @@ impl Rig {
     pub(crate) async fn until_noticed(&self, count: usize) {
         until(&format!("{count} notices at the receiver"), || self.receiver.notices().len() >= count).await;
         assert_eq!(self.receiver.notices().len(), count, "{:?}", self.receiver.notices());
+        let recorded = self.recorded("account.") + self.recorded("conversation.");
+        assert_eq!(recorded, count, "some have the id of another");
+    }
+
+    /// How many events were recorded whose type begins so: also those that a receiver takes for repetitions.
+    pub(crate) fn recorded(&self, kind: &str) -> usize {
+        let database = rusqlite::Connection::open(self.database()).unwrap();
+        let sql = "SELECT count(*) FROM events WHERE json_extract(body, '$.type') LIKE ?1 || '%'";
+        database.query_row(sql, [kind], |r| r.get(0)).unwrap()
     }
 
     /// `inboxd audit`: exit code and what it prints.
