@@ -81,9 +81,9 @@ impl State {
             Some(Standing::Well) => Ok(self.well_at.map_or(Proof::Now, Proof::SeenCollecting)),
             Some(Standing::Waits(error)) => Err(error.clone()),
             // It may have been like this long before it was looked at first.
-            Some(Standing::Ill(_) | Standing::Unknown(_)) => {
-                Ok(self.well_at.map_or(Proof::Stopped, Proof::CollectedUntil))
-            }
+            Some(Standing::Ill(_)) => Ok(self.well_at.map_or(Proof::Stopped, Proof::CollectedUntil)),
+            // One question that failed does not mean that anything has stopped.
+            Some(Standing::Unknown(_)) => Ok(self.well_at.map_or(Proof::Cached, Proof::SeenCollecting)),
         }
     }
 }
@@ -271,6 +271,8 @@ mod tests {
         state.take(Standing::Well, at(10), now);
         assert_eq!(state.proof().unwrap(), Proof::SeenCollecting(at(10)));
         state.take(Standing::Unknown(Error::new(Class::Transient, "503")), at(20), now);
+        assert_eq!(state.proof().unwrap(), Proof::SeenCollecting(at(10)));
+        state.take(ill(), at(25), now);
         assert_eq!(state.proof().unwrap(), Proof::CollectedUntil(at(10)));
         state.take(Standing::Waits(Error::new(Class::Auth, "signed out")), at(30), now);
         assert_eq!(state.proof().unwrap_err().class, Class::Auth);
