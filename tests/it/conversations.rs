@@ -1,6 +1,8 @@
 //! `conversations` and `audit`, beside a running daemon and without one.
 
-use inboxd::simulator::{Dialect, Kind};
+use std::os::unix::net::UnixStream;
+
+use inboxd::simulator::{Dialect, Endpoint, Fault, Kind, When};
 use inboxd::time::UnixMillis;
 use serde_json::Value;
 
@@ -154,4 +156,131 @@ async fn an_audit_is_one_json_object_that_names_every_followed_conversation() {
         }
     }
     assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_is_followed_beside_a_daemon_is_collected_by_the_provider_too() {
+    let mut rig = Rig::new().await;
+    rig.follow(Dialect::LinkedApi, "Ada Byron");
+    let other = rig.world().add_conversation(Dialect::LinkedApi, Kind::Standard, "Grace Murray");
+    let daemon = rig.start();
+    until("the listed one to be read", || rig.conversation().is_some_and(|c| c.first_polled_at.is_some())).await;
+    let followed = conversations(&rig, &["follow", "sales", &rig.world().address(other)]);
+    assert_eq!(followed.code, 0, "{}", followed.stderr);
+    until("its collecting to begin", || rig.world().sync_until(other).is_some()).await;
+    rig.world().push(other, "hello");
+    rig.until_taken(1).await;
+    assert_eq!(rig.receiver.texts(), ["hello"]);
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_to_the_other_channel_of_an_account_is_refused_with_the_reason() {
+    let mut pinning = Rig::new().await;
+    let known = pinning.follow(Dialect::LinkedApi, "Ada Byron");
+    let mut discovering = Rig::new().await;
+    discovering.discover(Dialect::LinkedApi, "");
+    let thread = format!("inbox:st:{}", pinning.world().thread_id(known));
+    for (rig, conversation, reason) in [
+        (&pinning, thread.as_str(), "threads of the inbox belong to an account with discover = true"),
+        (&discovering, "https://www.linkedin.com/in/ada-byron", "so that messages would be announced twice"),
+    ] {
+        let mut daemon = rig.start();
+        until("the daemon to obey", || rig.path().join("inboxd.db.sock").exists()).await;
+        let refused = || {
+            let (code, said) = refusal(rig, &["follow", "sales", conversation]);
+            assert!(code == 1 && said.contains(conversation) && said.contains(reason), "{code} {said}");
+        };
+        refused();
+        assert!(!daemon.has_ended());
+        assert_eq!(daemon.stop(), 0);
+        refused();
+        assert!(rig.known_conversations().iter().all(|c| c.id != conversation));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_say_nothing_hold_up_no_command() {
+    let (rig, _, other) = listed().await;
+    let daemon = rig.start_again();
+    rig.until_taken(1).await;
+    let followed = conversations(&rig, &["follow", "work", &other]);
+    assert_eq!(followed.code, 0, "{}", followed.stderr);
+    // One after the other they would be waited for longer than anything is waited for here.
+    let socket = rig.path().join("inboxd.db.sock");
+    let silent: Vec<_> = (0..60).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    let folder = rig.path().to_owned();
+    let unfollow = std::thread::spawn(move || inboxd_in(&folder, &["conversations", "unfollow", "work", &other]));
+    until("the command to be obeyed", || unfollow.is_finished()).await;
+    let unfollowed = unfollow.join().unwrap();
+    assert_eq!(unfollowed.code, 0, "{}", unfollowed.stderr);
+    drop(silent);
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_is_followed_again_while_it_is_read_is_not_read_twice_at_once() {
+    let mut rig = Rig::new().await;
+    rig.polling = "timeout = \"1h\"\n".into();
+    rig.follow(Dialect::ConnectSafely, "The clock");
+    let other = rig.world().add_conversation(Dialect::ConnectSafely, Kind::Standard, "Grace Murray");
+    rig.world().push(other, "hello");
+    let (reads, id) = (Endpoint::ConnectSafelyMessages, rig.world().conversation_id(other));
+    let of_other = || {
+        rig.world()
+            .requests()
+            .iter()
+            .filter(|r| r.endpoint == reads && r.path.contains(id.trim_end_matches('=')))
+            .count()
+    };
+    rig.world().inject(Fault::Hang, When { endpoint: Some(reads), conversation: Some(other), ..When::default() });
+    let daemon = rig.start();
+    until("the daemon to obey", || rig.path().join("inboxd.db.sock").exists()).await;
+    assert_eq!(conversations(&rig, &["follow", "work", &id]).code, 0);
+    until("a read", || of_other() > 0).await;
+    assert_eq!(conversations(&rig, &["unfollow", "work", &id]).code, 0);
+    assert_eq!(conversations(&rig, &["follow", "work", &id]).code, 0);
+    // The other conversation of the account tells that there was every opportunity.
+    let polls = || rig.world().request_count(reads);
+    let before = polls();
+    until("polls of the other one", || polls() > before + 5).await;
+    assert_eq!(of_other(), 1, "a second read beside the first");
+    daemon.kill();
+    rig.world().clear_faults();
+    let daemon = rig.start_again();
+    rig.until_taken(1).await;
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_configuration_no_longer_follows_is_not_audited_and_status_says_so() {
+    let mut rig = Rig::new().await;
+    rig.polling = "max_interval = \"1s\"\nsweep_interval = \"200ms\"\n".into();
+    let pinned = rig.follow(Dialect::ConnectSafely, "Ada Byron");
+    rig.world().push(pinned, "hello");
+    let main = rig.follow(Dialect::UnipileV2, "Joan Clarke");
+    rig.world().push(main, "hello too");
+    let found = rig.world().add_conversation(Dialect::ConnectSafely, Kind::Standard, "Grace Murray");
+    rig.world().push(found, "hello three");
+    rig.discover(Dialect::ConnectSafely, "");
+    let daemon = rig.start();
+    rig.until_taken(3).await;
+    assert_eq!(daemon.stop(), 0);
+    // As if nothing had been verified for long.
+    let long_ago = || {
+        let database = rusqlite::Connection::open(rig.database()).unwrap();
+        database.execute("UPDATE conversations SET verified_until = 1000", []).unwrap();
+    };
+    long_ago();
+    assert_eq!(rig.audit().0, 3);
+    let text = rig.config().replace("discover = true\n", "");
+    let (before, rest) = text.split_once("\n[accounts.main]").unwrap();
+    let text = format!("{before}\n{}", &rest[rest.find("[sinks").unwrap()..]);
+    std::fs::write(rig.path().join("inboxd.toml"), text).unwrap();
+    let daemon = rig.start_again();
+    until("the rest to be verified", || rig.audit().0 == 0).await;
+    assert_eq!(daemon.stop(), 0);
+    let status = inboxd_in(rig.path(), &["status"]).stdout;
+    assert!(status.contains("no longer in the configuration; what is known of it is kept"), "{status}");
+    assert!(status.contains("1 no longer followed; what is known of them is kept"), "{status}");
 }
