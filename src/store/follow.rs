@@ -1,11 +1,10 @@
 //! What is followed: by the configuration, by a command, or because the inbox lists it; matched with what the store knows
 //! of it.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::accounts::{self, Pause};
 use super::announce::Subscriber;
@@ -164,26 +163,23 @@ fn follow(
         let id = account_row(tx, account.provider, &account.name)?;
         tx.prepare_cached("UPDATE accounts SET configured = 1, discovers = ?2 WHERE id = ?1")?
             .execute(params![id.0, account.discover])?;
-        let known = known_ids(tx, id)?;
-        let mut pinned = Vec::with_capacity(account.conversations.len());
+        let mut sources = Vec::with_capacity(account.conversations.len());
         for (conversation, max_interval) in &account.conversations {
-            let source = match known.get(conversation.id.as_str()) {
-                Some(&source) => {
+            let source = match find(tx, id, conversation.id.as_str())? {
+                Some(source) => {
                     pin(tx, source, conversation)?;
                     source
                 }
                 None => insert(tx, id, conversation, Follow::Pinned, now)?,
             };
             set_max_interval(tx, source, *max_interval)?;
-            pinned.push(source);
+            sources.push(source);
         }
-        let mut sources = load_sources(tx, id, account.discover)?;
-        let of = |source: SourceId, sources: &mut HashMap<SourceId, (Conversation, Source)>| {
-            sources.remove(&source).map(|(_, source)| source)
-        };
-        let pinned = pinned.into_iter().filter_map(|source| of(source, &mut sources)).collect();
-        let mut others: Vec<_> = sources.into_values().collect();
-        others.sort_unstable_by_key(|(_, source)| source.id);
+        let mut pinned = Vec::with_capacity(sources.len());
+        for source in sources {
+            pinned.push(load_source(tx, source)?);
+        }
+        let others = load_others(tx, id, account.discover)?;
         for (_, source) in &others {
             set_max_interval(tx, source.id, account.max_interval)?;
         }
@@ -212,10 +208,11 @@ fn sink_row(tx: &Connection, name: &SinkName, now: UnixMillis) -> Result<SinkId,
     Ok(SinkId(tx.prepare_cached("SELECT id FROM sinks WHERE name = ?1")?.query_row([name.as_str()], |r| r.get(0))?))
 }
 
-fn known_ids(tx: &Connection, account: AccountId) -> Result<HashMap<String, SourceId>, Error> {
-    let mut statement = tx.prepare_cached("SELECT conversation_id, id FROM conversations WHERE account = ?1")?;
-    let rows = statement.query_map([account.0], |r| Ok((r.get(0)?, SourceId(r.get(1)?))))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+fn find(tx: &Connection, account: AccountId, conversation_id: &str) -> Result<Option<SourceId>, Error> {
+    Ok(tx
+        .prepare_cached("SELECT id FROM conversations WHERE account = ?1 AND conversation_id = ?2")?
+        .query_row(params![account.0, conversation_id], |r| Ok(SourceId(r.get(0)?)))
+        .optional()?)
 }
 
 fn pin(tx: &Connection, source: SourceId, conversation: &Conversation) -> Result<(), Error> {
@@ -289,31 +286,18 @@ fn read_source(r: &rusqlite::Row<'_>) -> rusqlite::Result<(Conversation, Source)
     Ok((conversation, source))
 }
 
-/// Everything of an account that is followed.
-fn load_sources(
-    tx: &Connection,
-    account: AccountId,
-    discover: bool,
-) -> Result<HashMap<SourceId, (Conversation, Source)>, Error> {
-    let (mut walks, mut syncs) = (walks::load(tx, account)?, syncs::load(tx, account)?);
+/// What an account follows beside what the configuration lists.
+fn load_others(tx: &Connection, account: AccountId, discover: bool) -> Result<Vec<(Conversation, Source)>, Error> {
     let mut statement = tx.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM conversations
-         WHERE account = ?1 AND (follow IN ('pinned', 'stored') OR (?2 AND follow = 'discovered'))"
+         WHERE account = ?1 AND (follow = 'stored' OR (?2 AND follow = 'discovered')) ORDER BY id"
     ))?;
     let rows = statement.query_map(params![account.0, discover], read_source)?;
-    let mut sources = HashMap::new();
-    for row in rows {
-        let (conversation, mut source) = row?;
-        source.walk = walks.remove(&source.id);
-        source.sync = syncs.remove(&source.id);
-        sources.insert(source.id, (conversation, source));
+    let mut others = rows.collect::<Result<Vec<_>, _>>()?;
+    for (_, source) in &mut others {
+        complete(tx, source)?;
     }
-    for (source, open) in gaps::all_open(tx, account)? {
-        if let Some((_, source)) = sources.get_mut(&source) {
-            source.gaps = Some(open);
-        }
-    }
-    Ok(sources)
+    Ok(others)
 }
 
 /// One conversation that is followed from now on.
@@ -321,7 +305,14 @@ pub(super) fn load_source(tx: &Connection, source: SourceId) -> Result<Source, E
     let (_, mut loaded) = tx
         .prepare_cached(&format!("SELECT {COLUMNS} FROM conversations WHERE id = ?1"))?
         .query_row([source.0], read_source)?;
-    loaded.walk = walks::load_one(tx, source)?;
-    loaded.gaps = gaps::open(tx, source)?;
+    complete(tx, &mut loaded)?;
     Ok(loaded)
+}
+
+/// What other tables know of it.
+fn complete(tx: &Connection, source: &mut Source) -> Result<(), Error> {
+    source.walk = walks::load_one(tx, source.id)?;
+    source.sync = syncs::load_one(tx, source.id)?;
+    source.gaps = gaps::open(tx, source.id)?;
+    Ok(())
 }

@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::announce::{Outlet, StateChange};
-use super::{AccountId, Error, SourceId, Store, millis};
+use super::{Error, SourceId, Store, millis};
 use crate::model::{Change, kind};
 use crate::time::UnixMillis;
 
@@ -23,20 +23,6 @@ pub(super) fn open(tx: &Connection, source: SourceId) -> Result<Option<OpenGaps>
         .query_row([source.0], |r| Ok(OpenGaps { low: millis(r.get(0)?) }))
         .optional()?;
     Ok(lowest)
-}
-
-/// Of every conversation of an account that has any.
-pub(super) fn all_open(tx: &Connection, account: AccountId) -> Result<Vec<(SourceId, OpenGaps)>, Error> {
-    let mut statement = tx.prepare_cached(
-        "SELECT DISTINCT g.conversation FROM gaps g JOIN conversations c ON c.id = g.conversation
-         WHERE c.account = ?1 AND g.closed_at IS NULL",
-    )?;
-    let sources = statement.query_map([account.0], |r| Ok(SourceId(r.get(0)?)))?.collect::<Result<Vec<_>, _>>()?;
-    let mut all = Vec::with_capacity(sources.len());
-    for source in sources {
-        all.extend(open(tx, source)?.map(|open| (source, open)));
-    }
-    Ok(all)
 }
 
 impl Store {

@@ -3,11 +3,9 @@
 //! The id of a started workflow is stored before anything waits for it, so a restart resumes it instead of starting
 //! a second one.
 
-use std::collections::HashMap;
+use rusqlite::{Connection, OptionalExtension, params};
 
-use rusqlite::{Connection, params};
-
-use super::{AccountId, Error, SourceId, Store, millis};
+use super::{Error, SourceId, Store, millis};
 use crate::time::UnixMillis;
 
 /// Where the upkeep of a conversation stands.
@@ -43,31 +41,31 @@ pub struct SyncRow {
     pub sync_until: Option<UnixMillis>,
 }
 
-pub(super) fn load(tx: &Connection, account: AccountId) -> Result<HashMap<SourceId, SyncRow>, Error> {
-    let mut statement = tx.prepare_cached(
-        "SELECT conversation, state, workflow_id, starts, due_at, started_at, period_started_at, sync_until FROM syncs
-         WHERE conversation IN (SELECT id FROM conversations WHERE account = ?1)",
-    )?;
-    let rows = statement.query_map([account.0], |r| {
-        let state: String = r.get(1)?;
-        let workflow_id: Option<String> = r.get(2)?;
-        let state = match (state.as_str(), workflow_id) {
-            ("running", Some(workflow_id)) => SyncState::Running { workflow_id },
-            ("starting", _) => SyncState::Starting,
-            ("queued", _) => SyncState::Queued,
-            _ => SyncState::Idle,
-        };
-        let row = SyncRow {
-            state,
-            starts: r.get(3)?,
-            due_at: UnixMillis::from_millis(r.get(4)?),
-            started_at: millis(r.get(5)?),
-            period_started_at: millis(r.get(6)?),
-            sync_until: millis(r.get(7)?),
-        };
-        Ok((SourceId(r.get(0)?), row))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+pub(super) fn load_one(tx: &Connection, source: SourceId) -> Result<Option<SyncRow>, Error> {
+    let row = tx
+        .prepare_cached(
+            "SELECT state, workflow_id, starts, due_at, started_at, period_started_at, sync_until FROM syncs
+             WHERE conversation = ?1",
+        )?
+        .query_row([source.0], |r| {
+            let (state, workflow_id): (String, Option<String>) = (r.get(0)?, r.get(1)?);
+            let state = match (state.as_str(), workflow_id) {
+                ("running", Some(workflow_id)) => SyncState::Running { workflow_id },
+                ("starting", _) => SyncState::Starting,
+                ("queued", _) => SyncState::Queued,
+                _ => SyncState::Idle,
+            };
+            Ok(SyncRow {
+                state,
+                starts: r.get(2)?,
+                due_at: UnixMillis::from_millis(r.get(3)?),
+                started_at: millis(r.get(4)?),
+                period_started_at: millis(r.get(5)?),
+                sync_until: millis(r.get(6)?),
+            })
+        })
+        .optional()?;
+    Ok(row)
 }
 
 impl Store {

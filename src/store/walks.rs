@@ -5,14 +5,13 @@
 //! when the walk has met the recorded range they are announced oldest first. A kill at any point resumes the walk.
 //! Memory holds one page, whatever the length of the conversation.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::announce::Outlet;
 use super::record_poll::Recording;
-use super::{AccountId, Announce, Error, Recorded, SourceId, Store, millis};
+use super::{Announce, Error, Recorded, SourceId, Store, millis};
 use crate::model::{AccountName, Conversation, EventContext, Message, Route};
 use crate::time::UnixMillis;
 
@@ -67,12 +66,6 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<(SourceId, Walk)> {
         has_gap: row.get(9)?,
     };
     Ok((SourceId(row.get(0)?), walk))
-}
-
-pub(super) fn load(tx: &Connection, account: AccountId) -> Result<HashMap<SourceId, Walk>, Error> {
-    let of_account = "conversation IN (SELECT id FROM conversations WHERE account = ?1)";
-    let mut statement = tx.prepare_cached(&format!("SELECT {COLUMNS} FROM walks WHERE {of_account}"))?;
-    Ok(statement.query_map([account.0], read)?.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn load_one(tx: &Connection, source: SourceId) -> Result<Option<Walk>, Error> {
