@@ -25,7 +25,19 @@ struct Audit {
     /// No gap and nothing stale.
     complete: bool,
     at: UnixMillis,
+    inboxes: Vec<AuditedInbox>,
     conversations: Vec<Audited>,
+}
+
+/// What the audit says of one folder of an inbox: what is not listed may hold conversations that nobody knows of.
+#[derive(Serialize)]
+struct AuditedInbox {
+    account: String,
+    folder: String,
+    /// Last complete listing.
+    listed_at: Option<UnixMillis>,
+    /// Why conversations may be missing; null: it was listed lately.
+    stale: Option<String>,
 }
 
 /// What the audit says of one conversation.
@@ -59,15 +71,28 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         show(&mut out, &audit)?;
     }
     out.flush()?;
-    let problems = audit.conversations.iter().filter(|audited| audited.has_problem()).count();
-    if problems > 0 {
+    let conversations = audit.conversations.iter().filter(|audited| audited.has_problem()).count();
+    let inboxes = audit.inboxes.iter().filter(|inbox| inbox.stale.is_some()).count();
+    let mut found = Vec::new();
+    if conversations > 0 {
         let of = counted(audit.conversations.len(), "conversation");
-        return Err(Failure::new(FOUND_PROBLEMS, format!("{problems} of {of} may lack messages")));
+        found.push(format!("{conversations} of {of} may lack messages"));
     }
-    Ok(())
+    if inboxes > 0 {
+        found.push("an inbox is not listed, so that conversations may be missing".to_owned());
+    }
+    if found.is_empty() { Ok(()) } else { Err(Failure::new(FOUND_PROBLEMS, found.join("; "))) }
 }
 
 fn show(out: &mut impl std::io::Write, audit: &Audit) -> std::io::Result<()> {
+    for inbox in &audit.inboxes {
+        let name = if inbox.folder.is_empty() { String::new() } else { format!(" {}", Untrusted(&inbox.folder)) };
+        let listed = inbox.listed_at.map_or_else(|| "never listed to its end".to_owned(), |at| format!("listed {at}"));
+        writeln!(out, "{} inbox{name}: {listed}", inbox.account)?;
+        if let Some(stale) = &inbox.stale {
+            writeln!(out, "    STALE: {}", Untrusted(stale))?;
+        }
+    }
     for audited in &audit.conversations {
         let name = audited.title.as_deref().unwrap_or(&audited.conversation);
         let until =
@@ -89,8 +114,9 @@ fn show(out: &mut impl std::io::Write, audit: &Audit) -> std::io::Result<()> {
 }
 
 fn audit(overview: &Overview, now: UnixMillis) -> Audit {
-    let mut conversations = Vec::new();
+    let (mut inboxes, mut conversations) = (Vec::new(), Vec::new());
     for account in &overview.accounts {
+        inboxes.extend(audit_inbox(account));
         for conversation in account.conversations.iter().filter(|c| c.followed || !c.gaps.is_empty()) {
             conversations.push(Audited {
                 account: account.name.clone(),
@@ -103,8 +129,37 @@ fn audit(overview: &Overview, now: UnixMillis) -> Audit {
             });
         }
     }
-    let complete = !conversations.iter().any(Audited::has_problem);
-    Audit { complete, at: now, conversations }
+    let complete = !conversations.iter().any(Audited::has_problem)
+        && inboxes.iter().all(|inbox: &AuditedInbox| inbox.stale.is_none());
+    Audit { complete, at: now, inboxes, conversations }
+}
+
+/// The folders of an inbox that is to be followed; one that has never been asked for counts as one.
+fn audit_inbox(account: &AccountOverview) -> Vec<AuditedInbox> {
+    if !account.configured || !account.discovers {
+        return vec![];
+    }
+    let inbox = |folder: &str, listed_at, stale| AuditedInbox {
+        account: account.name.clone(),
+        folder: folder.to_owned(),
+        listed_at,
+        stale,
+    };
+    let listed = account.inbox.iter().filter(|folder| folder.swept_at.is_some() || folder.failing_since.is_some());
+    let folders: Vec<_> = listed
+        .map(|folder| {
+            let stale = match (&folder.failure_class, folder.first_swept_at) {
+                (Some(class), _) => {
+                    let detail = folder.failure_detail.as_deref().unwrap_or_default();
+                    Some(format!("it cannot be listed ({class}): {detail}"))
+                }
+                (None, None) => Some("its first listing has not come to its end".into()),
+                (None, Some(_)) => None,
+            };
+            inbox(&folder.folder, folder.swept_at, stale)
+        })
+        .collect();
+    if folders.is_empty() { vec![inbox("", None, Some("it has not been listed yet".into()))] } else { folders }
 }
 
 /// Why a conversation may lack messages. What the provider or a person has to repair counts at once, everything else when
@@ -132,9 +187,9 @@ fn stale(account: &AccountOverview, c: &ConversationOverview, now: UnixMillis) -
     };
     let reason = if paused.is_some() {
         pause()
-    } else if c.failures > 0 {
+    } else if c.failures > 0 || c.failure_class.as_deref() == Some("budget") {
         let class = c.failure_class.as_deref().unwrap_or("unknown");
-        format!("polls fail ({class}): {}", c.failure_detail.as_deref().unwrap_or_default())
+        format!("polls wait ({class}): {}", c.failure_detail.as_deref().unwrap_or_default())
     } else if c.walk_pages.is_some() {
         "a long history is being read".into()
     } else if now.since(c.due_at) > Duration::from_secs(60) {

@@ -7,6 +7,7 @@ use crate::config::{Account, Config};
 use crate::model::counted;
 use crate::ops::control::{self, Request};
 use crate::providers::{self, Class, Error, Fault};
+use crate::scheduler;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -26,7 +27,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let discovering = config.accounts.iter().filter(|account| account.discover).count();
     let discovering = match discovering {
         0 => String::new(),
-        count => format!(" and whatever {} list", counted(count, "inbox").replace("inboxs", "inboxes")),
+        1 => " and whatever the inbox of 1 account lists".to_owned(),
+        count => format!(" and whatever the inboxes of {count} accounts list"),
     };
     writeln!(
         std::io::stdout(),
@@ -35,7 +37,28 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         counted(conversations, "conversation"),
         counted(config.sinks.len(), "sink")
     )?;
+    for account in &config.accounts {
+        say_what_credits_buy(account)?;
+    }
     if arguments.online { ask_accounts(config) } else { Ok(()) }
+}
+
+/// Where answers cost credits, how often the inbox is listed follows from them.
+fn say_what_credits_buy(account: &Account) -> Result<(), Failure> {
+    let price = provider(account)?.price();
+    if price > 0 {
+        let (daily, least) = (account.polling.daily_credits, account.polling.sweep_interval);
+        let interval = scheduler::credit_pace(price, daily).max(least);
+        let shown = humantime::format_duration(std::time::Duration::from_secs(interval.as_secs()));
+        writeln!(std::io::stdout(), "  accounts.{}: {daily} credits a day list the inbox every {shown}", account.name)?;
+    }
+    Ok(())
+}
+
+fn provider(account: &Account) -> Result<std::sync::Arc<dyn providers::Provider>, Failure> {
+    providers::install_tls();
+    providers::build(&account.settings, account.polling.timeout)
+        .map_err(|error| Failure::new(super::CONFIG, error.to_string()))
 }
 
 fn ask_accounts(config: Config) -> Result<(), Failure> {
@@ -66,9 +89,7 @@ fn ask_accounts(config: Config) -> Result<(), Failure> {
 }
 
 async fn probe(account: &Account) -> Result<Result<(), Error>, Failure> {
-    let provider = providers::build(&account.settings, account.polling.timeout)
-        .map_err(|error| Failure::new(super::CONFIG, error.to_string()))?;
-    Ok(provider.probe().await)
+    Ok(provider(account)?.probe().await)
 }
 
 /// A daemon that has paused the account need not wait for its next probe.

@@ -62,7 +62,7 @@ impl ConfigFile {
 enum Command {
     /// Run the daemon, or with --once a single round
     Run(run::Arguments),
-    /// Show it at work: simulator, daemon and both providers on throw-away state; nothing to configure
+    /// Show it at work: simulator, daemon and all providers on throw-away state; nothing to configure
     Demo(demo::Arguments),
     /// Print a commented configuration to start from
     Init(init::Arguments),

@@ -90,7 +90,9 @@ impl Table {
         let wrong = |name: &str, message: String| Err(problem(name, message));
         let both =
             |own: Option<Duration>, default: Option<Duration>, builtin: Duration| own.or(default).unwrap_or(builtin);
-        let min_interval = both(self.min_interval, defaults.min_interval, Duration::from_secs(30));
+        // What the provider advises, where that is more.
+        let default = Duration::from_secs(30).max(profile.advised_min_interval);
+        let min_interval = both(self.min_interval, defaults.min_interval, default);
         let max_interval = both(self.max_interval, defaults.max_interval, Duration::from_secs(6 * 3600));
         let cadence = cadence(min_interval, max_interval).map_err(|(name, message)| problem(name, message))?;
         let first_poll = self.first_poll.as_deref().or(defaults.first_poll.as_deref()).unwrap_or("now");

@@ -30,7 +30,8 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for part in [&self.origin, &self.key] {
             if !part.is_empty() {
-                write!(f, "{part}: ")?;
+                // A key is whatever somebody wrote.
+                write!(f, "{}: ", crate::model::Untrusted(part))?;
             }
         }
         f.write_str(&self.message)

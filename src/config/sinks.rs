@@ -78,7 +78,10 @@ fn events(key: &str, patterns: Option<Value>) -> Result<Patterns, Problem> {
     if patterns.is_empty() {
         return Err(Problem::new(key, "is empty, so nothing would be delivered; remove the sink or the key"));
     }
-    Patterns::new(patterns).map_err(|pattern| Problem::new(key, unknown("event type", &pattern, kind::ALL)))
+    Patterns::new(patterns).map_err(|pattern| {
+        let shown = crate::model::Untrusted(&pattern);
+        Problem::new(key, format!("\"{shown}\": {}", unknown("event type", &pattern, kind::ALL)))
+    })
 }
 
 fn same_place(one: &Settings, other: &Settings) -> bool {

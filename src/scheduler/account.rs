@@ -82,6 +82,8 @@ pub(super) struct AccountLoop {
     pub(super) polls_in_flight: usize,
     pub(super) pauses: Pauses,
     pub(super) failing: usize,
+    /// Said once a day.
+    pub(super) out_of_credits_until: Option<UnixMillis>,
     pub(super) upkeep: Option<UpkeepLoop>,
     pub(super) requests: mpsc::UnboundedSender<Request>,
     pub(super) reports: mpsc::UnboundedReceiver<Report>,
@@ -148,6 +150,7 @@ impl AccountLoop {
             queue: sources.iter().enumerate().map(|(index, s)| Reverse((s.due, index))).collect(),
             urgent: VecDeque::new(),
             failing: sources.iter().filter(|s| s.job.failures > 0).count(),
+            out_of_credits_until: None,
             sources,
             tasks: JoinSet::new(),
             writes: JoinSet::new(),

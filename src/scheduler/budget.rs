@@ -82,8 +82,7 @@ impl Credits {
 
     /// Time between requests of a kind that has a third of the day to itself.
     pub(super) fn pace(&self) -> Duration {
-        const DAY: Duration = Duration::from_secs(86_400);
-        DAY.mul_f64(f64::from(self.price) / f64::from(self.share().max(1)))
+        credit_pace(self.price, self.daily)
     }
 
     async fn reserve(&self, purpose: Purpose) -> Result<Permit, Closed> {
@@ -94,6 +93,12 @@ impl Credits {
             false => Err(Closed::OutOfCredits { until: day.end() }),
         }
     }
+}
+
+/// Time between requests of this price that together spend a third of a day's credits.
+pub fn credit_pace(price: u32, daily_credits: u32) -> Duration {
+    const DAY: Duration = Duration::from_secs(86_400);
+    DAY.mul_f64(f64::from(price) / f64::from((daily_credits / 3).max(1)))
 }
 
 /// One request may be sent; [`Gate::settle`] takes it back when its price is known.

@@ -37,7 +37,7 @@ use crate::store::{AccountId, Pause, Source, Store, SweptFolder};
 use crate::time::UnixMillis;
 
 pub use account::Summary;
-pub use budget::Budget;
+pub use budget::{Budget, credit_pace};
 pub use command::{Command, Commands, Rewound};
 pub use due::Cadence;
 pub use sweep::SweepSettings;

@@ -131,11 +131,20 @@ impl AccountLoop {
                 self.schedule(index, at.unwrap_or_else(Instant::now));
             }
             Failure::OutOfCredits(until) => {
-                tracing::debug!(account = %self.poller.account, conversation = %self.sources[index].job.conversation.id,
-                    %until, "the credits of the day are spent, or kept for what moves");
-                let wait = until.since(UnixMillis::now());
-                let seed = self.sources[index].job.source.seed();
-                self.schedule(index, Instant::now() + stretched(wait.max(Duration::from_secs(60)), seed));
+                let source = &self.sources[index].job;
+                let wait = stretched(until.since(UnixMillis::now()).max(Duration::from_secs(60)), source.source.seed());
+                let detail = "the credits of the day are spent, or kept for what moves";
+                if self.out_of_credits_until != Some(until) {
+                    self.out_of_credits_until = Some(until);
+                    tracing::warn!(account = %self.poller.account, class = "budget", conversation = %source.conversation.id,
+                        "{detail}; this conversation and others like it are read from {until} on");
+                }
+                let (store, row, failures) = (self.poller.store.clone(), source.source, source.failures);
+                let due_at = UnixMillis::now() + wait;
+                self.writes.spawn(async move {
+                    log_unwritten(store.record_failure(row, "budget", detail.into(), failures, due_at).await);
+                });
+                self.schedule(index, Instant::now() + wait);
             }
             Failure::Store(error) => {
                 self.summary.failed += 1;

@@ -249,6 +249,10 @@ impl AccountLoop {
                     if conversation.person_url.is_none() && person_url.is_some() {
                         Arc::make_mut(conversation).person_url = person_url;
                     }
+                    if mark.is_none() && !self.sources[index].job.first_contact {
+                        self.look_for_itself(index);
+                        return;
+                    }
                     let is_news = self.mark(index, mark);
                     // What cannot be read keeps its wait until it moves again.
                     if is_news || self.sources[index].job.failures == 0 {
@@ -275,6 +279,18 @@ impl AccountLoop {
                     self.nudge(index);
                 }
             }
+        }
+    }
+
+    /// A conversation of which the inbox does not say when it moved, such as an empty one, is polled by its own schedule: to
+    /// read it at every sweep would cost as much as having no sweep.
+    fn look_for_itself(&mut self, index: usize) {
+        if std::mem::take(&mut self.sources[index].swept) {
+            let source = &self.sources[index];
+            let now = UnixMillis::now();
+            let wait = super::poll::interval(source.cadence, source.job.source, source.job.last_message_at, now);
+            let due = source.due.min(Instant::now() + wait);
+            self.schedule(index, due);
         }
     }
 

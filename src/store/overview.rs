@@ -24,6 +24,8 @@ pub struct AccountOverview {
     pub name: String,
     /// Whether the configuration still names it.
     pub configured: bool,
+    /// Whether it follows whatever its inbox lists.
+    pub discovers: bool,
     /// When a paused account is tried again; null when it is not paused.
     pub paused_until: Option<UnixMillis>,
     /// When the pause began.
@@ -168,7 +170,8 @@ impl ReadOnlyStore {
     pub fn overview(&self) -> Result<Overview, Error> {
         let tx = self.connection.unchecked_transaction()?;
         let mut statement = tx.prepare(
-            "SELECT id, provider, name, paused_until, paused_since, pause_class, pause_reason, configured FROM accounts
+            "SELECT id, provider, name, paused_until, paused_since, pause_class, pause_reason, configured, discovers
+             FROM accounts
              ORDER BY name",
         )?;
         let accounts = statement.query_map([], |r| {
@@ -176,6 +179,7 @@ impl ReadOnlyStore {
                 provider: r.get(1)?,
                 name: r.get(2)?,
                 configured: r.get(7)?,
+                discovers: r.get(8)?,
                 paused_until: millis(r.get(3)?),
                 paused_since: millis(r.get(4)?),
                 pause_class: r.get(5)?,

@@ -19,7 +19,22 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("config", &["model", "time", "settings", "providers", "sinks", "scheduler"]),
     ("simulator", &["model", "time", "backoff"]),
     ("daemon", &["config", "scheduler", "dispatcher", "ops", "providers", "sinks", "store", "status", "model", "time"]),
-    ("cli", &["config", "daemon", "ops", "simulator", "store", "model", "time", "settings", "providers", "sinks"]),
+    (
+        "cli",
+        &[
+            "config",
+            "daemon",
+            "ops",
+            "simulator",
+            "store",
+            "model",
+            "time",
+            "settings",
+            "providers",
+            "sinks",
+            "scheduler",
+        ],
+    ),
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

@@ -163,7 +163,7 @@ fn unreadable(mut error: Error) -> Standing {
         // Not a conversation but the account is not there: removed, or never of this key.
         error.class = Class::Auth;
         error.wait = None;
-        error.fault = if error.fault == Fault::Unsaid { Fault::SignedOut } else { error.fault };
+        error.fault = if error.fault == Fault::Unsaid { Fault::Address } else { error.fault };
     }
     if error.class == Class::Auth { Standing::Waits(error) } else { Standing::Unknown(error) }
 }
