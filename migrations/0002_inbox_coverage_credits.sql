@@ -44,7 +44,8 @@ CREATE TABLE sweeps (
     failure_class TEXT,
     failure_detail TEXT,
     began_at INTEGER,               -- of the first sweep, while it is under way ...
-    cursor TEXT,                    -- ... and where it goes on
+    cursor TEXT,                    -- ... where it goes on ...
+    youngest INTEGER,               -- ... and the youngest activity it has seen
     started_at INTEGER,             -- last start of the provider's own collecting
     workflow_id TEXT,               -- while that start is under way
     PRIMARY KEY (account, folder)

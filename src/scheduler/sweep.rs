@@ -147,11 +147,11 @@ impl Sweeps {
         let now = UnixMillis::now();
         let goes_to_the_end = self.settings.discover && folder.first_swept_at.is_none();
         let since = folder.activity.filter(|_| !goes_to_the_end).map(|at| at.min(now) - overlap);
-        let (began, cursor) = match (folder.began_at, folder.cursor.clone()) {
-            (Some(began), cursor @ Some(_)) if goes_to_the_end => (began, cursor),
-            _ => (now, None),
+        let (began, cursor, youngest) = match (folder.began_at, folder.cursor.clone()) {
+            (Some(began), cursor @ Some(_)) if goes_to_the_end => (began, cursor, folder.youngest),
+            _ => (now, None, None),
         };
-        Sweep { since, folder, position, began, cursor, seen: HashSet::new(), youngest: None, pages: 0, empty_pages: 0 }
+        Sweep { since, folder, position, began, cursor, seen: HashSet::new(), youngest, pages: 0, empty_pages: 0 }
     }
 
     fn started_at(&self, folder: &SweptFolder) -> Option<UnixMillis> {
@@ -202,7 +202,7 @@ impl Sweeps {
 
     /// Forgets the sweep: the next one begins at the youngest activity again.
     pub(super) fn abandon(&mut self, mut sweep: Sweep) {
-        (sweep.folder.began_at, sweep.folder.cursor) = (None, None);
+        (sweep.folder.began_at, sweep.folder.cursor, sweep.folder.youngest) = (None, None, None);
         self.known.retain(|known| known.folder != sweep.folder.folder);
         self.known.push(sweep.folder);
     }
@@ -292,10 +292,10 @@ impl Poller {
             if settings.discover {
                 sweep.folder.first_swept_at.get_or_insert(began);
             }
-            (sweep.folder.began_at, sweep.folder.cursor) = (None, None);
+            (sweep.folder.began_at, sweep.folder.cursor, sweep.folder.youngest) = (None, None, None);
             sweep.folder.activity = sweep.folder.activity.max(sweep.youngest);
         } else if goes_to_the_end {
-            self.store.keep_sweep(self.account_id, folder, began, sweep.cursor.clone()).await?;
+            self.store.keep_sweep(self.account_id, folder, began, sweep.cursor.clone(), sweep.youngest).await?;
         }
         Ok(noted
             .into_iter()

@@ -97,7 +97,7 @@ impl AccountLoop {
                         let (store, account) = (self.poller.store.clone(), self.poller.account_id);
                         let (folder, began) = (folder.clone(), UnixMillis::now());
                         self.writes.spawn(async move {
-                            log_unwritten(store.keep_sweep(account, folder, began, None).await);
+                            log_unwritten(store.keep_sweep(account, folder, began, None, None).await);
                         });
                         sweeps.abandon(*sweep);
                     }

@@ -28,6 +28,8 @@ pub struct SweptFolder {
     pub began_at: Option<UnixMillis>,
     /// Where the first sweep goes on.
     pub cursor: Option<String>,
+    /// The youngest activity that the first sweep has seen so far.
+    pub youngest: Option<UnixMillis>,
     /// Last start of the provider's own collecting.
     pub started_at: Option<UnixMillis>,
     /// While that start is under way.
@@ -85,20 +87,28 @@ impl Store {
         self.write(move |tx| rows.into_iter().map(|row| note(tx, account, row, discovery)).collect()).await
     }
 
-    /// Records where the first sweep over a folder goes on: an inbox may be longer than a day's credits.
+    /// Records where the first sweep over a folder goes on, and the youngest activity it has seen: an inbox may be longer
+    /// than a day's credits.
     pub async fn keep_sweep(
         &self,
         account: AccountId,
         folder: String,
         began: UnixMillis,
         cursor: Option<String>,
+        youngest: Option<UnixMillis>,
     ) -> Result<(), Error> {
         self.write(move |tx| {
             tx.prepare_cached(
-                "INSERT INTO sweeps (account, folder, began_at, cursor) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (account, folder) DO UPDATE SET began_at = ?3, cursor = ?4",
+                "INSERT INTO sweeps (account, folder, began_at, cursor, youngest) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (account, folder) DO UPDATE SET began_at = ?3, cursor = ?4, youngest = ?5",
             )?
-            .execute(params![account.0, folder, began.as_millis(), cursor])?;
+            .execute(params![
+                account.0,
+                folder,
+                began.as_millis(),
+                cursor,
+                youngest.map(UnixMillis::as_millis)
+            ])?;
             Ok(())
         })
         .await
@@ -118,7 +128,7 @@ impl Store {
             tx.prepare_cached(
                 "INSERT INTO sweeps (account, folder, first_swept_at, swept_at, activity)
                  VALUES (?1, ?2, CASE WHEN ?5 THEN ?3 END, ?3, ?4)
-                 ON CONFLICT (account, folder) DO UPDATE SET swept_at = ?3, began_at = NULL, cursor = NULL,
+                 ON CONFLICT (account, folder) DO UPDATE SET swept_at = ?3, began_at = NULL, cursor = NULL, youngest = NULL,
                     first_swept_at = coalesce(first_swept_at, CASE WHEN ?5 THEN ?3 END),
                     activity = max(coalesce(activity, ?4), coalesce(?4, activity)),
                     failing_since = NULL, failure_class = NULL, failure_detail = NULL",
@@ -178,7 +188,8 @@ impl Store {
 
 pub(super) fn load(tx: &Connection, account: AccountId) -> Result<Vec<SweptFolder>, Error> {
     let mut statement = tx.prepare_cached(
-        "SELECT folder, first_swept_at, swept_at, activity, started_at, workflow_id, began_at, cursor FROM sweeps
+        "SELECT folder, first_swept_at, swept_at, activity, started_at, workflow_id, began_at, cursor, youngest
+         FROM sweeps
          WHERE account = ?1",
     )?;
     let rows = statement.query_map([account.0], |r| {
@@ -191,6 +202,7 @@ pub(super) fn load(tx: &Connection, account: AccountId) -> Result<Vec<SweptFolde
             workflow_id: r.get(5)?,
             began_at: millis(r.get(6)?),
             cursor: r.get(7)?,
+            youngest: millis(r.get(8)?),
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -238,6 +250,11 @@ fn note(tx: &Connection, account: AccountId, row: Listed, discovery: Discovery) 
         tx.prepare_cached("UPDATE conversations SET mark = ?2 WHERE id = ?1")?.execute(params![source.0, row.mark])?;
         return Ok(Noted::Unmoved);
     }
+    if known.waits_since.is_some() && row.last_activity_at.is_some() && known.waits_since >= row.last_activity_at {
+        // Due for its first look since it was found. Were it news at every sweep until then, sweeps over an inbox that
+        // takes days to read would go to its end each time, and leave no credits for the looks.
+        return Ok(Noted::Unmoved);
+    }
     make_due(tx, source)?;
     Ok(Noted::Moved { source, mark: shown, person_url })
 }
@@ -257,6 +274,8 @@ struct Known {
     watermark: Option<UnixMillis>,
     person_url: Option<String>,
     title: Option<String>,
+    /// Where it has never been read: the activity that it was found with.
+    waits_since: Option<UnixMillis>,
 }
 
 /// By its id, or where the configuration names it by the person alone, by that.
@@ -269,11 +288,13 @@ fn known(tx: &Connection, account: AccountId, conversation: &Conversation) -> Re
             watermark: millis(r.get(3)?),
             person_url: r.get(4)?,
             title: r.get(5)?,
+            waits_since: millis(r.get(6)?),
         })
     };
     let by_id = tx
         .prepare_cached(
-            "SELECT id, follow, mark, watermark, person_url, title FROM conversations
+            "SELECT id, follow, mark, watermark, person_url, title, CASE WHEN first_polled_at IS NULL THEN line END
+             FROM conversations
              WHERE account = ?1 AND conversation_id = ?2",
         )?
         .query_row(params![account.0, conversation.id.as_str()], read)
@@ -283,7 +304,8 @@ fn known(tx: &Connection, account: AccountId, conversation: &Conversation) -> Re
     }
     Ok(tx
         .prepare_cached(
-            "SELECT id, follow, mark, watermark, person_url, title FROM conversations
+            "SELECT id, follow, mark, watermark, person_url, title, CASE WHEN first_polled_at IS NULL THEN line END
+             FROM conversations
              WHERE account = ?1 AND person_url = ?2 AND kind = ?3 AND follow = 'pinned'",
         )?
         .query_row(params![account.0, conversation.person_url, conversation.kind.as_str()], read)

@@ -351,3 +351,37 @@ async fn an_answer_from_a_cache_proves_nothing_and_what_it_hid_is_told_afterward
     assert_eq!(rig.audit().0, 0);
     assert_eq!(daemon.stop(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_stays_open_when_the_daemon_is_killed_before_what_was_read_beside_it_is_announced() {
+    let mut rig = with_a_gap().await;
+    // No recheck may find it once more, and no later poll prove more than the walk.
+    rig.polling = "recheck_interval = \"30d\"\nmax_interval = \"1h\"\n".into();
+    let reads = Endpoint::ConnectSafelyMessages;
+    rig.world().inject(Fault::Hang, When { endpoint: Some(reads), times: Some(1), ..When::default() });
+    let daemon = rig.start();
+    until("a first request", || rig.world().request_count(reads) == 1).await;
+    daemon.kill();
+    let on_database = |sql: &str| rusqlite::Connection::open(rig.database()).unwrap().execute_batch(sql).unwrap();
+    // The walk can be read and closed, and not be announced.
+    on_database(
+        "CREATE TRIGGER no_message BEFORE INSERT ON events WHEN NEW.body LIKE '%message.new%'
+         BEGIN SELECT raise(ABORT, 'not yet'); END",
+    );
+    let daemon = rig.start_again();
+    until("the walk to be closed", || daemon.log().contains("it is on record as a gap")).await;
+    rig.until_noticed(1).await;
+    daemon.kill();
+    assert_eq!(rig.receiver.texts().len(), 0);
+    let gap = rig.conversation().unwrap().gaps.remove(0);
+    on_database("DROP TRIGGER no_message");
+    let daemon = rig.start_again();
+    until("what was read to be announced", || rig.receiver.texts().iter().any(|t| t == "599")).await;
+    let state = rig.conversation().unwrap();
+    assert_eq!(state.gaps.iter().map(|gap| gap.high).collect::<Vec<_>>(), [gap.high]);
+    assert_eq!(state.verified_until, None, "a walk that ended at a gap proves nothing");
+    let (code, shown) = rig.audit();
+    assert!(code == 3 && shown.contains("GAP: from the beginning"), "{code} {shown}");
+    rig.until_noticed(1).await;
+    assert_eq!(daemon.stop(), 0);
+}

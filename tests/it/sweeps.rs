@@ -1,6 +1,7 @@
 //! Sweeps that are cut short, refused or too long for a day: what they noticed is read all the same, soon and once, and
 //! what they have been through is not gone through again.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use inboxd::simulator::{ConversationRef, Dialect, Draft, Endpoint, Fault, Kind, When};
@@ -177,6 +178,47 @@ async fn a_single_round_has_the_inbox_collected_and_a_later_one_finds_what_came(
         assert_eq!(rig.receiver.texts(), ["somebody listens"]);
         assert_eq!(rig.world().request_count(Endpoint::LinkedApiStart), 1, "started once");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_sweep_longer_than_a_day_goes_on_at_its_page_and_what_moved_meanwhile_is_told_after_it() {
+    let mut rig = discovering(Dialect::LinkupV2, "200ms").await;
+    rig.polling += "daily_credits = 9\n";
+    let conversations: Vec<_> =
+        (0..300).map(|n| conversation_of_age(&rig, Dialect::LinkupV2, &format!("Person {n}"), 7_200 + n)).collect();
+    let mut days = 0;
+    let daemon = loop {
+        let daemon = rig.start();
+        days += 1;
+        let spent = "the inbox is listed again from";
+        until("the share of the day to be spent", || {
+            daemon.log().matches(spent).count() == days || swept_at(&rig).is_some()
+        })
+        .await;
+        if swept_at(&rig).is_some() {
+            break daemon;
+        }
+        assert_eq!(daemon.stop(), 0);
+        assert!(days < 10, "thirty pages at six a day take five days");
+        // It has been listed, and now it is the first of the inbox again.
+        rig.world().push(conversations[0], &format!("on day {days}"));
+        new_day(&rig);
+    };
+    assert!(days > 2, "the inbox was not too long for a day");
+    assert_eq!(daemon.stop(), 0);
+    let lists: Vec<_> = rig.world().requests().into_iter().filter(|r| r.endpoint == Endpoint::LinkupV2Inbox).collect();
+    let different: HashSet<_> = lists.iter().map(|request| request.body.as_str()).collect();
+    assert_eq!(different.len(), lists.len(), "no page was listed twice");
+    new_day(&rig);
+    let daemon = rig.start_again();
+    rig.until_taken(days - 1).await;
+    assert_eq!(rig.receiver.texts(), (1..days).map(|day| format!("on day {day}")).collect::<Vec<_>>());
+    assert_eq!(daemon.stop(), 0);
+}
+
+/// As if midnight had passed while nothing ran.
+fn new_day(rig: &Rig) {
+    rusqlite::Connection::open(rig.database()).unwrap().execute("DELETE FROM credits", []).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
