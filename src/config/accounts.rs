@@ -194,6 +194,9 @@ fn conversation(
 
 /// What is valid and yet against advice, or more than the budget can hold.
 fn advise(key: &str, account: &Account, warnings: &mut Vec<Problem>) {
+    if let Some((name, advice)) = account.settings.unread(account.discover) {
+        warnings.push(Problem::new(format!("{key}.{name}"), advice));
+    }
     let profile = account.settings.profile();
     let min_interval = account.polling.cadence.min_interval;
     if min_interval < profile.advised_min_interval {

@@ -35,6 +35,11 @@ pub(super) trait OfProvider {
         None
     }
 
+    /// What an account leaves unread although a person might expect it: key and advice.
+    fn unread(&self, _discover: bool) -> Option<(&'static str, String)> {
+        None
+    }
+
     /// The conversation that a person names in one word, as `conversations follow` takes it.
     fn named(&self, text: &str) -> Result<Conversation, String>;
 
@@ -116,6 +121,11 @@ impl Settings {
     /// What is wrong with the settings, where it can be told without asking: key and problem.
     pub fn problem(&self) -> Option<(&'static str, String)> {
         self.of_provider().problem()
+    }
+
+    /// What an account leaves unread although a person might expect it: key and advice.
+    pub fn unread(&self, discover: bool) -> Option<(&'static str, String)> {
+        self.of_provider().unread(discover)
     }
 
     /// Why an account that discovers, or one that does not, cannot follow this conversation.

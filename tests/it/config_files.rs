@@ -310,3 +310,18 @@ fn every_documented_default_is_a_key_that_is_read() {
         assert!(field.iter().any(|f| source.contains(f.as_str())), "{key} is documented and read nowhere");
     }
 }
+
+#[test]
+fn an_inbox_that_is_left_unread_is_warned_of_until_somebody_says_so() {
+    let text = "[accounts.sales]\nprovider = \"linkedapi\"\nlinked_api_token = \"a\"\nidentification_token = \"b\"\nINBOX\n\
+                [sinks.console]\ntype = \"stdout\"\n";
+    let warned = |keys: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("inboxd.toml"), text.replace("INBOX", keys)).unwrap();
+        let output = inboxd_in(folder.path(), &["check"]);
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        output.stderr.contains("accounts.sales.inbox_types: is not set")
+    };
+    assert!(warned(""));
+    assert!(!warned("inbox_types = [\"st\"]") && !warned("inbox_types = [\"st\", \"nv\"]"));
+}

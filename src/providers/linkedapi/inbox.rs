@@ -99,7 +99,7 @@ impl LinkedApi {
 #[async_trait]
 impl Inbox for LinkedApi {
     async fn folders(&self) -> Result<Vec<String>, Error> {
-        Ok(self.settings.inbox_types.clone())
+        Ok(self.settings.inbox_types())
     }
 
     async fn list(&self, request: ListRequest<'_>) -> Result<Listing, Error> {

@@ -58,12 +58,8 @@ pub struct Settings {
     #[serde(default = "default_batch_size", deserialize_with = "crate::settings::count")]
     batch_size: usize,
     /// Which inboxes are listed where conversations are discovered: "st", and "nv" for Sales Navigator.
-    #[serde(default = "default_inbox_types")]
-    inbox_types: Vec<String>,
-}
-
-fn default_inbox_types() -> Vec<String> {
-    vec!["st".into()]
+    #[serde(default)]
+    inbox_types: Option<Vec<String>>,
 }
 
 fn default_base_url() -> String {
@@ -72,6 +68,12 @@ fn default_base_url() -> String {
 
 fn default_batch_size() -> usize {
     20
+}
+
+impl Settings {
+    fn inbox_types(&self) -> Vec<String> {
+        self.inbox_types.clone().unwrap_or_else(|| vec!["st".into()])
+    }
 }
 
 impl OfProvider for Settings {
@@ -89,6 +91,14 @@ impl OfProvider for Settings {
 
     fn batch_size(&self) -> usize {
         self.batch_size
+    }
+
+    fn unread(&self, discover: bool) -> Option<(&'static str, String)> {
+        (discover && self.inbox_types.is_none()).then(|| {
+            let advice = "is not set, so that messages of Sales Navigator are not read; say [\"st\", \"nv\"] where the account \
+                          has it, else [\"st\"]";
+            ("inbox_types", advice.to_owned())
+        })
     }
 
     fn misplaced(&self, conversation: &Conversation, discover: bool) -> Option<&'static str> {
@@ -128,8 +138,8 @@ impl OfProvider for Settings {
         if !(1..=100).contains(&self.batch_size) {
             return Some(("batch_size", "must be 1 to 100".into()));
         }
-        let are_types = self.inbox_types.iter().all(|kind| matches!(kind.as_str(), "st" | "nv"));
-        if self.inbox_types.is_empty() || !are_types {
+        let types = self.inbox_types();
+        if types.is_empty() || !types.iter().all(|kind| matches!(kind.as_str(), "st" | "nv")) {
             return Some(("inbox_types", "must be a list of \"st\" (standard) and \"nv\" (Sales Navigator)".into()));
         }
         for (key, token) in
