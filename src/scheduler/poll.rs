@@ -155,7 +155,14 @@ impl Poller {
     /// Polls one conversation. A walk that does not come to its end stays in the job, whatever ended it.
     pub(super) async fn poll(&self, job: &mut Job) -> Result<Found, Failure> {
         if let Some(walk) = job.walk.clone() {
-            return self.read_on(job, walk).await;
+            // Its newest page is older than what a sweep may have shown since: that is for the next poll.
+            let mark = job.mark.take();
+            let mut found = self.read_on(job, walk).await;
+            if let Ok(Found::Recorded { recorded, .. }) = &mut found {
+                recorded.mark_kept = mark.is_none();
+            }
+            job.mark = mark;
+            return found;
         }
         let asked_at = UnixMillis::now();
         let page = self.page(job, job.lower_bound(self.bounds, asked_at), None).await?;

@@ -123,8 +123,14 @@ pub struct Recorded {
     pub noticed: bool,
 }
 
-/// The provider may round a message's time and not the activity's, or the other way round.
-const MARK_TOLERANCE: Duration = Duration::from_secs(1);
+/// Whether the youngest message read is as young as the inbox's last activity. A provider may round one of the two times to
+/// seconds and not the other; two exact times are compared as they are, because people write two messages in one second.
+fn reaches(youngest: Option<UnixMillis>, activity: UnixMillis) -> bool {
+    let Some(youngest) = youngest else { return false };
+    let (youngest, activity) = (youngest.as_millis(), activity.as_millis());
+    let rounded = youngest % 1000 == 0 || activity % 1000 == 0;
+    youngest >= activity || (rounded && youngest.div_euclid(1000) >= activity.div_euclid(1000))
+}
 
 impl Store {
     /// Records a complete poll in one transaction and wakes the sinks.
@@ -162,7 +168,7 @@ fn record_poll(outlet: Outlet<'_>, mut poll: PollRecord) -> Result<Recorded, Err
     }
     recorded.noticed |= announce_lapse(outlet, poll.source, lapsed_before, poll.lapsed_at)?;
     let mark = poll.mark.filter(|mark| {
-        let reached = mark.activity.is_none_or(|at| recorded.last_message_at >= Some(at - MARK_TOLERANCE));
+        let reached = mark.activity.is_none_or(|at| reaches(recorded.last_message_at, at));
         recorded.mark_kept = reached;
         reached
     });
@@ -369,5 +375,20 @@ impl<'a> Recording<'a> {
         let backfill = route == Route::Backfill;
         let late = !backfill && message.sent_at.zip(self.watermark_before).is_some_and(|(sent_at, w)| sent_at < w);
         Seen { at: self.outlet.now, route, late, backfill }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_reached_by_a_message_as_young_and_only_rounded_times_are_compared_in_seconds() {
+        let at = UnixMillis::from_millis;
+        assert!(reaches(Some(at(12_171)), at(12_171)));
+        assert!(!reaches(Some(at(11_748)), at(12_171)), "two messages in one second are two");
+        assert!(!reaches(Some(at(12_170)), at(12_171)));
+        assert!(reaches(Some(at(12_000)), at(12_171)) && reaches(Some(at(12_171)), at(12_000)));
+        assert!(!reaches(Some(at(11_000)), at(12_171)) && !reaches(None, at(0)));
     }
 }
