@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::budget::{Closed, Credits, Gate};
-use super::command::Command;
+use super::command::{Command, Rewinding};
 use super::job::{Bounds, Job};
 use super::monitoring::Monitors;
 use super::outcome::log_unwritten;
@@ -19,7 +19,6 @@ use super::pause::{PauseChange, Pauses, Permission};
 use super::poll::{Failure, Found, Poller};
 use super::source::SourceState;
 use super::sweep::{Stepped, Sweeps};
-use super::sweeping::Rewinding;
 use super::upkeep::{Kept, Report, Request, UpkeepLoop};
 use super::{Account, Polled, Shared};
 use crate::providers::{self, Class, Profile};
@@ -389,15 +388,6 @@ impl AccountLoop {
         match report {
             Report::PollNow(index) => self.nudge(index),
             Report::Failed(index, error) => self.failed(index, Failure::Provider(error)),
-        }
-    }
-
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Follow(polled) => self.follow(*polled),
-            Command::Unfollow(source) => self.unfollow(source),
-            Command::Rewind { conversation_id, to, done } => self.rewind(conversation_id, to, done),
-            Command::Wake => self.pauses.wake(),
         }
     }
 

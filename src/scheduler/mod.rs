@@ -131,9 +131,9 @@ pub fn start(accounts: Vec<Account>, shared: &Shared<'_>) -> (TaskTracker, Comma
     let tracker = TaskTracker::new();
     let mut commands = Commands::default();
     for account in accounts {
-        let (name, id) = (account.name.clone(), account.id);
+        let name = account.name.clone();
         let account = account::AccountLoop::new(account, shared);
-        commands.add(name, id, account.commands());
+        commands.add(name, account.commands());
         tracker.spawn(account.run(shared.stop.clone()));
     }
     tracker.close();

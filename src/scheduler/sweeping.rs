@@ -1,13 +1,11 @@
-//! The loop's side of sweeps and commands: conversations come, move, go, and are set back.
+//! The loop's side of sweeps: conversations come and move.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::account::{AccountLoop, Done};
-use super::command::Rewound;
 use super::failure::{self, Next};
 use super::monitoring::Monitored;
 use super::outcome::log_unwritten;
@@ -19,7 +17,7 @@ use super::{Cadence, Polled};
 use crate::backoff::{mix, stretched};
 use crate::providers::{self, Class};
 use crate::status::LONGEST_SLEEP;
-use crate::store::{Mark, Source, SourceId};
+use crate::store::Mark;
 use crate::time::UnixMillis;
 
 /// Sweeps failed in a row after which conversations are polled by their own schedule again.
@@ -33,14 +31,6 @@ const FOLDERS_AGAIN: Duration = Duration::from_secs(3600);
 
 /// Polls for one mark that may find nothing as young as it promises: some lists show what never becomes a message.
 const MARK_TRIES: u32 = 3;
-
-/// A conversation whose watermark is set back.
-pub(super) struct Rewinding {
-    index: usize,
-    to: UnixMillis,
-    done: oneshot::Sender<Rewound>,
-    result: Option<Result<Result<Source, crate::store::Refused>, crate::store::Error>>,
-}
 
 impl AccountLoop {
     /// When the next step of a sweep is due; `None` while one is under way, or where there are none.
@@ -328,7 +318,8 @@ impl AccountLoop {
         }
     }
 
-    fn add(&mut self, polled: Polled) -> usize {
+    /// Takes up a conversation, and returns its place.
+    pub(super) fn add(&mut self, polled: Polled) -> usize {
         let row = polled.source.id;
         let floor = self.poller.gate.shortest_interval(self.sources.len());
         let state = SourceState::new(polled, &self.poller.polling, floor, UnixMillis::now(), Instant::now());
@@ -352,75 +343,6 @@ impl AccountLoop {
         let due = self.round_began.filter(|_| due <= Instant::now()).unwrap_or(due);
         self.schedule(index, due);
         index
-    }
-
-    pub(super) fn follow(&mut self, polled: Polled) {
-        let index = self.add(polled);
-        self.nudge(index);
-    }
-
-    pub(super) fn unfollow(&mut self, source: SourceId) {
-        if let Some(&index) = self.by_row.get(&source) {
-            self.sources[index].unfollowed = true;
-        }
-    }
-
-    pub(super) fn rewind(&mut self, conversation_id: String, to: UnixMillis, done: oneshot::Sender<Rewound>) {
-        let index =
-            self.sources.iter().position(|s| !s.unfollowed && s.job.conversation.id.as_str() == conversation_id);
-        match index {
-            Some(index) => {
-                self.rewinds.push(Rewinding { index, to, done, result: None });
-                self.start_rewinds();
-            }
-            // Whoever asked has gone when it does not listen.
-            None => drop(done.send(Ok(Err(crate::store::Refused::NotFollowed)))),
-        }
-    }
-
-    /// Sets back what is not being polled just now; a poll in flight would move the watermark again.
-    pub(super) fn start_rewinds(&mut self) {
-        let (ready, waiting) =
-            std::mem::take(&mut self.rewinds).into_iter().partition(|r: &Rewinding| !self.sources[r.index].in_flight);
-        self.rewinds = waiting;
-        let ready: Vec<Rewinding> = ready;
-        for mut rewinding in ready {
-            let source = &mut self.sources[rewinding.index];
-            source.in_flight = true;
-            let (store, account) = (self.poller.store.clone(), self.poller.account_id);
-            let id = source.job.conversation.id.as_str().to_owned();
-            self.tasks.spawn(async move {
-                rewinding.result = Some(store.rewind(account, id, rewinding.to).await);
-                Done::Rewound(Box::new(rewinding))
-            });
-        }
-    }
-
-    pub(super) fn rewound(&mut self, rewinding: Rewinding) {
-        let index = rewinding.index;
-        self.sources[index].in_flight = false;
-        let result = match rewinding.result {
-            Some(Ok(Ok(row))) => {
-                let source = &self.sources[index];
-                let (conversation, cadence, baseline) =
-                    (Arc::clone(&source.job.conversation), source.cadence, source.job.baseline);
-                tracing::warn!(account = %self.poller.account, conversation = %conversation.id, to = %rewinding.to,
-                    "the watermark was set back by command");
-                self.follow(Polled { conversation, cadence, baseline, source: row });
-                Ok(Ok(()))
-            }
-            Some(Ok(Err(refused))) => Ok(Err(refused)),
-            Some(Err(error)) => Err(error),
-            None => return,
-        };
-        if !matches!(result, Ok(Ok(()))) {
-            let due = self.sources[index].due;
-            self.schedule(index, due);
-            if std::mem::take(&mut self.sources[index].nudged) {
-                self.nudge(index);
-            }
-        }
-        drop(rewinding.done.send(result));
     }
 }
 
