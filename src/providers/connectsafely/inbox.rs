@@ -7,10 +7,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::messages::{Participant, title};
-use super::{ConnectSafely, SEGMENT, errors, urn};
+use super::nested::{self, Nested};
+use super::{ConnectSafely, SEGMENT, urn};
 use crate::model::{Conversation, ConversationId};
-use crate::providers::http::{self, Answer};
-use crate::providers::{Class, Error, Inbox, ListRequest, Listed, Listing, json};
+use crate::providers::{Class, Error, Inbox, ListRequest, Listed, Listing};
 use crate::time::UnixMillis;
 
 /// Conversations asked for in a page. The documented default is 20, an older list took 100.
@@ -65,7 +65,7 @@ impl Inbox for ConnectSafely {
             query += &format!("&nextCursor={}", utf8_percent_encode(cursor, SEGMENT));
         }
         let answer = self.get("/conversations", &query).await?;
-        let payload = payload(&answer).map_err(|mut error| {
+        let payload: Payload = nested::payload(&answer).map_err(|mut error| {
             // Any other refusal is of the account, not of a folder.
             if error.class == Class::Gone {
                 error.class = Class::Protocol;
@@ -78,22 +78,20 @@ impl Inbox for ConnectSafely {
     }
 }
 
-fn payload(answer: &Answer) -> Result<Payload, Error> {
-    if !answer.status.is_success() {
-        return Err(errors::refusal(answer));
+impl Nested for Payload {
+    const ARRAY: &str = "conversations";
+
+    fn success(&self) -> Option<bool> {
+        self.success
     }
-    let outer: Payload = json::parse(&answer.body).map_err(|e| http::malformed(answer, &e))?;
-    if outer.success == Some(false) {
-        return Err(errors::refusal(answer));
+
+    fn has_array(&self) -> bool {
+        self.conversations.is_some()
     }
-    let inner = match outer.data {
-        Some(inner) if outer.conversations.is_none() => *inner,
-        data => Payload { data, ..outer },
-    };
-    if inner.conversations.is_none() {
-        return Err(Error::new(Class::Protocol, "the answer has no conversations array"));
+
+    fn take_nested(&mut self) -> Option<Box<Self>> {
+        self.data.take()
     }
-    Ok(inner)
 }
 
 /// A row without an address cannot be read, and is left out.

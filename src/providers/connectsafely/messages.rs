@@ -4,11 +4,10 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{ConnectSafely, errors};
+use super::ConnectSafely;
+use super::nested::Nested;
 use crate::model::{Conversation, Direction, Flag, Message, MessageId, Sender, assign_missing_ids, cut_at};
-use crate::providers::http::{self, Answer};
-use crate::providers::{Class, Error, Page, Rest};
-use crate::providers::{json, urn};
+use crate::providers::{Page, Rest, http, urn};
 use crate::time::UnixMillis;
 
 #[derive(Deserialize)]
@@ -58,26 +57,20 @@ pub(super) struct Participant {
     name: Option<String>,
 }
 
-/// Reads an answer; anything but a success with a messages array is an error.
-pub(super) fn payload(answer: &Answer) -> Result<Payload, Error> {
-    if !answer.status.is_success() {
-        return Err(errors::refusal(answer));
+impl Nested for Payload {
+    const ARRAY: &str = "messages";
+
+    fn success(&self) -> Option<bool> {
+        self.success
     }
-    let outer: Payload = json::parse(&answer.body).map_err(|e| http::malformed(answer, &e))?;
-    if outer.success == Some(false) {
-        return Err(errors::refusal(answer));
+
+    fn has_array(&self) -> bool {
+        self.messages.is_some()
     }
-    let inner = match outer.data {
-        Some(inner) if outer.messages.is_none() => *inner,
-        data => Payload { data, ..outer },
-    };
-    if inner.success == Some(false) {
-        return Err(errors::refusal(answer));
+
+    fn take_nested(&mut self) -> Option<Box<Self>> {
+        self.data.take()
     }
-    if inner.messages.is_none() {
-        return Err(Error::new(Class::Protocol, "the answer has no messages array"));
-    }
-    Ok(inner)
 }
 
 impl Payload {

@@ -9,6 +9,7 @@ mod account;
 mod errors;
 mod inbox;
 mod messages;
+mod nested;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -170,7 +171,7 @@ impl Provider for ConnectSafely {
         }
         let answer = self.get(&format!("/conversations/{urn}/messages"), &query).await?;
         let asked_by_cursor = request.cursor.is_some_and(|c| c != FROM_NEWEST);
-        let payload = messages::payload(&answer).map_err(|mut error| {
+        let payload = nested::payload::<messages::Payload>(&answer).map_err(|mut error| {
             if asked_by_cursor && answer.status.as_u16() == 400 {
                 error = Error::new(Class::Protocol, format!("the cursor was refused: {}", error.detail));
                 error.cursor_refused = true;
