@@ -255,7 +255,10 @@ fn note(tx: &Connection, account: AccountId, row: Listed, discovery: Discovery) 
         // takes days to read would go to its end each time, and leave no credits for the looks.
         return Ok(Noted::Unmoved);
     }
-    make_due(tx, source)?;
+    // What has no mark may have moved at any time; to make it due at every sweep would be to know that it has.
+    if shown.is_some() {
+        make_due(tx, source)?;
+    }
     Ok(Noted::Moved { source, mark: shown, person_url })
 }
 
