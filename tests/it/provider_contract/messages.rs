@@ -2,24 +2,29 @@
 
 use std::time::Duration;
 
-use inboxd::simulator::{Dialect, Draft, Fault, When};
+use inboxd::simulator::{ConversationRef, Dialect, Draft, Fault, When};
 use inboxd::time::UnixMillis;
 
 use super::Row;
-use crate::support::until;
+use crate::support::{Rig, until};
 
 fn numbered(count: usize) -> Vec<String> {
     (0..count).map(|number| number.to_string()).collect()
 }
 
-pub(super) async fn a_history_of_many_pages_comes_oldest_first_and_once(row: &Row) {
-    let mut rig = row.rig().await;
-    let conversation = row.conversation(&mut rig, "Ada Byron");
+/// Numbered messages of the last days, a quarter of an hour apart.
+fn write_history(rig: &Rig, conversation: ConversationRef, count: u32) {
     let begin = UnixMillis::now() - Duration::from_secs(400_000);
-    for number in 0..260u32 {
+    for number in 0..count {
         let sent_at = Some(begin + Duration::from_secs(u64::from(number) * 900));
         rig.world().push_draft(conversation, Draft { text: number.to_string(), sent_at, ..Draft::default() });
     }
+}
+
+pub(super) async fn a_history_of_many_pages_comes_oldest_first_and_once(row: &Row) {
+    let mut rig = row.rig().await;
+    let conversation = row.conversation(&mut rig, "Ada Byron");
+    write_history(&rig, conversation, 260);
     let daemon = rig.start();
     rig.until_taken(260).await;
     assert_eq!(rig.receiver.texts(), numbered(260));
@@ -38,11 +43,7 @@ pub(super) async fn a_cursor_that_repeats_once_loses_nothing(row: &Row) {
     }
     let mut rig = row.rig().await;
     let conversation = row.conversation(&mut rig, "Ada Byron");
-    let begin = UnixMillis::now() - Duration::from_secs(400_000);
-    for number in 0..260u32 {
-        let sent_at = Some(begin + Duration::from_secs(u64::from(number) * 900));
-        rig.world().push_draft(conversation, Draft { text: number.to_string(), sent_at, ..Draft::default() });
-    }
+    write_history(&rig, conversation, 260);
     let once = When { endpoint: Some(row.polls), needs_cursor: true, skip: 1, times: Some(1), ..When::default() };
     rig.world().inject(Fault::RepeatCursor, once);
     let daemon = rig.start();
@@ -90,11 +91,7 @@ pub(super) async fn what_is_written_while_pages_are_read_comes_after_them(row: &
     rig.polling = rig.polling.replace("timeout = \"500ms\"", "timeout = \"5s\"\nmax_pages = 2");
     rig.world().set_switches(|s| s.latency_ms = 30);
     let conversation = row.conversation(&mut rig, "Ada Byron");
-    let begin = UnixMillis::now() - Duration::from_secs(400_000);
-    for number in 0..150u32 {
-        let sent_at = Some(begin + Duration::from_secs(u64::from(number) * 900));
-        rig.world().push_draft(conversation, Draft { text: number.to_string(), sent_at, ..Draft::default() });
-    }
+    write_history(&rig, conversation, 150);
     let daemon = rig.start();
     // Each of them shifts the pages by one while they are read.
     for number in 150..160 {
