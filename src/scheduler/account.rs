@@ -405,7 +405,8 @@ impl Poller {
                 providers::Error::new(Class::Auth, "the credits of the day are spent, and a probe costs one")
                     .with_wait(Some(wait))
             }
-            Closed::Paused | Closed::Store(_) => providers::Error::new(Class::Auth, "the probe could not be made"),
+            Closed::Store(error) => providers::Error::new(Class::Auth, format!("the probe could not be made: {error}")),
+            Closed::Paused => providers::Error::new(Class::Auth, "the probe could not be made: the account is paused"),
         })?;
         let probed = self.provider.probe().await;
         let spent = if self.provider.charges_probes() { None } else { Some(0) };

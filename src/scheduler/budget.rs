@@ -34,7 +34,7 @@ fn quota(requests_per_minute: NonZeroU32) -> Quota {
 }
 
 /// Why nothing may be asked now.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Closed {
     /// The account is paused.
     Paused,

@@ -120,7 +120,7 @@ impl Poller {
             .collect();
         let permit = match self.gate.admit(Purpose::Live).await {
             Ok(permit) => permit,
-            Err(_) => return jobs.iter().map(|_| Err(Failure::Paused)).collect(),
+            Err(closed) => return jobs.iter().map(|_| Err(closed.clone().into())).collect(),
         };
         let batch = self.provider.batch(&requests).await;
         self.gate.settle(permit, None).await;
