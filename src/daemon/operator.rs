@@ -8,7 +8,6 @@ use tokio::sync::oneshot;
 
 use super::Error;
 use crate::config::{self, Config};
-use crate::model::Conversation;
 use crate::ops::control::{self, Answer, Request};
 use crate::providers::Settings;
 use crate::scheduler::{Baseline, Cadence, Command, Commands, Polled};
@@ -22,6 +21,14 @@ struct Operated {
     cadence: Cadence,
     baseline: Baseline,
     discover: bool,
+}
+
+impl Operated {
+    /// The id in events of a conversation that is named as the configuration would; anything else is taken for an id, because
+    /// what the inbox lists may have one that nobody would write into a configuration.
+    fn id_of(&self, named: &str) -> String {
+        self.settings.named(named).map_or_else(|_| named.to_owned(), |conversation| conversation.id.as_str().to_owned())
+    }
 }
 
 /// Obeys commands.
@@ -83,44 +90,31 @@ impl Operator {
     }
 
     pub(super) async fn obey(&self, request: Request) -> Answer {
-        let (account, conversation) = match &request {
-            Request::Wake { account } => {
-                return if self.tell(account, Command::Wake) {
-                    Ok(format!("{account} is probed"))
-                } else {
-                    Err("no daemon".into())
-                };
-            }
-            Request::Follow { account, conversation }
-            | Request::Unfollow { account, conversation }
-            | Request::Rewind { account, conversation, .. } => (account, conversation),
-        };
-        let Some((name, operated)) = self.accounts.get(account) else {
-            let known: Vec<_> = self.accounts.keys().map(String::as_str).collect();
-            return Err(format!(
-                "there is no account \"{account}\" in the configuration; known are {}",
-                known.join(", ")
-            ));
-        };
-        let row = self.store.account(operated.provider, name.clone()).await.map_err(|e| e.to_string())?;
-        let named = operated.settings.named(conversation);
-        // What the inbox lists may have an id that nobody would write into a configuration.
-        let id = named.as_ref().map_or_else(|_| conversation.clone(), |named| named.id.as_str().to_owned());
         match request {
-            Request::Follow { .. } => {
-                let named = named.map_err(|problem| format!("{conversation}: {problem}"))?;
-                if let Some(reason) = operated.settings.misplaced(&named, operated.discover) {
-                    return Err(format!("{conversation} cannot be followed by {account}: {reason}"));
-                }
-                self.follow(account, row, operated, named).await
-            }
-            Request::Unfollow { .. } => self.unfollow(account, row, id).await,
-            Request::Rewind { to, .. } => self.rewind(account, row, id, to).await,
-            Request::Wake { .. } => unreachable!("answered above"),
+            Request::Follow { account, conversation } => self.follow(&account, &conversation).await,
+            Request::Unfollow { account, conversation } => self.unfollow(&account, &conversation).await,
+            Request::Rewind { account, conversation, to } => self.rewind(&account, &conversation, to).await,
+            Request::Wake { account } if self.tell(&account, Command::Wake) => Ok(format!("{account} is probed")),
+            Request::Wake { account } => Err(format!("nobody polls {account}")),
         }
     }
 
-    async fn follow(&self, account: &str, row: AccountId, operated: &Operated, conversation: Conversation) -> Answer {
+    /// The account of this name, with its row.
+    async fn account(&self, name: &str) -> Result<(&Operated, AccountId), String> {
+        let Some((account, operated)) = self.accounts.get(name) else {
+            let known: Vec<_> = self.accounts.keys().map(String::as_str).collect();
+            return Err(format!("there is no account \"{name}\" in the configuration; known are {}", known.join(", ")));
+        };
+        let row = self.store.account(operated.provider, account.clone()).await.map_err(|e| e.to_string())?;
+        Ok((operated, row))
+    }
+
+    async fn follow(&self, account: &str, named: &str) -> Answer {
+        let (operated, row) = self.account(account).await?;
+        let conversation = operated.settings.named(named).map_err(|problem| format!("{named}: {problem}"))?;
+        if let Some(reason) = operated.settings.misplaced(&conversation, operated.discover) {
+            return Err(format!("{named} cannot be followed by {account}: {reason}"));
+        }
         let id = conversation.id.clone();
         let max_interval = operated.cadence.max_interval;
         let followed =
@@ -136,14 +130,18 @@ impl Operator {
         Ok(format!("following {id} of {account}"))
     }
 
-    async fn unfollow(&self, account: &str, row: AccountId, id: String) -> Answer {
+    async fn unfollow(&self, account: &str, named: &str) -> Answer {
+        let (operated, row) = self.account(account).await?;
+        let id = operated.id_of(named);
         let source = self.store.unfollow_conversation(row, id.clone()).await.map_err(|e| e.to_string())?;
         let source = source.map_err(|refused| format!("{id} {refused}"))?;
         self.tell(account, Command::Unfollow(source));
         Ok(format!("{id} of {account} is followed no more; what is known of it is kept"))
     }
 
-    async fn rewind(&self, account: &str, row: AccountId, id: String, to: UnixMillis) -> Answer {
+    async fn rewind(&self, account: &str, named: &str, to: UnixMillis) -> Answer {
+        let (operated, row) = self.account(account).await?;
+        let id = operated.id_of(named);
         let done = |rewound: Result<(), Refused>| match rewound {
             Ok(()) => Ok(format!("{id} of {account} is read again from {to} on")),
             Err(refused) => Err(format!("{id} {refused}")),
