@@ -1,10 +1,14 @@
 //! The sinks.
 
-use serde_json::Value;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::problem::{Problem, unknown};
 use super::reader::{Reader, type_of};
 use crate::model::{Patterns, SinkName, kind};
+use crate::settings::Read;
 use crate::sinks::{Settings, TYPES};
 
 /// A sink of the configuration.
@@ -13,8 +17,36 @@ pub struct Sink {
     pub name: SinkName,
     /// The types of events it wants.
     pub events: Patterns,
+    /// Nothing but failure for so long parks it.
+    pub park_after: Duration,
+    /// Polling waits while more deliveries than this are pending.
+    pub max_pending: u64,
     /// The keys of its type.
     pub settings: Settings,
+}
+
+/// The keys that every sink may have, beside `type` and `events`.
+#[derive(Deserialize)]
+struct Common {
+    #[serde(default = "default_park_after", with = "crate::settings::duration")]
+    park_after: Duration,
+    #[serde(default = "default_max_pending", deserialize_with = "crate::settings::count")]
+    max_pending: u64,
+}
+
+/// A sink that is parked sooner would be parked for a reply that is slow.
+const SHORTEST_PARK: Duration = Duration::from_secs(1);
+
+const ALSO_KNOWN: &[&str] = &["type", "events", "park_after", "max_pending"];
+const COMMON: &[&str] = &["park_after", "max_pending"];
+
+/// Long enough for a deployment of the receiver, short enough to be told in time.
+fn default_park_after() -> Duration {
+    Duration::from_secs(3600)
+}
+
+fn default_max_pending() -> u64 {
+    100_000
 }
 
 /// Reads `[sinks]`; what is wrong goes into `problems`.
@@ -58,13 +90,28 @@ fn sink(key: &str, name: &str, entry: Value) -> Result<Sink, Problem> {
         None => return Err(Problem::new(type_key, format!("is missing; known are {}", TYPES.join(", ")))),
     };
     let events = events(&format!("{key}.events"), entry.remove("events"))?;
-    let reader = Reader { key, also_known: &["type", "events"] };
+    let common = common(key, &mut entry)?;
+    let reader = Reader { key, also_known: ALSO_KNOWN };
     let settings = Settings::read(&kind, &reader, Value::Object(entry))
         .ok_or_else(|| Problem::new(type_key, unknown("type", &kind, TYPES)))??;
     if let Some((name, message)) = settings.problem() {
         return Err(Problem::new(format!("{key}.{name}"), message));
     }
-    Ok(Sink { name, events, settings })
+    let Common { park_after, max_pending } = common;
+    Ok(Sink { name, events, park_after, max_pending, settings })
+}
+
+/// Takes the keys that every sink may have out of its table.
+fn common(key: &str, entry: &mut Map<String, Value>) -> Result<Common, Problem> {
+    let table = COMMON.iter().filter_map(|&name| Some((name.to_owned(), entry.remove(name)?))).collect();
+    let common: Common = Reader { key, also_known: &[] }.read(Value::Object(table))?;
+    if common.park_after < SHORTEST_PARK {
+        return Err(Problem::new(format!("{key}.park_after"), "must be at least 1s"));
+    }
+    if common.max_pending == 0 {
+        return Err(Problem::new(format!("{key}.max_pending"), "must be at least 1"));
+    }
+    Ok(common)
 }
 
 fn events(key: &str, patterns: Option<Value>) -> Result<Patterns, Problem> {

@@ -30,7 +30,7 @@ pub mod kind {
     /// A sink that only failed takes events again.
     pub const SINK_RECOVERED: &str = "sink.recovered";
 
-    /// Every type there is; those of budgets and sinks can be asked for and are not sent yet.
+    /// Every type there is; that of budgets can be asked for and is not sent yet.
     pub const ALL: &[&str] = &[
         MESSAGE_NEW,
         MESSAGE_CHANGED,
@@ -116,6 +116,11 @@ pub(super) fn stable_id(parts: &[&str]) -> String {
     format!("evt_{}", BASE32_NOPAD.encode(&hasher.finalize()[..20]).to_ascii_lowercase())
 }
 
+/// The source of what happens to an account and its conversations.
+pub(super) fn of_account(account: &AccountName) -> String {
+    format!("/inboxd/accounts/{account}")
+}
+
 /// The frame that all events share.
 #[derive(Serialize)]
 pub(super) struct Envelope<'a, D> {
@@ -135,21 +140,13 @@ impl<'a, D: Serialize> Envelope<'a, D> {
     pub(super) fn render(
         kind: &'a str,
         id: &'a str,
-        account: &AccountName,
+        source: String,
         subject: &'a str,
         time: UnixMillis,
         data: D,
     ) -> String {
-        let envelope = Self {
-            specversion: "1.0",
-            id,
-            source: format!("/inboxd/accounts/{account}"),
-            kind,
-            subject,
-            time,
-            datacontenttype: "application/json",
-            data,
-        };
+        let envelope =
+            Self { specversion: "1.0", id, source, kind, subject, time, datacontenttype: "application/json", data };
         serde_json::to_string(&envelope).expect("an event has string keys only")
     }
 }
@@ -228,7 +225,7 @@ fn render(kind: &str, id: &str, context: &EventContext<'_>, message: &Message, s
         seen,
     };
     let time = message.sent_at.unwrap_or(seen.at);
-    Envelope::render(kind, id, context.account, context.conversation.id.as_str(), time, data)
+    Envelope::render(kind, id, of_account(context.account), context.conversation.id.as_str(), time, data)
 }
 
 #[cfg(test)]

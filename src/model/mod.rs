@@ -12,6 +12,6 @@ pub use conversation::{Conversation, ConversationType, Listed};
 pub use event::{EVENT_LIMIT, Event, EventContext, Route, Seen, event_id, kind};
 pub use ids::{AccountName, ConversationId, InvalidName, MessageId, SinkName};
 pub use message::{Direction, Flag, Message, Sender, assign_missing_ids};
-pub use notice::{Change, ConversationView, Notice, Patterns};
+pub use notice::{Change, ConversationView, Notice, Patterns, SinkNotice};
 pub use readable::{counted, readable_line};
 pub use untrusted::{Untrusted, chain, cut_at};

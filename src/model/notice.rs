@@ -3,8 +3,8 @@
 
 use serde::Serialize;
 
-use super::event::{Envelope, Event, kind, stable_id};
-use super::{AccountName, ConversationType};
+use super::event::{Envelope, Event, kind, of_account, stable_id};
+use super::{AccountName, ConversationType, SinkName};
 use crate::time::UnixMillis;
 
 /// Whether a state begins or ends.
@@ -78,8 +78,46 @@ impl Event {
             since: notice.since,
             detail: notice.detail,
         };
-        let body = Envelope::render(notice.kind, &id, notice.account, subject, notice.since, data);
+        let body = Envelope::render(notice.kind, &id, of_account(notice.account), subject, notice.since, data);
         Self { id, kind: notice.kind, body }
+    }
+}
+
+/// A change of state of a sink.
+#[derive(Clone, Debug)]
+pub struct SinkNotice<'a> {
+    /// Type of the event, one of [`kind`].
+    pub kind: &'static str,
+    /// The sink.
+    pub sink: &'a SinkName,
+    /// Whether the state begins or ends.
+    pub state: Change,
+    /// The error class behind it.
+    pub reason: Option<&'a str>,
+    /// When it began, or for an end when that was.
+    pub since: UnixMillis,
+    /// What there is to say, for people.
+    pub detail: &'a str,
+}
+
+#[derive(Serialize)]
+struct SinkData<'a> {
+    sink: &'a SinkName,
+    state: Change,
+    reason: Option<&'a str>,
+    since: UnixMillis,
+    detail: &'a str,
+}
+
+impl Event {
+    /// Renders a change of state of a sink. Its id is a pure function of type, sink and the moment of the change.
+    pub fn sink_notice(notice: &SinkNotice<'_>) -> Self {
+        let SinkNotice { kind, sink, state, reason, since, detail } = *notice;
+        let id = stable_id(&[kind, sink.as_str(), &since.as_millis().to_string()]);
+        let source = format!("/inboxd/sinks/{sink}");
+        let data = SinkData { sink, state, reason, since, detail };
+        let body = Envelope::render(kind, &id, source, sink.as_str(), since, data);
+        Self { id, kind, body }
     }
 }
 
@@ -102,9 +140,20 @@ impl Patterns {
         }
     }
 
+    /// Whether events about single messages are wanted.
+    pub fn want_messages(&self) -> bool {
+        self.want(kind::MESSAGE_NEW) || self.want(kind::MESSAGE_CHANGED)
+    }
+
     /// Whether an event of this type is wanted.
     pub fn want(&self, kind: &str) -> bool {
         self.0.iter().any(|pattern| matches(pattern, kind))
+    }
+}
+
+impl std::fmt::Display for Patterns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.join(", "))
     }
 }
 
