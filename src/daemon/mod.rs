@@ -120,7 +120,7 @@ pub async fn run(config: Config, sources: &Sources) -> Result<(), Error> {
         let status = parts.status();
         of_config.spawn(backlog::keep_looking(std::mem::take(&mut parts.watched), store.clone(), hold.clone()));
         let running = parts.start(&store, &progress, &hold);
-        let operator = Arc::new(Operator::new(&config.accounts, store.clone(), Some(running.commands.clone())));
+        let operator = Arc::new(Operator::new(&config, store.clone(), Some(running.commands.clone())));
         tracing::info!("{status}");
         systemd::ready(&status);
         let obeying = async {

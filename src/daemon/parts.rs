@@ -97,7 +97,8 @@ impl Parts {
     }
 }
 
-fn followed_sink(sink: &config::Sink) -> FollowedSink {
+/// A sink as the store takes it.
+pub(super) fn followed_sink(sink: &config::Sink) -> FollowedSink {
     let wants = Wants { events: sink.events.clone(), ..Wants::default() };
     FollowedSink { name: sink.name.clone(), wants, max_pending: sink.max_pending }
 }

@@ -200,7 +200,8 @@ fn account_row(tx: &Connection, provider: &str, name: &AccountName) -> Result<Ac
     Ok(AccountId(id))
 }
 
-fn sink_row(tx: &Connection, sink: &FollowedSink, now: UnixMillis) -> Result<(SinkId, SinkHealth), Error> {
+/// The row of a sink, as the configuration has it now, and how it stood.
+pub(super) fn sink_row(tx: &Connection, sink: &FollowedSink, now: UnixMillis) -> Result<(SinkId, SinkHealth), Error> {
     let row = tx
         .prepare_cached(
             "INSERT INTO sinks (name, added_at, events, filter, max_pending) VALUES (?1, ?2, ?3, ?4, ?5)

@@ -8,6 +8,7 @@ mod accounts;
 mod announce;
 mod credits;
 mod error;
+mod explain;
 mod follow;
 mod gaps;
 mod open;
@@ -16,6 +17,7 @@ mod outbox;
 mod overview;
 mod quiet;
 mod record_poll;
+mod redeliver;
 mod retention;
 mod schema;
 mod seen;
@@ -35,6 +37,9 @@ pub use accounts::Pause;
 pub use announce::{EventFilter, FollowedSink, Wants};
 pub use credits::Day;
 pub use error::{Error, OpenError};
+pub use explain::{
+    DeliveryRow, ExplainedAttempt, ExplainedDelivery, ExplainedEvent, ExplainedMessage, Explanation, Listing, STATES,
+};
 pub use follow::{Follow, Followed, FollowedAccount, FollowedRows, Source};
 pub use gaps::OpenGaps;
 pub use operator::Refused;
@@ -44,6 +49,7 @@ pub use overview::{
 };
 pub use quiet::QuietPoll;
 pub use record_poll::{Announce, Mark, PollRecord, Recorded};
+pub use redeliver::{Purged, Replayed, Selection};
 pub use retention::Pruned;
 pub use sweeps::{Discovery, Line, Noted, SweptFolder};
 pub use syncs::{SyncRow, SyncState};
