@@ -1,11 +1,16 @@
 //! The nouns: accounts, conversations, messages, events and their ids. No I/O, no async, no policy.
 
 mod conversation;
+mod envelope;
 mod event;
 mod ids;
 mod message;
 mod notice;
 mod readable;
+mod schema;
+#[cfg(test)]
+#[path = "../../tests/it/support/strict.rs"]
+mod strict;
 mod untrusted;
 
 pub use conversation::{Conversation, ConversationType, Listed};
@@ -14,4 +19,5 @@ pub use ids::{AccountName, ConversationId, InvalidName, MessageId, SinkName};
 pub use message::{Direction, Flag, Message, Sender, assign_missing_ids};
 pub use notice::{Change, ConversationView, Notice, Patterns, SinkNotice};
 pub use readable::{counted, readable_line};
+pub use schema::event_schema;
 pub use untrusted::{Untrusted, chain, cut_at};

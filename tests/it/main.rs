@@ -17,6 +17,7 @@ mod credits;
 mod deliveries;
 mod discovery;
 mod discovery_edges;
+mod event_schema;
 mod history;
 mod linkedapi_upkeep;
 mod linkup;
