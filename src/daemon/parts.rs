@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Error, Running};
 use crate::config::{self, Config};
 use crate::dispatcher::{self, Destination, Drain};
+use crate::filter::Verdict;
 use crate::model::{Conversation, counted};
 use crate::ops::backlog::Watched;
 use crate::providers::{self, TlsError};
@@ -99,7 +100,12 @@ impl Parts {
 
 /// A sink as the store takes it.
 pub(super) fn followed_sink(sink: &config::Sink) -> FollowedSink {
-    let wants = Wants { events: sink.events.clone(), ..Wants::default() };
+    let mut wants = Wants { events: sink.events.clone(), ..Wants::default() };
+    if let Some((text, filter)) = sink.filter.clone() {
+        wants.filter_text = Some(text);
+        // What it cannot judge is delivered.
+        wants.filter = Some(Arc::new(move |event: &str| filter.wants(event) != Verdict::Unwanted));
+    }
     FollowedSink { name: sink.name.clone(), wants, max_pending: sink.max_pending }
 }
 

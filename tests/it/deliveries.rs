@@ -1,6 +1,6 @@
 //! What an operator sees of deliveries, and can do with them.
 
-use inboxd::simulator::{ConversationRef, Dialect};
+use inboxd::simulator::{ConversationRef, Dialect, Draft, Fault, When};
 use serde_json::Value;
 
 use crate::support::{Output, Receiver, Reply, Rig, inboxd_in, until};
@@ -100,7 +100,10 @@ async fn a_replay_sends_the_same_bytes_as_often_as_it_is_asked_and_a_dry_run_onl
     let arrived = rig.receiver.arrived();
     assert_eq!(arrived[1].id(), arrived[3].id());
     assert_eq!(arrived[1].body, arrived[3].body);
-    assert_eq!(said(&rig, &["replay", "--sink", "crm", "--until", "1h"]), "0 deliveries to crm pending: nothing fits\n");
+    assert_eq!(
+        said(&rig, &["replay", "--sink", "crm", "--until", "1h"]),
+        "0 deliveries to crm pending: nothing fits\n"
+    );
     assert_eq!(daemon.stop(), 0);
     let explained = said(&rig, &["explain", &arrived[1].id()]);
     assert_eq!(explained.matches("Z delivered\n").count(), 3, "{explained}");
@@ -204,5 +207,53 @@ async fn a_message_is_explained_from_the_poll_that_saw_it_to_every_attempt() {
     let unknown = inboxd_in(rig.path(), &["explain", "nobody\u{1b}[2J"]);
     assert_eq!(unknown.code, 1);
     assert!(unknown.stderr.contains("\"nobody\\u{1b}[2J\" is on record"), "{}", unknown.stderr);
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_keeps_messages_from_one_sink_and_explain_says_so_and_a_replay_follows_the_filter_of_now() {
+    let (mut rig, conversation) = rig_with("Ada Byron").await;
+    rig.http = "filter = \"data.message.direction == 'inbound'\"\nevents = [\"*\"]\n".into();
+    rig.more = "\n[sinks.all]\ntype = \"file\"\npath = \"all.jsonl\"\n".into();
+    let mut ids = vec![];
+    for (text, outbound) in [("theirs", false), ("ours", true), ("theirs again", false)] {
+        let draft = Draft { text: text.into(), outbound, ..Draft::default() };
+        ids.push(rig.world().push_draft(conversation, draft));
+    }
+    let daemon = rig.start();
+    rig.until_taken(2).await;
+    let lines = || std::fs::read_to_string(rig.path().join("all.jsonl")).unwrap_or_default().lines().count();
+    until("all of them at the other sink", || lines() == 3).await;
+    assert_eq!(rig.receiver.texts(), ["theirs", "theirs again"]);
+    assert_eq!(listed(&rig, &["--state", "filtered"]).len(), 1);
+    assert!(said(&rig, &["status"]).contains("1 filtered out"));
+    let explained = said(&rig, &["explain", &ids[1]]);
+    let why =
+        "sink crm: filtered: its filter did not let it pass; the filter is now: data.message.direction == 'inbound'";
+    assert!(explained.contains(why), "{explained}");
+    let counted = said(&rig, &["replay", "--sink", "crm", "--dry-run"]);
+    assert!(counted.ends_with("2 delivered before, 1 filtered out and left alone\n"), "{counted}");
+    assert_eq!(daemon.stop(), 0);
+
+    rig.http.clear();
+    let daemon = rig.start();
+    until("the filter to be gone", || said(&rig, &["explain", &ids[1]]).contains("the filter that it had then")).await;
+    said(&rig, &["replay", "--sink", "crm", "--conversation", &rig.world().conversation_id(conversation)]);
+    rig.until_taken(3).await;
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_event_passes_a_filter_that_speaks_of_messages_only() {
+    let (mut rig, conversation) = rig_with("Ada Byron").await;
+    rig.http = "filter = \"data.message.direction == 'outbound'\"\nevents = [\"*\"]\n".into();
+    rig.world().push(conversation, "theirs");
+    let daemon = rig.start();
+    until("the message to be recorded", || rig.overview().is_some_and(|o| o.sinks.iter().any(|s| s.filtered == 1)))
+        .await;
+    let body = "{\"error\":\"Invalid API key\"}".to_owned();
+    rig.world().inject(Fault::Status { code: 401, body, headers: vec![] }, When::default());
+    rig.until_noticed(1).await;
+    assert_eq!(rig.receiver.texts(), Vec::<String>::new());
     assert_eq!(daemon.stop(), 0);
 }

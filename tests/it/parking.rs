@@ -10,7 +10,8 @@ use serde_json::Value;
 use crate::support::{Daemon, Receiver, Reply, Rig, until};
 
 /// Keys of the sink under test: parked after a second, with retries enough until then.
-const PARKS: &str = "park_after = \"1s\"\nretry = [\"100ms\", \"200ms\", \"300ms\", \"400ms\", \"500ms\", \"600ms\", \"700ms\"]\n";
+const PARKS: &str =
+    "park_after = \"1s\"\nretry = [\"100ms\", \"200ms\", \"300ms\", \"400ms\", \"500ms\", \"600ms\", \"700ms\"]\n";
 
 fn sink(rig: &Rig, name: &str) -> Option<SinkOverview> {
     rig.overview()?.sinks.into_iter().find(|sink| sink.name == name)
