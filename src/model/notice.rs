@@ -156,9 +156,20 @@ impl Patterns {
         }
     }
 
+    /// Whether events about single messages are wanted.
+    pub fn want_messages(&self) -> bool {
+        self.want(kind::MESSAGE_NEW) || self.want(kind::MESSAGE_CHANGED)
+    }
+
     /// Whether an event of this type is wanted.
     pub fn want(&self, kind: &str) -> bool {
         self.0.iter().any(|pattern| matches(pattern, kind))
+    }
+}
+
+impl std::fmt::Display for Patterns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.join(", "))
     }
 }
 

@@ -7,6 +7,7 @@ mod file;
 mod http;
 mod stdout;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,6 +108,15 @@ pub enum RetrySchedule {
     Forever(Backoff),
 }
 
+/// How many attempts a sink is given in a time, evenly spaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// So many ...
+    pub events: NonZeroU32,
+    /// ... in so long.
+    pub per: Duration,
+}
+
 /// The settings of one sink, by its type.
 #[derive(Clone, Debug)]
 pub enum Settings {
@@ -191,6 +201,13 @@ impl Settings {
             Self::Stdout(_) | Self::File(_) => RetrySchedule::Forever(LOCAL),
             Self::Http(settings) => RetrySchedule::Then(settings.retry.clone()),
         }
+    }
+}
+
+impl Settings {
+    /// How many attempts it is given in a time; `None`: as many as it takes.
+    pub fn rate(&self) -> Option<Rate> {
+        None
     }
 }
 

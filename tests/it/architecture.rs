@@ -17,9 +17,24 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("scheduler", &["providers", "store", "model", "time", "backoff", "status"]),
     ("dispatcher", &["sinks", "store", "model", "time", "backoff", "status"]),
     ("ops", &["status", "store", "time"]),
-    ("config", &["model", "time", "settings", "providers", "sinks", "scheduler"]),
+    ("config", &["model", "time", "settings", "filter", "providers", "sinks", "scheduler"]),
     ("simulator", &["model", "time", "backoff"]),
-    ("daemon", &["config", "scheduler", "dispatcher", "ops", "providers", "sinks", "store", "status", "model", "time"]),
+    (
+        "daemon",
+        &[
+            "config",
+            "scheduler",
+            "dispatcher",
+            "ops",
+            "providers",
+            "sinks",
+            "store",
+            "status",
+            "filter",
+            "model",
+            "time",
+        ],
+    ),
     (
         "cli",
         &[

@@ -31,6 +31,11 @@ pub(crate) enum Reply {
     Hang,
     /// Takes the event and answers with an error all the same: the answer that was lost.
     TakenButFailed,
+    /// Refuses with this status what is about this subject, and takes everything else.
+    Poison {
+        subject: String,
+        status: u16,
+    },
     /// Answers 500 to this share of attempts, by a hash of event id and attempt, without taking the event.
     FailsSometimes(f64),
 }
@@ -173,6 +178,12 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
             shared.arrived.lock().unwrap().push(Arrived::new(headers, body, true));
             tokio::time::sleep(Duration::from_secs(3600)).await;
             return StatusCode::NO_CONTENT.into_response();
+        }
+        Some(Reply::Poison { subject, status }) => {
+            let event: Value = serde_json::from_str(&body).unwrap();
+            let refused = event["subject"] == subject.as_str();
+            let status = if refused { StatusCode::from_u16(status).unwrap() } else { StatusCode::OK };
+            (!refused, status.into_response())
         }
         Some(Reply::FailsSometimes(share)) => {
             let id = headers["webhook-id"].to_str().unwrap();
