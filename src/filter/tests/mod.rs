@@ -32,6 +32,7 @@ fn message(change: impl FnOnce(&mut Message)) -> String {
         attachments: vec![json!({"type": "img", "size": 5})],
         flags: vec![Flag::Edited],
         unannounced: false,
+        raw: None,
     };
     change(&mut message);
     let conversation = Conversation {
