@@ -105,6 +105,7 @@ fn poll(source: SourceId, account: &AccountName, conversation: &Arc<Conversation
         attachments: vec![],
         flags: vec![],
         unannounced: false,
+        raw: None,
     };
     PollRecord {
         source,
