@@ -163,8 +163,9 @@ impl Settings {
     /// What a user should know about the settings although they are valid.
     pub fn warning(&self) -> Option<String> {
         match self {
+            Self::Stdout(_) => None,
+            Self::File(settings) => settings.warning(),
             Self::Http(settings) => settings.warning(),
-            _ => None,
         }
     }
 
