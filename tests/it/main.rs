@@ -16,6 +16,7 @@ mod crash_recovery;
 mod credits;
 mod discovery;
 mod discovery_edges;
+mod exec_sink;
 mod file_sink;
 mod history;
 mod linkedapi_upkeep;
