@@ -1,11 +1,15 @@
 //! What sinks receive: one message in our envelope (CloudEvents 1.0, structured JSON), with a stable id.
 
-use data_encoding::BASE32_NOPAD;
-use serde::Serialize;
-use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::envelope::{Envelope, stable_id};
 use super::notice::ConversationView;
-use super::{AccountName, Conversation, Flag, Message, MessageId, cut_at};
+use super::{AccountName, Conversation, Direction, Flag, Message, MessageId, Sender, cut_at, raw::compact};
 use crate::time::UnixMillis;
 
 /// Types of events.
@@ -30,7 +34,7 @@ pub mod kind {
     /// A sink that only failed takes events again.
     pub const SINK_RECOVERED: &str = "sink.recovered";
 
-    /// Every type there is; those of budgets and sinks can be asked for and are not sent yet.
+    /// Every type there is.
     pub const ALL: &[&str] = &[
         MESSAGE_NEW,
         MESSAGE_CHANGED,
@@ -48,7 +52,7 @@ pub mod kind {
 pub const EVENT_LIMIT: usize = 64 * 1024;
 
 /// By which road a message was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Route {
     /// A poll of its conversation.
@@ -60,15 +64,16 @@ pub enum Route {
 }
 
 /// The circumstances in which a message was found.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct Seen {
-    /// When the poll that found it was recorded.
+    /// When inboxd recorded it.
     pub at: UnixMillis,
-    /// By which road.
+    /// By which road it was found.
     pub route: Route,
-    /// Found after a younger message of the same conversation had already been recorded.
+    /// True for a message that turned up after a younger one of the same conversation had been recorded.
     pub late: bool,
-    /// Part of the history before inboxd followed the conversation.
+    /// True for history: the message is older than inboxd's following of the conversation, and was asked for with
+    /// `first_poll` or `since`.
     pub backfill: bool,
 }
 
@@ -94,6 +99,8 @@ pub struct Event {
     pub kind: &'static str,
     /// One JSON object on one line.
     pub body: String,
+    /// The same with the provider's own object under `data.message.raw`, where [`Event::with_raw`] was asked for it.
+    pub body_with_raw: Option<String>,
 }
 
 /// The id of a message's event: a pure function of its type and the key of its message, equal on every retry, replay and
@@ -106,61 +113,64 @@ fn message_key<'a>(kind: &'a str, context: &EventContext<'a>, message: &'a Messa
     [kind, context.provider, context.account.as_str(), context.conversation.id.as_str(), message.as_str()]
 }
 
-/// An id that is the same for the same parts, `[a-z0-9_]`.
-pub(super) fn stable_id(parts: &[&str]) -> String {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update((part.len() as u64).to_be_bytes());
-        hasher.update(part.as_bytes());
-    }
-    format!("evt_{}", BASE32_NOPAD.encode(&hasher.finalize()[..20]).to_ascii_lowercase())
-}
-
-/// The frame that all events share.
-#[derive(Serialize)]
-pub(super) struct Envelope<'a, D> {
-    specversion: &'static str,
-    id: &'a str,
-    source: String,
-    #[serde(rename = "type")]
-    kind: &'a str,
-    subject: &'a str,
-    time: UnixMillis,
-    datacontenttype: &'static str,
-    data: D,
-}
-
-impl<'a, D: Serialize> Envelope<'a, D> {
-    /// The event as one JSON object on one line.
-    pub(super) fn render(
-        kind: &'a str,
-        id: &'a str,
-        account: &AccountName,
-        subject: &'a str,
-        time: UnixMillis,
-        data: D,
-    ) -> String {
-        let envelope = Self {
-            specversion: "1.0",
-            id,
-            source: format!("/inboxd/accounts/{account}"),
-            kind,
-            subject,
-            time,
-            datacontenttype: "application/json",
-            data,
-        };
-        serde_json::to_string(&envelope).expect("an event has string keys only")
-    }
-}
-
-#[derive(Serialize)]
-struct Data<'a> {
+/// A message, where it was found and how.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct MessageData<'a> {
+    /// The provider that showed it.
+    #[schemars(schema_with = "super::schema::provider")]
     provider: &'a str,
+    /// The account, by its name in the configuration.
     account: &'a AccountName,
+    /// The conversation it belongs to.
     conversation: ConversationView<'a>,
-    message: &'a Message,
+    /// The message.
+    message: MessageView<'a>,
+    /// How it was found.
     seen: Seen,
+}
+
+/// A message as an event shows it. What the provider does not give is null.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Message")]
+struct MessageView<'a> {
+    /// The provider's id of the message, normalised; unique only together with account and conversation. With the flag
+    /// `id_synthetic` the provider gave none.
+    id: &'a str,
+    /// Who wrote to whom.
+    direction: Direction,
+    /// The provider's time; null when it was missing or unreadable (flag `time_unknown`).
+    sent_at: Option<UnixMillis>,
+    /// The author.
+    sender: &'a Sender,
+    /// The text; empty when there are attachments alone.
+    text: &'a str,
+    /// Attachments, each as the provider sent it.
+    attachments: &'a [Value],
+    /// What is unusual about the message; mostly empty.
+    flags: &'a [Flag],
+    /// The provider's own object of the message, as received; null where there is none, or none that fits into an event.
+    /// Only for sinks with `include_raw`, else absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<BTreeMap<String, Value>>")]
+    raw: Raw<'a>,
+}
+
+/// The provider's own object: left out, or null or there.
+type Raw<'a> = Option<Option<&'a RawValue>>;
+
+impl<'a> MessageView<'a> {
+    fn of(message: &'a Message, raw: Raw<'a>) -> Self {
+        Self {
+            id: message.id.as_str(),
+            direction: message.direction,
+            sent_at: message.sent_at,
+            sender: &message.sender,
+            text: &message.text,
+            attachments: &message.attachments,
+            flags: &message.flags,
+            raw,
+        }
+    }
 }
 
 impl Event {
@@ -176,46 +186,60 @@ impl Event {
         let content = message.content_hash().to_string();
         let key = message_key(kind::MESSAGE_CHANGED, context, &message.id);
         let id = stable_id(&[key.as_slice(), &[content.as_str()]].concat());
-        let message = &Message { unannounced: false, ..message.clone() };
         Self::of_message(kind::MESSAGE_CHANGED, id, context, message, seen)
     }
 
-    /// An event over the size limit loses its attachments first where they are the larger part, then the end of its
-    /// text, and says so in `flags`.
     fn of_message(kind: &'static str, id: String, context: &EventContext<'_>, message: &Message, seen: Seen) -> Self {
-        let body = render(kind, &id, context, message, seen);
-        if body.len() <= EVENT_LIMIT {
-            return Self { id, kind, body };
-        }
-        let mut smaller = message.clone();
-        if smaller.attachments.iter().map(|a| a.to_string().len()).sum::<usize>() > EVENT_LIMIT / 4 {
-            smaller.attachments.clear();
-            smaller.flags.push(Flag::AttachmentsCut);
-        }
-        for part in
-            [&mut smaller.sender.name, &mut smaller.sender.profile_url, &mut smaller.sender.id].into_iter().flatten()
-        {
-            part.truncate(part.floor_char_boundary(NAME_LIMIT));
-        }
-        let mut body = render(kind, &id, context, &smaller, seen);
-        if body.len() > EVENT_LIMIT {
-            smaller.flags.push(Flag::TextCut);
-        }
-        while body.len() > EVENT_LIMIT && !smaller.text.is_empty() {
-            // One byte of text may take six in JSON, so the excess alone does not say where to cut.
-            let keep = (smaller.text.len() * EVENT_LIMIT / body.len()).saturating_sub(64);
-            smaller.text = cut_at(&smaller.text, keep).to_owned();
-            body = render(kind, &id, context, &smaller, seen);
-        }
-        Self { id, kind, body }
+        let body = fitting(kind, &id, context, message, seen, None);
+        Self { id, kind, body, body_with_raw: None }
     }
+
+    /// The same with a body that has the provider's own object too, under `data.message.raw`: null where the provider gave
+    /// none, and where the event would pass its size limit with it. To be given what the event was made of.
+    pub fn with_raw(self, context: &EventContext<'_>, message: &Message, seen: Seen) -> Self {
+        let raw = message.raw.as_deref().and_then(compact);
+        let render = |raw: &RawValue| render(self.kind, &self.id, context, message, seen, Some(Some(raw)));
+        let body = raw.as_deref().map(render).filter(|body| body.len() <= EVENT_LIMIT);
+        let body = body.unwrap_or_else(|| fitting(self.kind, &self.id, context, message, seen, Some(None)));
+        Self { body_with_raw: Some(body), ..self }
+    }
+}
+
+/// Renders an event that keeps its size limit. One over it loses its attachments first where they are the larger part,
+/// then the end of its text, and says so in `flags`.
+fn fitting(kind: &str, id: &str, context: &EventContext<'_>, message: &Message, seen: Seen, raw: Raw<'_>) -> String {
+    let body = render(kind, id, context, message, seen, raw);
+    if body.len() <= EVENT_LIMIT {
+        return body;
+    }
+    let mut smaller = Message { raw: None, ..message.clone() };
+    if smaller.attachments.iter().map(|a| a.to_string().len()).sum::<usize>() > EVENT_LIMIT / 4 {
+        smaller.attachments.clear();
+        smaller.flags.push(Flag::AttachmentsCut);
+    }
+    for part in
+        [&mut smaller.sender.name, &mut smaller.sender.profile_url, &mut smaller.sender.id].into_iter().flatten()
+    {
+        part.truncate(part.floor_char_boundary(NAME_LIMIT));
+    }
+    let mut body = render(kind, id, context, &smaller, seen, raw);
+    if body.len() > EVENT_LIMIT {
+        smaller.flags.push(Flag::TextCut);
+    }
+    while body.len() > EVENT_LIMIT && !smaller.text.is_empty() {
+        // One byte of text may take six in JSON, so the excess alone does not say where to cut.
+        let keep = (smaller.text.len() * EVENT_LIMIT / body.len()).saturating_sub(64);
+        smaller.text = cut_at(&smaller.text, keep).to_owned();
+        body = render(kind, id, context, &smaller, seen, raw);
+    }
+    body
 }
 
 /// Longest sender name or profile kept in an event that is too large.
 const NAME_LIMIT: usize = 512;
 
-fn render(kind: &str, id: &str, context: &EventContext<'_>, message: &Message, seen: Seen) -> String {
-    let data = Data {
+fn render(kind: &str, id: &str, context: &EventContext<'_>, message: &Message, seen: Seen, raw: Raw<'_>) -> String {
+    let data = MessageData {
         provider: context.provider,
         account: context.account,
         conversation: ConversationView {
@@ -224,17 +248,17 @@ fn render(kind: &str, id: &str, context: &EventContext<'_>, message: &Message, s
             person_url: context.conversation.person_url.as_deref(),
             title: context.title,
         },
-        message,
+        message: MessageView::of(message, raw),
         seen,
     };
     let time = message.sent_at.unwrap_or(seen.at);
-    Envelope::render(kind, id, context.account, context.conversation.id.as_str(), time, data)
+    Envelope::render(kind, id, context.account.source(), context.conversation.id.as_str(), time, data)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ConversationId, ConversationType, Direction, Sender};
+    use crate::model::{ConversationId, ConversationType, event_schema};
 
     fn conversation() -> Conversation {
         Conversation {
@@ -255,6 +279,7 @@ mod tests {
             attachments: vec![],
             flags: vec![],
             unannounced: false,
+            raw: None,
         }
     }
 
@@ -265,6 +290,10 @@ mod tests {
             late: false,
             backfill: false,
         }
+    }
+
+    fn valid(event: &Event) -> Value {
+        crate::model::strict::Strict::new(event_schema()).valid(&event.body)
     }
 
     #[test]
@@ -292,7 +321,7 @@ mod tests {
                 "seen": {"at": "2026-11-20T09:14:31.002Z", "route": "poll", "late": false, "backfill": false}
             }
         });
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&event.body).unwrap(), expected);
+        assert_eq!(valid(&event), expected);
         assert!(event.id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{}", event.id);
     }
 
@@ -314,8 +343,35 @@ mod tests {
             let event = Event::message_new(&context, &message(&text), seen());
             assert!(event.body.len() <= EVENT_LIMIT);
             assert!(event.body.len() > EVENT_LIMIT / 2, "cut further than needed: {}", event.body.len());
-            let value: serde_json::Value = serde_json::from_str(&event.body).unwrap();
-            assert_eq!(value["data"]["message"]["flags"], serde_json::json!(["text_cut"]));
+            assert_eq!(valid(&event)["data"]["message"]["flags"], serde_json::json!(["text_cut"]));
         }
+    }
+
+    #[test]
+    fn the_providers_own_object_is_in_the_body_that_was_asked_for_and_in_no_other() {
+        let account = AccountName::new("main").unwrap();
+        let conversation = conversation();
+        let context = EventContext { provider: "unipile", account: &account, conversation: &conversation, title: None };
+        let received = |raw: &str| Message { raw: serde_json::from_str(raw).unwrap(), ..message("See you then") };
+        let rendered = |message: &Message| {
+            let plain = Event::message_new(&context, message, seen());
+            let with_raw = plain.clone().with_raw(&context, message, seen());
+            assert_eq!((&with_raw.body, &plain.body_with_raw), (&plain.body, &None));
+            assert!(valid(&plain)["data"]["message"].get("raw").is_none());
+            let body = with_raw.body_with_raw.unwrap();
+            assert!(body.len() <= EVENT_LIMIT && !body.contains('\n'), "{} bytes", body.len());
+            let mut value = valid(&Event { body: body.clone(), ..plain.clone() });
+            let raw = value["data"]["message"].as_object_mut().unwrap().remove("raw").unwrap();
+            (value == valid(&plain), raw, body)
+        };
+        let own = "{\n \"id\": \"2-TTE=\",\n \"n\": 1.50, \"a\": null\n}";
+        let (same, _, body) = rendered(&received(own));
+        assert!(same && body.contains(r#""raw":{"id":"2-TTE=","n":1.50,"a":null}"#), "{body}");
+        assert_eq!(rendered(&message("See you then")), (true, Value::Null, rendered(&message("See you then")).2));
+        let large = format!("{{\"text\":\"{}\"}}", "x".repeat(EVENT_LIMIT - 500));
+        let (same, raw, _) = rendered(&received(&large));
+        assert!(same && raw.is_null(), "what does not fit is left out, and nothing else is cut for it");
+        let both = Message { text: "x".repeat(EVENT_LIMIT), ..received(&large) };
+        assert!(rendered(&both).1.is_null());
     }
 }

@@ -8,6 +8,7 @@ mod file;
 mod http;
 mod stdout;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,6 +109,15 @@ pub enum RetrySchedule {
     Forever(Backoff),
 }
 
+/// How many attempts a sink is given in a time, evenly spaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// So many ...
+    pub events: NonZeroU32,
+    /// ... in so long.
+    pub per: Duration,
+}
+
 /// The settings of one sink, by its type.
 #[derive(Clone, Debug)]
 pub enum Settings {
@@ -200,6 +210,13 @@ impl Settings {
             Self::Http(settings) => RetrySchedule::Then(settings.retry.clone()),
             Self::Exec(settings) => RetrySchedule::Then(settings.retry.clone()),
         }
+    }
+}
+
+impl Settings {
+    /// How many attempts it is given in a time; `None`: as many as it takes.
+    pub fn rate(&self) -> Option<Rate> {
+        None
     }
 }
 
