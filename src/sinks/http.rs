@@ -77,7 +77,7 @@ fn default_concurrency() -> usize {
     8
 }
 
-fn default_retry() -> Vec<Duration> {
+pub(super) fn default_retry() -> Vec<Duration> {
     DEFAULT_RETRY.to_vec()
 }
 
