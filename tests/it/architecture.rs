@@ -10,7 +10,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("backoff", &["time"]),
     ("status", &[]),
     ("settings", &[]),
-    ("filter", &["model"]),
+    ("filter", &["model", "time"]),
     ("providers", &["model", "time", "backoff", "settings"]),
     ("sinks", &["model", "time", "backoff", "settings"]),
     ("store", &["model", "time"]),
