@@ -10,7 +10,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("backoff", &["time"]),
     ("status", &[]),
     ("settings", &[]),
-    ("filter", &["model", "time"]),
+    ("filter", &["model"]),
     ("providers", &["model", "time", "backoff", "settings"]),
     ("sinks", &["model", "time", "backoff", "settings"]),
     ("store", &["model", "time"]),
