@@ -11,7 +11,7 @@
 //! watermark. Which events a sink wants its [`filter`] says. Everything after that commit is only retry: the [`dispatcher`] claims deliveries and gives them to
 //! [`sinks`] until each is delivered or dead. [`daemon`] builds these parts from the [`config`] and stops them in
 //! order; [`cli`] is what a person sees. [`simulator`] is a provider made of scripted conversations, for `demo`,
-//! `simulate` and the tests.
+//! `simulate` and the tests. [`plan`] runs the scheduler's rule in virtual time, to say what it costs.
 
 pub mod backoff;
 pub mod cli;
@@ -21,6 +21,7 @@ pub mod dispatcher;
 pub mod filter;
 pub mod model;
 pub mod ops;
+pub mod plan;
 pub mod providers;
 pub mod scheduler;
 pub mod settings;

@@ -8,6 +8,7 @@ mod deliveries;
 mod demo;
 mod explain;
 mod init;
+mod plan;
 mod run;
 mod simulate;
 mod status;
@@ -90,6 +91,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Print events as they come
     Tail(tail::Arguments),
+    /// Say what a schedule costs and how late it finds messages
+    Plan(plan::Arguments),
     /// Run a provider made of scripted conversations, with faults on demand
     Simulate(simulate::Arguments),
 }
@@ -127,6 +130,7 @@ pub fn main() -> ExitCode {
         Command::Replay(arguments) => deliveries::replay(arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Tail(arguments) => tail::run(&arguments),
+        Command::Plan(arguments) => plan::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
     };
     match outcome {

@@ -18,6 +18,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("dispatcher", &["sinks", "store", "model", "time", "backoff", "status"]),
     ("ops", &["status", "store", "time"]),
     ("config", &["model", "time", "settings", "filter", "providers", "sinks", "scheduler"]),
+    ("plan", &["scheduler", "model", "time", "backoff"]),
     ("simulator", &["model", "time", "backoff"]),
     (
         "daemon",
@@ -49,6 +50,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "providers",
             "sinks",
             "scheduler",
+            "plan",
         ],
     ),
 ];

@@ -1,0 +1,125 @@
+//! `inboxd plan`
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{FAILED, Failure};
+use crate::plan::{Bounds, Outcome, Policy, Trace, tuned};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Messages of the past: lines "from to unix-seconds", or CSV with these columns; gzipped too
+    #[arg(long, value_name = "FILE")]
+    trace: PathBuf,
+    /// Looks that each policy may take over the whole trace
+    #[arg(long, value_name = "COUNT")]
+    polls: u64,
+    /// What to compare; may be given several times
+    #[arg(long = "policy", value_name = "POLICY", default_values_t = [Policy::Sqrt, Policy::Backoff, Policy::Fixed])]
+    policies: Vec<Policy>,
+    /// Shortest interval between two looks at a conversation
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    min_interval: Duration,
+    /// Longest interval
+    #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = duration)]
+    max_interval: Duration,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    crate::settings::parse_duration(text).ok_or_else(|| "expected a duration with a unit, such as 60s or 1d".into())
+}
+
+#[derive(Serialize)]
+struct Report {
+    policies: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    policy: String,
+    polls: u64,
+    polls_per_day: f64,
+    delay_seconds: Delay,
+}
+
+#[derive(Serialize)]
+struct Delay {
+    mean: f64,
+    p50: f64,
+    p90: f64,
+    p99: f64,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let bounds = Bounds { min: arguments.min_interval.as_secs_f64(), max: arguments.max_interval.as_secs_f64() };
+    if bounds.min > bounds.max || bounds.min <= 0.0 {
+        return Err(Failure::new(FAILED, "--min-interval must be longer than 0s and at most --max-interval"));
+    }
+    let trace = Trace::read(&arguments.trace).map_err(|error| Failure::new(FAILED, error.to_string()))?;
+    let policies = arguments.policies.iter().map(|&policy| row(&trace, policy, bounds, arguments.polls));
+    let report = Report { policies: policies.collect::<Result<_, _>>()? };
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        let text = serde_json::to_string(&report).map_err(|error| Failure::new(FAILED, error.to_string()))?;
+        writeln!(out, "{text}")?;
+    } else {
+        write!(out, "{}", table(&trace, &report))?;
+    }
+    Ok(())
+}
+
+fn row(trace: &Trace, policy: Policy, bounds: Bounds, polls: u64) -> Result<Row, Failure> {
+    let outcome = tuned(trace, policy, bounds, polls).ok_or_else(|| {
+        let message = format!(
+            "policy {policy} cannot take {polls} looks at this trace with intervals from --min-interval to --max-interval"
+        );
+        Failure::new(FAILED, message)
+    })?;
+    Ok(Row {
+        policy: policy.to_string(),
+        polls: outcome.polls,
+        polls_per_day: outcome.polls as f64 / trace.days(),
+        delay_seconds: delay(&outcome),
+    })
+}
+
+fn delay(outcome: &Outcome) -> Delay {
+    let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|share| outcome.quantile(share));
+    Delay { mean: outcome.mean(), p50, p90, p99 }
+}
+
+fn table(trace: &Trace, report: &Report) -> String {
+    let mut text = format!(
+        "{} messages in {} conversations over {:.0} days\n\n{:<10}{:>14}{:>14}{:>12}{:>12}{:>12}{:>12}\n",
+        trace.messages(),
+        trace.conversations.len(),
+        trace.days(),
+        "policy",
+        "looks",
+        "a day",
+        "mean",
+        "median",
+        "p90",
+        "p99"
+    );
+    for Row { policy, polls, polls_per_day, delay_seconds: Delay { mean, p50, p90, p99 } } in &report.policies {
+        let [mean, p50, p90, p99] = [mean, p50, p90, p99].map(|seconds| shown(*seconds));
+        text += &format!("{policy:<10}{polls:>14}{polls_per_day:>14.0}{mean:>12}{p50:>12}{p90:>12}{p99:>12}\n");
+    }
+    text
+}
+
+/// Seconds as people say them.
+fn shown(seconds: f64) -> String {
+    match seconds {
+        short if short < 120.0 => format!("{short:.0} s"),
+        medium if medium < 7_200.0 => format!("{:.1} min", medium / 60.0),
+        long => format!("{:.1} h", long / 3_600.0),
+    }
+}

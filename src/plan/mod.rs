@@ -1,0 +1,10 @@
+//! What a schedule costs and how late it finds messages: the scheduler's own rule, and what it is compared with, in virtual
+//! time over messages of the past.
+
+mod policy;
+mod simulate;
+mod trace;
+
+pub use policy::{Bounds, Policy};
+pub use simulate::{Outcome, tuned};
+pub use trace::{Error, Trace};
