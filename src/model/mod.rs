@@ -6,6 +6,7 @@ mod ids;
 mod message;
 mod notice;
 mod readable;
+mod sample;
 mod untrusted;
 
 pub use conversation::{Conversation, ConversationType, Listed};
@@ -13,5 +14,6 @@ pub use event::{EVENT_LIMIT, Event, EventContext, Route, Seen, event_id, kind};
 pub use ids::{AccountName, ConversationId, InvalidName, MessageId, SinkName};
 pub use message::{Direction, Flag, Message, Sender, assign_missing_ids};
 pub use notice::{Change, ConversationView, Notice, Patterns};
-pub use readable::{counted, readable_line};
+pub use readable::{Readable, counted, readable_line};
+pub use sample::sample_events;
 pub use untrusted::{Untrusted, chain, cut_at};
