@@ -61,7 +61,7 @@ fn sink(key: &str, name: &str, entry: Value) -> Result<Sink, Problem> {
     let reader = Reader { key, also_known: &["type", "events"] };
     let settings = Settings::read(&kind, &reader, Value::Object(entry))
         .ok_or_else(|| Problem::new(type_key, unknown("type", &kind, TYPES)))??;
-    if let Some((name, message)) = settings.problem() {
+    if let Some((name, message)) = settings.problem(&events) {
         return Err(Problem::new(format!("{key}.{name}"), message));
     }
     Ok(Sink { name, events, settings })

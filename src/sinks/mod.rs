@@ -5,7 +5,9 @@
 
 mod file;
 mod http;
+mod network;
 mod stdout;
+mod template;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +15,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::backoff::Backoff;
-use crate::model::SinkName;
+use crate::model::{Patterns, SinkName};
 use crate::settings::Read;
 
-pub use http::{Secrets, SignatureError};
+pub use crate::settings::Rate;
+pub use http::{NoRandomness, Secrets, SignatureError, new_key_pair, new_shared_secret};
 
 /// A place that events go to.
 #[async_trait]
@@ -115,7 +118,7 @@ pub enum Settings {
     /// A file of JSON lines.
     File(file::Settings),
     /// An HTTP callback.
-    Http(http::Settings),
+    Http(Box<http::Settings>),
 }
 
 /// Names that `type =` takes.
@@ -135,6 +138,9 @@ pub enum BuildError {
         /// The system's word.
         source: std::io::Error,
     },
+    /// A value that `check` refuses.
+    #[error("{0}")]
+    Settings(String),
     /// Its HTTP client cannot be set up.
     #[error("the HTTP client cannot be set up, perhaps for want of CA certificates: {0}")]
     Client(String),
@@ -146,17 +152,18 @@ impl Settings {
         Some(match kind {
             "stdout" => reader.read(table).map(Self::Stdout),
             "file" => reader.read(table).map(Self::File),
-            "http" => reader.read(table).map(Self::Http),
+            "http" => reader.read(table).map(|settings| Self::Http(Box::new(settings))),
             _ => return None,
         })
     }
 
-    /// What is wrong with the settings, where it can be told without trying: key and problem.
-    pub fn problem(&self) -> Option<(&'static str, String)> {
+    /// What is wrong with the settings of a sink that is sent `events`, where it can be told without trying: key and
+    /// problem.
+    pub fn problem(&self, events: &Patterns) -> Option<(&'static str, String)> {
         match self {
             Self::Stdout(_) => None,
             Self::File(settings) => settings.problem(),
-            Self::Http(settings) => settings.problem(),
+            Self::Http(settings) => settings.problem(events),
         }
     }
 
@@ -182,6 +189,14 @@ impl Settings {
         match self {
             Self::Stdout(_) | Self::File(_) => Intake::Together,
             Self::Http(settings) => Intake::Single { concurrency: settings.concurrency },
+        }
+    }
+
+    /// How many attempts it is given in how long; as many as there are, where it does not say.
+    pub fn rate(&self) -> Option<Rate> {
+        match self {
+            Self::Http(settings) => settings.rate(),
+            Self::Stdout(_) | Self::File(_) => None,
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -22,6 +22,8 @@ pub(crate) enum Reply {
         seconds: u64,
     },
     Redirect(String),
+    /// Answers with this JSON; takes the event when the status says so.
+    Json(u16, Value),
     /// Refuses, and repeats the event in its reply.
     Echo(u16),
     /// Takes the event and never answers.
@@ -35,6 +37,7 @@ pub(crate) enum Reply {
 /// One attempt as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrived {
+    pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
     /// The receiver kept it.
@@ -76,7 +79,15 @@ impl Receiver {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/hooks", self.addr)
+        self.url_of("/hooks")
+    }
+
+    pub(crate) fn url_of(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.addr.port()
     }
 
     /// How it answers from now on.
@@ -87,6 +98,11 @@ impl Receiver {
     /// Answers to the next attempts, before the standing reply.
     pub(crate) fn script(&self, replies: Vec<Reply>) {
         *self.shared.script.lock().unwrap() = replies;
+    }
+
+    /// What arrived at this path.
+    pub(crate) fn arrived_at(&self, path: &str) -> Vec<Arrived> {
+        self.arrived().into_iter().filter(|arrived| arrived.path == path).collect()
     }
 
     pub(crate) fn arrived(&self) -> Vec<Arrived> {
@@ -124,7 +140,8 @@ impl Receiver {
     }
 }
 
-async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn receive(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let path = uri.path().to_owned();
     let reply = {
         let mut script = shared.script.lock().unwrap();
         if script.is_empty() { shared.reply.lock().unwrap().clone() } else { Some(script.remove(0)) }
@@ -141,9 +158,12 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
             (false, (StatusCode::from_u16(status).unwrap(), headers, "later").into_response())
         }
         Some(Reply::Redirect(to)) => (false, (StatusCode::FOUND, [("location", to)], "").into_response()),
+        Some(Reply::Json(code, value)) => {
+            (code < 300, (StatusCode::from_u16(code).unwrap(), axum::Json(value)).into_response())
+        }
         Some(Reply::TakenButFailed) => (true, StatusCode::BAD_GATEWAY.into_response()),
         Some(Reply::Hang) => {
-            shared.arrived.lock().unwrap().push(Arrived { headers, body, taken: true });
+            shared.arrived.lock().unwrap().push(Arrived { path, headers, body, taken: true });
             tokio::time::sleep(Duration::from_secs(3600)).await;
             return StatusCode::NO_CONTENT.into_response();
         }
@@ -155,6 +175,6 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
             (!fails, if fails { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }.into_response())
         }
     };
-    shared.arrived.lock().unwrap().push(Arrived { headers, body, taken });
+    shared.arrived.lock().unwrap().push(Arrived { path, headers, body, taken });
     response
 }
