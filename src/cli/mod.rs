@@ -7,6 +7,7 @@ mod conversations;
 mod demo;
 mod init;
 mod run;
+mod secret;
 mod simulate;
 mod status;
 mod tail;
@@ -80,6 +81,9 @@ enum Command {
     Conversations(conversations::Command),
     /// Print events as they come
     Tail(tail::Arguments),
+    /// Make secrets to sign events with
+    #[command(subcommand)]
+    Secret(secret::Command),
     /// Run a provider made of scripted conversations, with faults on demand
     Simulate(simulate::Arguments),
 }
@@ -114,6 +118,7 @@ pub fn main() -> ExitCode {
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Conversations(command) => conversations::run(command),
         Command::Tail(arguments) => tail::run(&arguments),
+        Command::Secret(command) => secret::run(&command),
         Command::Simulate(arguments) => simulate::run(&arguments),
     };
     match outcome {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
 use inboxd::simulator::Dialect;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Daemon, Receiver, Reply, Rig, inboxd_in, until};
 
@@ -117,6 +117,55 @@ async fn waits_that_a_reply_asks_for_in_its_body_are_kept() {
         assert!(began.elapsed() >= Duration::from_millis(1200), "the told wait was not kept: {reply}");
         assert_eq!(daemon.stop(), 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_pair_that_the_program_makes_signs_what_its_public_key_verifies_also_while_rotating() {
+    use ring::signature::{ED25519, UnparsedPublicKey};
+    let mut rig = Rig::new().await;
+    let conversation = rig.follow(Dialect::LinkedApi, "Ada Byron");
+    let made = inboxd_in(rig.path(), &["secret", "new", "--ed25519", "--json"]);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    let made: Value = serde_json::from_str(&made.stdout).unwrap();
+    let (private, public) = (made["secret"].as_str().unwrap(), made["public"].as_str().unwrap());
+    let signed = Receiver::start().await;
+    rig.more = format!(
+        "\n[sinks.signed]\ntype = \"http\"\nurl = \"{}\"\nsecret = [\"{private}\", \"{}\"]\n",
+        signed.url(),
+        Rig::secret()
+    );
+    rig.world().push(conversation, TRICKY);
+    let daemon = rig.start();
+    until("the event", || !signed.arrived().is_empty()).await;
+    let arrived = signed.arrived().remove(0);
+    let header = |name: &str| arrived.headers[name].to_str().unwrap();
+    let (first, second) = header("webhook-signature").split_once(' ').expect("two signatures");
+    let public = BASE64.decode(public.strip_prefix("whpk_").unwrap().as_bytes()).unwrap();
+    let signature = BASE64.decode(first.strip_prefix("v1a,").unwrap().as_bytes()).unwrap();
+    let content = format!("{}.{}.{}", header("webhook-id"), header("webhook-timestamp"), arrived.body);
+    UnparsedPublicKey::new(&ED25519, public).verify(content.as_bytes(), &signature).unwrap();
+    assert!(second.starts_with("v1,"), "{second}");
+    standardwebhooks::Webhook::new(Rig::secret()).unwrap().verify(arrived.body.as_bytes(), &arrived.headers).unwrap();
+    assert!(!daemon.log().contains(private));
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
+fn secrets_are_printed_bare_where_no_person_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = |arguments: &[&str]| {
+        let output = inboxd_in(folder.path(), &[&["secret", "new"], arguments].concat());
+        assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+        output.stdout
+    };
+    let shared = made(&[]);
+    assert_eq!(BASE64.decode(shared.strip_prefix("whsec_").unwrap().trim_end().as_bytes()).unwrap().len(), 32);
+    assert_ne!(shared, made(&[]));
+    let pair = made(&["--ed25519"]);
+    let prefixes: Vec<_> = pair.lines().map(|line| line.split_once('_').unwrap().0).collect();
+    assert_eq!(prefixes, ["whsk", "whpk"]);
+    let json: Value = serde_json::from_str(&made(&["--json"])).unwrap();
+    assert!(json["secret"].as_str().unwrap().starts_with("whsec_") && json.get("public").is_none());
 }
 
 #[test]
