@@ -8,7 +8,7 @@
 //!
 //! The [`scheduler`] knows when each conversation is due and asks its [provider](providers) for the messages since the
 //! watermark. The [`store`] records what is new in one transaction: the messages, one delivery for every sink, and the
-//! watermark. Everything after that commit is only retry: the [`dispatcher`] claims deliveries and gives them to
+//! watermark. Which events a sink wants its [`filter`] says. Everything after that commit is only retry: the [`dispatcher`] claims deliveries and gives them to
 //! [`sinks`] until each is delivered or dead. [`daemon`] builds these parts from the [`config`] and stops them in
 //! order; [`cli`] is what a person sees. [`simulator`] is a provider made of scripted conversations, for `demo`,
 //! `simulate` and the tests.
@@ -18,6 +18,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod dispatcher;
+pub mod filter;
 pub mod model;
 pub mod ops;
 pub mod providers;

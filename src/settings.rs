@@ -71,12 +71,12 @@ pub mod size {
     }
 }
 
-/// At most so many events in so long, written `"10/s"`, `"30/m"` or `"500/h"`.
+/// How many attempts a sink is given in a time, evenly spaced: `"10/s"`, `"30/m"` or `"500/h"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// How many.
+    /// So many ...
     pub events: NonZeroU32,
-    /// In which time: a second, a minute or an hour.
+    /// ... in so long: a second, a minute or an hour.
     pub per: Duration,
 }
 

@@ -1,6 +1,6 @@
 //! Signs of life: the loops write, operations read.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -65,19 +65,30 @@ impl Pulse {
     }
 }
 
-/// Whether polling is held for a reason that no account is to blame for, such as a full disk. Loops look at it before
-/// they start a poll.
+/// Whether polling is held for a reason that no account is to blame for. Loops look at it before they start a poll.
 #[derive(Clone, Default)]
-pub struct Hold(Arc<AtomicBool>);
+pub struct Hold(Arc<AtomicU8>);
+
+/// Why polling is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldReason {
+    /// The disk is nearly full.
+    Space = 1,
+    /// A sink is owed too much.
+    Backlog = 2,
+}
 
 impl Hold {
-    /// Holds or releases polling; true when that changed something.
-    pub fn set(&self, held: bool) -> bool {
-        self.0.swap(held, Ordering::Relaxed) != held
+    /// Holds or releases polling for one reason; true when that changed something.
+    pub fn set(&self, reason: HoldReason, held: bool) -> bool {
+        let bit = reason as u8;
+        let before =
+            if held { self.0.fetch_or(bit, Ordering::Relaxed) } else { self.0.fetch_and(!bit, Ordering::Relaxed) };
+        (before & bit != 0) != held
     }
 
     /// Whether polling is held.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed) != 0
     }
 }

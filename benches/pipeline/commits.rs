@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use inboxd::model::{
-    AccountName, Conversation, ConversationId, ConversationType, Direction, Message, MessageId, Patterns, Route,
-    Sender, SinkName,
+    AccountName, Conversation, ConversationId, ConversationType, Direction, Message, MessageId, Route, Sender, SinkName,
 };
-use inboxd::store::{Announce, FollowedAccount, PollRecord, SourceId, Store};
+use inboxd::store::{Announce, FollowedAccount, FollowedSink, PollRecord, SourceId, Store, Wants};
 use inboxd::time::UnixMillis;
 use tokio::task::JoinSet;
 
@@ -59,8 +58,8 @@ async fn record(folder: &Path, callers: usize) -> Result<(f64, f64)> {
         discover: false,
         max_interval: Duration::from_secs(60),
     };
-    let known =
-        store.follow(vec![followed], vec![(SinkName::new("sink")?, Patterns::default())], UnixMillis::now()).await?;
+    let sink = FollowedSink { name: SinkName::new("sink")?, wants: Wants::default(), max_pending: u64::MAX };
+    let known = store.follow(vec![followed], vec![sink], UnixMillis::now()).await?;
     let sources = known.accounts.into_iter().next().context("the store follows no account")?.pinned;
     let (groups, began) = (store.commits(), Instant::now());
     let mut tasks = JoinSet::new();

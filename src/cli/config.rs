@@ -8,10 +8,22 @@ use super::{ConfigFile, Failure};
 pub(super) enum Command {
     /// Print the effective configuration as TOML, secrets masked
     Show(ConfigFile),
+    /// Print the JSON Schema of what inboxd sends
+    Schema(SchemaArguments),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct SchemaArguments {
+    /// The schema of all events
+    #[arg(long, required = true)]
+    events: bool,
 }
 
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
-    let Command::Show(file) = command;
-    write!(std::io::stdout(), "{}", crate::config::show(&file.sources())?)?;
+    let mut stdout = std::io::stdout();
+    match command {
+        Command::Show(file) => write!(stdout, "{}", crate::config::show(&file.sources())?)?,
+        Command::Schema(SchemaArguments { events: _ }) => writeln!(stdout, "{:#}", crate::model::event_schema())?,
+    }
     Ok(())
 }

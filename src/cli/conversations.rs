@@ -64,7 +64,8 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-fn operate(file: &ConfigFile, request: Request) -> Result<(), Failure> {
+/// Has a command carried out by the running daemon, or without one.
+pub(super) fn operate(file: &ConfigFile, request: Request) -> Result<(), Failure> {
     let config = file.load()?;
     let answer = block_on(async { Ok(daemon::operate(config, request).await?) })?;
     let done = answer.map_err(|refused| Failure::new(super::FAILED, Untrusted(&refused).to_string()))?;

@@ -4,7 +4,9 @@ mod audit;
 mod check;
 mod config;
 mod conversations;
+mod deliveries;
 mod demo;
+mod explain;
 mod init;
 mod run;
 mod secret;
@@ -20,6 +22,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Sources};
 use crate::store::ReadOnlyStore;
+use crate::time::UnixMillis;
 use crate::{daemon, store};
 
 /// Watches LinkedIn conversations through the messaging APIs you already pay for, and hands every new message, once,
@@ -79,6 +82,13 @@ enum Command {
     /// Look at conversations, follow more of them, go back over one
     #[command(subcommand)]
     Conversations(conversations::Command),
+    /// Look at deliveries, try dead ones again, remove them
+    #[command(subcommand)]
+    Deliveries(deliveries::Command),
+    /// Send a sink again what was recorded: same ids, same bytes
+    Replay(deliveries::Replay),
+    /// Say what became of a message: which poll saw it, why it was announced or not, every attempt to deliver it
+    Explain(explain::Arguments),
     /// Print events as they come
     Tail(tail::Arguments),
     /// Make secrets to sign events with
@@ -117,6 +127,9 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Conversations(command) => conversations::run(command),
+        Command::Deliveries(command) => deliveries::run(command),
+        Command::Replay(arguments) => deliveries::replay(arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Tail(arguments) => tail::run(&arguments),
         Command::Secret(command) => secret::run(&command),
         Command::Simulate(arguments) => simulate::run(&arguments),
@@ -194,6 +207,13 @@ impl From<std::io::Error> for Failure {
         let code = if error.kind() == std::io::ErrorKind::BrokenPipe { 0 } else { FAILED };
         Self::new(code, if code == 0 { String::new() } else { error.to_string() })
     }
+}
+
+/// A time in the past: RFC 3339, or how long ago.
+fn past(text: &str) -> Result<UnixMillis, String> {
+    let ago = crate::settings::parse_duration(text).map(|ago| UnixMillis::now() - ago);
+    ago.or_else(|| UnixMillis::parse(text))
+        .ok_or_else(|| "expected an RFC 3339 time such as 2026-01-31T09:00:00Z, or how long ago, such as 2h".into())
 }
 
 /// Runs an asynchronous command to its end. What still blocks a thread then, such as a write to a pipe that nobody

@@ -136,9 +136,23 @@ fn conversation_state(c: &ConversationOverview, paused: bool, now: UnixMillis) -
 }
 
 fn sink_state(sink: &SinkOverview, now: UnixMillis) -> String {
-    let mut state = format!("{} delivered, {} pending, {} dead", sink.delivered, sink.pending, sink.dead);
+    let mut state = match sink.parked_at {
+        Some(_) => format!("PARKED {}, ", ago(sink.parked_at, now)),
+        None => String::new(),
+    };
+    state += &format!("{} delivered, {} pending, {} dead", sink.delivered, sink.pending, sink.dead);
+    if sink.filtered > 0 {
+        state += &format!(", {} filtered out", sink.filtered);
+    }
     if !sink.configured {
-        state += ", no longer in the configuration";
+        state += ", no longer in the configuration; what it is owed is kept until: inboxd deliveries purge --sink ";
+        state += &sink.name;
+    }
+    if sink.configured && sink.max_pending.is_some_and(|max| sink.pending > max) {
+        state += ", MORE THAN max_pending: polling waits";
+    }
+    if sink.parked_at.is_none() && sink.failing_since.is_some() {
+        state += &format!(", failing for {}", since(sink.failing_since, now));
     }
     if sink.oldest_pending_at.is_some() {
         state += &format!(", oldest pending from {}", ago(sink.oldest_pending_at, now));

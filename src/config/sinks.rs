@@ -1,10 +1,15 @@
 //! The sinks.
 
-use serde_json::Value;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::problem::{Problem, unknown};
 use super::reader::{Reader, type_of};
+use crate::filter::Filter;
 use crate::model::{Patterns, SinkName, kind};
+use crate::settings::Read;
 use crate::sinks::{Settings, TYPES};
 
 /// A sink of the configuration.
@@ -13,8 +18,39 @@ pub struct Sink {
     pub name: SinkName,
     /// The types of events it wants.
     pub events: Patterns,
+    /// Which of them it wants, with the text of the expression; `None`: all.
+    pub filter: Option<(String, Filter)>,
+    /// Nothing but failure for so long parks it.
+    pub park_after: Duration,
+    /// Polling waits while more deliveries than this are pending.
+    pub max_pending: u64,
     /// The keys of its type.
     pub settings: Settings,
+}
+
+/// The keys that every sink may have, beside `type` and `events`.
+#[derive(Deserialize)]
+struct Common {
+    filter: Option<String>,
+    #[serde(default = "default_park_after", with = "crate::settings::duration")]
+    park_after: Duration,
+    #[serde(default = "default_max_pending", deserialize_with = "crate::settings::count")]
+    max_pending: u64,
+}
+
+/// A sink that is parked sooner would be parked for a reply that is slow.
+const SHORTEST_PARK: Duration = Duration::from_secs(1);
+
+const ALSO_KNOWN: &[&str] = &["type", "events", "filter", "park_after", "max_pending"];
+const COMMON: &[&str] = &["filter", "park_after", "max_pending"];
+
+/// Long enough for a deployment of the receiver, short enough to be told in time.
+fn default_park_after() -> Duration {
+    Duration::from_secs(3600)
+}
+
+fn default_max_pending() -> u64 {
+    100_000
 }
 
 /// Reads `[sinks]`; what is wrong goes into `problems`.
@@ -29,7 +65,7 @@ pub(super) fn read(section: Value, problems: &mut Vec<Problem>, warnings: &mut V
     let mut sinks: Vec<Sink> = Vec::with_capacity(entries.len());
     for (name, entry) in entries {
         let key = format!("sinks.{name}");
-        match sink(&key, &name, entry) {
+        match sink(&key, &name, entry, warnings) {
             Ok(sink) => {
                 if let Some(other) = sinks.iter().find(|other| same_place(&other.settings, &sink.settings)) {
                     let message = format!("writes to the same place as sinks.{}; their lines would mix", other.name);
@@ -46,7 +82,7 @@ pub(super) fn read(section: Value, problems: &mut Vec<Problem>, warnings: &mut V
     sinks
 }
 
-fn sink(key: &str, name: &str, entry: Value) -> Result<Sink, Problem> {
+fn sink(key: &str, name: &str, entry: Value, warnings: &mut Vec<Problem>) -> Result<Sink, Problem> {
     let name = SinkName::new(name).map_err(|e| Problem::new(key, e.to_string()))?;
     let Value::Object(mut entry) = entry else {
         return Err(Problem::new(key, format!("expected a table, found {}", type_of(&entry))));
@@ -58,13 +94,40 @@ fn sink(key: &str, name: &str, entry: Value) -> Result<Sink, Problem> {
         None => return Err(Problem::new(type_key, format!("is missing; known are {}", TYPES.join(", ")))),
     };
     let events = events(&format!("{key}.events"), entry.remove("events"))?;
-    let reader = Reader { key, also_known: &["type", "events"] };
+    let common = common(key, &mut entry)?;
+    let reader = Reader { key, also_known: ALSO_KNOWN };
     let settings = Settings::read(&kind, &reader, Value::Object(entry))
         .ok_or_else(|| Problem::new(type_key, unknown("type", &kind, TYPES)))??;
     if let Some((name, message)) = settings.problem(&events) {
         return Err(Problem::new(format!("{key}.{name}"), message));
     }
-    Ok(Sink { name, events, settings })
+    let Common { filter, park_after, max_pending } = common;
+    let filter = filter.map(|text| parsed(&format!("{key}.filter"), text, &events, warnings)).transpose()?;
+    Ok(Sink { name, events, filter, park_after, max_pending, settings })
+}
+
+/// Takes the keys that every sink may have out of its table.
+fn common(key: &str, entry: &mut Map<String, Value>) -> Result<Common, Problem> {
+    let table = COMMON.iter().filter_map(|&name| Some((name.to_owned(), entry.remove(name)?))).collect();
+    let common: Common = Reader { key, also_known: &[] }.read(Value::Object(table))?;
+    if common.park_after < SHORTEST_PARK {
+        return Err(Problem::new(format!("{key}.park_after"), "must be at least 1s"));
+    }
+    if common.max_pending == 0 {
+        return Err(Problem::new(format!("{key}.max_pending"), "must be at least 1"));
+    }
+    Ok(common)
+}
+
+fn parsed(
+    key: &str,
+    text: String,
+    events: &Patterns,
+    warnings: &mut Vec<Problem>,
+) -> Result<(String, Filter), Problem> {
+    let (filter, doubts) = Filter::parse(&text, events).map_err(|problem| Problem::new(key, problem))?;
+    warnings.extend(doubts.into_iter().map(|doubt| Problem::new(key, doubt)));
+    Ok((text, filter))
 }
 
 fn events(key: &str, patterns: Option<Value>) -> Result<Patterns, Problem> {

@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Config, Sources};
 use crate::dispatcher::{self, Drain};
 use crate::ops::signals::{Request, Signals};
-use crate::ops::{space, systemd};
+use crate::ops::{backlog, space, systemd};
 use crate::providers::TlsError;
 use crate::scheduler;
 use crate::sinks::{BuildError, Sink};
-use crate::status::{Hold, Progress};
+use crate::status::{Hold, HoldReason, Progress};
 use crate::store::{self, Store};
 
 use operator::Operator;
@@ -91,7 +91,7 @@ pub async fn run(config: Config, sources: &Sources) -> Result<(), Error> {
     // What was in force before a reload, until the new one has proved that it can be built.
     let mut previous: Option<Config> = None;
     let outcome = loop {
-        let parts = match Parts::build(&config, &store).await {
+        let mut parts = match Parts::build(&config, &store).await {
             Ok(parts) => parts,
             Err(Error::Store(error)) if previous.is_some() && error.is_retryable() => {
                 tracing::warn!(class = "storage", %error, "the configuration cannot be taken over yet; trying again in 1 s");
@@ -115,9 +115,12 @@ pub async fn run(config: Config, sources: &Sources) -> Result<(), Error> {
         of_config.spawn(space::keep_looking(path.clone(), config.store.min_free, hold.clone()));
         let (pruned, retention) = (store.clone(), config.store.retention);
         of_config.spawn(async move { pruned.keep_pruning(retention).await });
+        // What the sinks of the configuration before were owed holds nobody now.
+        hold.set(HoldReason::Backlog, false);
         let status = parts.status();
+        of_config.spawn(backlog::keep_looking(std::mem::take(&mut parts.watched), store.clone(), hold.clone()));
         let running = parts.start(&store, &progress, &hold);
-        let operator = Arc::new(Operator::new(&config.accounts, store.clone(), Some(running.commands.clone())));
+        let operator = Arc::new(Operator::new(&config, store.clone(), Some(running.commands.clone())));
         tracing::info!("{status}");
         systemd::ready(&status);
         let obeying = async {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::Error;
+use super::parts::followed_sink;
 use crate::config::{self, Config};
 use crate::ops::control::{self, Answer, Request};
 use crate::providers::Settings;
 use crate::scheduler::{Baseline, Cadence, Command, Commands, Polled};
-use crate::store::{AccountId, Refused, Store};
+use crate::store::{AccountId, FollowedSink, Purged, Refused, Replayed, Selection, Store};
 use crate::time::UnixMillis;
 
 /// An account as far as commands need it.
@@ -31,10 +32,15 @@ impl Operated {
     }
 }
 
+fn counted_deliveries(number: u64) -> String {
+    format!("{number} {}", if number == 1 { "delivery" } else { "deliveries" })
+}
+
 /// Obeys commands.
 pub(super) struct Operator {
     store: Store,
     accounts: BTreeMap<String, (crate::model::AccountName, Operated)>,
+    sinks: BTreeMap<String, FollowedSink>,
     /// The loops to tell; `None` where no daemon runs.
     commands: Option<Commands>,
 }
@@ -46,7 +52,7 @@ pub async fn operate(config: Config, request: Request) -> Result<Answer, Error> 
         return Ok(answer);
     }
     let store = Store::open(&path)?;
-    let operator = Operator::new(&config.accounts, store.clone(), None);
+    let operator = Operator::new(&config, store.clone(), None);
     let answer = operator.obey(request).await;
     store.close().await?;
     Ok(answer)
@@ -77,7 +83,7 @@ pub(super) async fn next(control: Option<&control::Control>) -> control::Asked {
 }
 
 impl Operator {
-    pub(super) fn new(accounts: &[config::Account], store: Store, commands: Option<Commands>) -> Self {
+    pub(super) fn new(config: &Config, store: Store, commands: Option<Commands>) -> Self {
         let operated = |account: &config::Account| Operated {
             provider: account.settings.profile().name,
             settings: account.settings.clone(),
@@ -85,8 +91,10 @@ impl Operator {
             baseline: account.polling.baseline,
             discover: account.discover,
         };
-        let accounts = accounts.iter().map(|a| (a.name.as_str().to_owned(), (a.name.clone(), operated(a)))).collect();
-        Self { store, accounts, commands }
+        let accounts = config.accounts.iter();
+        let accounts = accounts.map(|a| (a.name.as_str().to_owned(), (a.name.clone(), operated(a)))).collect();
+        let sinks = config.sinks.iter().map(|sink| (sink.name.to_string(), followed_sink(sink))).collect();
+        Self { store, accounts, sinks, commands }
     }
 
     pub(super) async fn obey(&self, request: Request) -> Answer {
@@ -96,7 +104,66 @@ impl Operator {
             Request::Rewind { account, conversation, to } => self.rewind(&account, &conversation, to).await,
             Request::Wake { account } if self.tell(&account, Command::Wake) => Ok(format!("{account} is probed")),
             Request::Wake { account } => Err(format!("nobody polls {account}")),
+            Request::RetryDead { sink, of } => self.retry_dead(sink, of).await,
+            Request::Replay { sink, of, dry_run } => self.replay(&sink, of, dry_run).await,
+            Request::Purge { sink, of, pending, dry_run } => self.purge(sink, of, pending, dry_run).await,
         }
+    }
+
+    /// The sink of this name.
+    fn sink(&self, name: &str) -> Result<&FollowedSink, String> {
+        self.sinks.get(name).ok_or_else(|| {
+            let known: Vec<_> = self.sinks.keys().map(String::as_str).collect();
+            let reload =
+                if self.commands.is_some() { "; after a change of it the daemon has to be told (HUP)" } else { "" };
+            format!("there is no sink \"{name}\" in the configuration; known are {}{reload}", known.join(", "))
+        })
+    }
+
+    async fn retry_dead(&self, sink: Option<String>, of: Selection) -> Answer {
+        if let Some(name) = &sink {
+            self.sink(name)?;
+        }
+        let retried = self.store.retry_dead(sink, of).await.map_err(|e| e.to_string())?;
+        tracing::info!(deliveries = retried, "a command made dead deliveries pending again");
+        Ok(match retried {
+            0 => "no dead delivery fits".into(),
+            retried => format!("{} pending again", counted_deliveries(retried)),
+        })
+    }
+
+    async fn replay(&self, name: &str, of: Selection, dry_run: bool) -> Answer {
+        let sink = self.sink(name)?.clone();
+        let replayed = self.store.replay(sink, of, dry_run).await.map_err(|e| e.to_string())?;
+        let Replayed { delivered, dead, new, pending, filtered } = replayed;
+        let parts = [
+            (delivered, "delivered before"),
+            (dead, "dead"),
+            (new, "never owed to it"),
+            (pending, "on their way already and left alone"),
+            (filtered, "filtered out and left alone"),
+        ];
+        let parts: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        let found = if parts.is_empty() { "nothing fits".into() } else { parts.join(", ") };
+        if dry_run {
+            return Ok(format!("{} would be made to {name}: {found}", counted_deliveries(replayed.sent())));
+        }
+        tracing::info!(sink = name, deliveries = replayed.sent(), "a command replays");
+        Ok(format!("{} to {name} pending: {found}", counted_deliveries(replayed.sent())))
+    }
+
+    async fn purge(&self, sink: Option<String>, of: Selection, pending: bool, dry_run: bool) -> Answer {
+        if let Some(name) = &sink
+            && self.store.sink_is_configured(name.clone()).await.map_err(|e| e.to_string())?.is_none()
+        {
+            return Err(format!("nothing is known of a sink \"{name}\"; inboxd status shows all of them"));
+        }
+        let Purged { dead, pending } = self.store.purge(sink, of, pending, dry_run).await.map_err(|e| e.to_string())?;
+        let (would, removed) = if dry_run { ("would be ", "removed") } else { ("", "removed for good") };
+        if !dry_run {
+            tracing::warn!(dead, pending, "a command removed deliveries");
+        }
+        Ok(format!("{would}{removed}: {dead} dead, {pending} pending"))
     }
 
     /// The account of this name, with its row.

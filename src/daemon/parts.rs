@@ -9,17 +9,20 @@ use tokio_util::sync::CancellationToken;
 use super::{Error, Running};
 use crate::config::{self, Config};
 use crate::dispatcher::{self, Destination, Drain};
+use crate::filter::Verdict;
 use crate::model::{Conversation, counted};
+use crate::ops::backlog::Watched;
 use crate::providers::{self, TlsError};
 use crate::scheduler::{self, Budget, Polled, Polling, SweepSettings};
 use crate::sinks;
 use crate::status::{Hold, Progress};
-use crate::store::{self, Followed, FollowedAccount, FollowedRows, Store};
+use crate::store::{self, Followed, FollowedAccount, FollowedRows, FollowedSink, Store, Wants};
 use crate::time::UnixMillis;
 
 pub(super) struct Parts {
     pub(super) accounts: Vec<scheduler::Account>,
     pub(super) destinations: Vec<Destination>,
+    pub(super) watched: Vec<Watched>,
 }
 
 impl Parts {
@@ -41,9 +44,9 @@ impl Parts {
             discover: account.discover,
             max_interval: account.polling.cadence.max_interval,
         });
-        let sink_names = config.sinks.iter().map(|sink| (sink.name.clone(), sink.events.clone())).collect();
-        let Followed { accounts, sinks: sink_ids } =
-            store.follow(followed.collect(), sink_names, UnixMillis::now()).await?;
+        let followed_sinks = config.sinks.iter().map(followed_sink).collect();
+        let Followed { accounts, sinks: sink_rows } =
+            store.follow(followed.collect(), followed_sinks, UnixMillis::now()).await?;
         // Accounts that the provider limits together share the smallest of their budgets.
         let mut smallest: HashMap<String, NonZeroU32> = HashMap::new();
         for account in &config.accounts {
@@ -57,14 +60,22 @@ impl Parts {
             let budget = budgets[&account.settings.budget_key()].clone();
             scheduled.push(scheduled_account(account, rows, budget)?);
         }
-        let destinations = config.sinks.iter().zip(sinks).zip(sink_ids).map(|((configured, sink), id)| Destination {
-            id,
-            name: configured.name.clone(),
-            sink,
-            intake: configured.settings.intake(),
-            retry: configured.settings.retry(),
-        });
-        Ok(Self { accounts: scheduled, destinations: destinations.collect() })
+        let watched = config.sinks.iter().zip(&sink_rows).filter(|(sink, _)| sink.events.want_messages());
+        let watched =
+            watched.map(|(sink, &(id, _))| Watched { id, name: sink.name.to_string(), max_pending: sink.max_pending });
+        let watched = watched.collect();
+        let destinations =
+            config.sinks.iter().zip(sinks).zip(sink_rows).map(|((configured, sink), (id, stood))| Destination {
+                id,
+                name: configured.name.clone(),
+                sink,
+                intake: configured.settings.intake(),
+                retry: configured.settings.retry(),
+                rate: configured.settings.rate(),
+                park_after: configured.park_after,
+                stood,
+            });
+        Ok(Self { accounts: scheduled, destinations: destinations.collect(), watched })
     }
 
     pub(super) fn status(&self) -> String {
@@ -85,6 +96,17 @@ impl Parts {
         let (scheduler, commands) = scheduler::start(self.accounts, &shared);
         Running { scheduler, commands, dispatcher, stop, drain, sinks }
     }
+}
+
+/// A sink as the store takes it.
+pub(super) fn followed_sink(sink: &config::Sink) -> FollowedSink {
+    let mut wants = Wants { events: sink.events.clone(), ..Wants::default() };
+    if let Some((text, filter)) = sink.filter.clone() {
+        wants.filter_text = Some(text);
+        // What it cannot judge is delivered.
+        wants.filter = Some(Arc::new(move |event: &str| filter.wants(event) != Verdict::Unwanted));
+    }
+    FollowedSink { name: sink.name.clone(), wants, max_pending: sink.max_pending }
 }
 
 /// An account as the scheduler takes it: what the configuration says, with what the store knows.

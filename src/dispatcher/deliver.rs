@@ -1,12 +1,15 @@
 //! One hand-over: the attempt, and its outcome on disk.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Drain, retry};
+use super::fault_point::fault_point;
+use super::health::Health;
+use super::{Drain, Pace, retry};
 use crate::model::SinkName;
 use crate::sinks::{self, Outgoing, RetrySchedule, Sink};
-use crate::store::{Attempt, Lane, Outcome, Owed, Settlement, SinkId, SourceId, Store};
+use crate::store::{Attempt, Lane, LaneId, Outcome, Owed, Settlement, SinkId, Standing, Store};
 use crate::time::UnixMillis;
 
 /// Between two tries to record an outcome while the store is busy or its disk full. The events are not sent again
@@ -19,96 +22,135 @@ pub(super) struct Courier {
     pub(super) name: SinkName,
     pub(super) sink: Arc<dyn Sink>,
     pub(super) retry: RetrySchedule,
+    pub(super) pace: Option<Pace>,
+    pub(super) health: Mutex<Health>,
     pub(super) store: Store,
     pub(super) drain: Drain,
 }
 
+/// What a hand-over came to.
+pub(super) struct HandedOver {
+    /// The lanes that it held.
+    pub(super) lanes: Vec<LaneId>,
+    /// Attempts that failed.
+    pub(super) failed: u64,
+}
+
 impl Courier {
+    pub(super) fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Delivers a lane event by event, each settled before the next is attempted.
-    pub(super) async fn deliver_lane(&self, lane: Lane) -> (Vec<SourceId>, u64) {
-        let conversation = lane.conversation;
+    pub(super) async fn deliver_lane(&self, lane: Lane) -> HandedOver {
+        fault_point("claimed");
+        let mut handed_over = HandedOver { lanes: vec![lane.id], failed: 0 };
         for owed in lane.owed {
-            if self.drain.stop.is_cancelled() {
+            if self.must_wait_in_vain().await {
                 break;
             }
             let delivered = self.sink.deliver(&[outgoing(&owed)]).await;
-            let attempt = self.attempt(&owed, conversation, delivered.failure.as_ref(), UnixMillis::now());
-            let goes_on = !matches!(attempt.outcome, Outcome::Retry { .. });
-            let failed = attempt.outcome != Outcome::Delivered;
-            let settlement = Settlement { sink: self.id, conversation, attempts: vec![attempt] };
-            if !self.settle(vec![settlement]).await || !goes_on {
-                return (vec![conversation], u64::from(failed));
+            fault_point("answered");
+            let at = UnixMillis::now();
+            let attempt = self.attempt(&owed, lane.id, delivered.failure.as_ref(), at);
+            let goes_on = matches!(attempt.outcome, Outcome::Delivered | Outcome::Dead);
+            handed_over.failed += u64::from(delivered.failure.is_some());
+            let standing = self.health().note(delivered.count > 0, delivered.failure.as_ref(), at);
+            let settlement = Settlement { lane: lane.id, attempts: vec![attempt] };
+            if !self.settle(vec![settlement], standing).await || !goes_on {
+                break;
             }
+            fault_point("recorded");
         }
-        (vec![conversation], 0)
+        handed_over
+    }
+
+    /// Waits until the sink's rate allows an attempt; true when none must be begun any more.
+    async fn must_wait_in_vain(&self) -> bool {
+        let allowed = async {
+            if let Some(pace) = &self.pace {
+                pace.until_ready().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.drain.stop.cancelled() => true,
+            () = allowed => false,
+        }
     }
 
     /// Delivers many lanes in one hand-over, in the order their events were recorded.
-    pub(super) async fn deliver_together(&self, lanes: Vec<Lane>) -> (Vec<SourceId>, u64) {
-        let conversations: Vec<_> = lanes.iter().map(|lane| lane.conversation).collect();
-        let mut owed: Vec<_> =
-            lanes.iter().flat_map(|lane| lane.owed.iter().map(|owed| (lane.conversation, owed))).collect();
-        owed.sort_unstable_by_key(|(_, owed)| owed.delivery);
+    pub(super) async fn deliver_together(&self, lanes: Vec<Lane>) -> HandedOver {
+        fault_point("claimed");
+        let mut owed: Vec<_> = lanes.iter().flat_map(|lane| lane.owed.iter().map(|owed| (lane.id, owed))).collect();
+        owed.sort_unstable_by_key(|(_, owed)| owed.event);
         let events: Vec<_> = owed.iter().map(|(_, owed)| outgoing(owed)).collect();
         let delivered = self.sink.deliver(&events).await;
+        fault_point("answered");
         let at = UnixMillis::now();
-        let mut settlements: std::collections::HashMap<SourceId, Settlement> = lanes
+        let mut settlements: HashMap<LaneId, Settlement> = lanes
             .iter()
-            .map(|lane| {
-                let conversation = lane.conversation;
-                (
-                    conversation,
-                    Settlement { sink: self.id, conversation, attempts: Vec::with_capacity(lane.owed.len()) },
-                )
-            })
+            .map(|lane| (lane.id, Settlement { lane: lane.id, attempts: Vec::with_capacity(lane.owed.len()) }))
             .collect();
         let mut failed = 0;
-        for (position, (conversation, owed)) in owed.into_iter().enumerate() {
-            let Some(settlement) = settlements.get_mut(&conversation) else { continue };
+        for (position, (lane, owed)) in owed.into_iter().enumerate() {
+            let Some(settlement) = settlements.get_mut(&lane) else { continue };
             let failure = delivered.failure.as_ref().filter(|_| position >= delivered.count);
             // Behind a failed event of its conversation nothing was attempted.
             let attempted = settlement.attempts.last().is_none_or(|last| last.outcome == Outcome::Delivered);
             if attempted {
                 failed += u64::from(failure.is_some());
-                settlement.attempts.push(self.attempt(owed, conversation, failure, at));
+                settlement.attempts.push(self.attempt(owed, lane, failure, at));
             }
         }
-        self.settle(settlements.into_values().collect()).await;
-        (conversations, failed)
+        let standing = self.health().note(delivered.count > 0, delivered.failure.as_ref(), at);
+        self.settle(settlements.into_values().collect(), standing).await;
+        fault_point("recorded");
+        HandedOver { lanes: lanes.iter().map(|lane| lane.id).collect(), failed }
     }
 
-    fn attempt(&self, owed: &Owed, conversation: SourceId, failure: Option<&sinks::Error>, at: UnixMillis) -> Attempt {
-        let attempts = owed.attempts + 1;
-        let (outcome, detail) = match failure {
-            None => (Outcome::Delivered, None),
-            Some(error) if error.rejected => (Outcome::Dead, Some(error.recorded())),
-            Some(error) => {
-                let seed = crate::backoff::mix(conversation.seed(), owed.delivery.unsigned_abs());
-                let outcome = retry::wait(&self.retry, attempts, error.wait, seed)
-                    .map_or(Outcome::Dead, |wait| Outcome::Retry { due_at: at + wait });
-                (outcome, Some(error.recorded()))
-            }
-        };
-        let detail_shown = failure.map_or("", |error| &error.detail);
+    fn attempt(&self, owed: &Owed, lane: LaneId, failure: Option<&sinks::Error>, at: UnixMillis) -> Attempt {
+        let outcome = failure.map_or(Outcome::Delivered, |error| self.outcome(owed, lane, error, at));
+        let (sink, event, attempt) = (&self.name, &owed.event_id, owed.retries + 1);
+        let detail = failure.map_or("", |error| &error.detail);
         match &outcome {
-            Outcome::Delivered if attempts > 1 => tracing::info!(sink = %self.name, event = owed.event_id, attempts,
-                "delivered after failed attempts"),
+            Outcome::Delivered if attempt > 1 => {
+                tracing::info!(%sink, event, attempt, "delivered after failed attempts")
+            }
             Outcome::Delivered => {}
-            Outcome::Retry { due_at } if attempts == 1 => tracing::warn!(sink = %self.name, event = owed.event_id,
-                class = "transient", "not delivered ({detail_shown}); next attempt at {due_at}"),
-            Outcome::Retry { due_at } => tracing::debug!(sink = %self.name, event = owed.event_id, attempts,
-                class = "transient", "not delivered ({detail_shown}); next attempt at {due_at}"),
-            Outcome::Dead => tracing::error!(sink = %self.name, event = owed.event_id, attempts, class = "gone",
-                "given up ({detail_shown}); the event is kept as dead"),
+            Outcome::Retry { due_at } if attempt == 1 => {
+                tracing::warn!(%sink, event, class = "transient", "not delivered ({detail}); next attempt at {due_at}");
+            }
+            Outcome::Retry { due_at } => {
+                tracing::debug!(%sink, event, attempt, class = "transient",
+                    "not delivered ({detail}); next attempt at {due_at}");
+            }
+            Outcome::Probed => {
+                tracing::debug!(%sink, event, class = "transient", "not delivered ({detail}); the sink stays parked");
+            }
+            Outcome::Dead => tracing::error!(%sink, event, attempt, class = "gone",
+                "given up ({detail}); the event is kept as dead: inboxd deliveries retry {event}"),
         }
-        Attempt { delivery: owed.delivery, at, outcome, detail }
+        Attempt { event: owed.event, at, outcome, detail: failure.map(sinks::Error::recorded) }
+    }
+
+    fn outcome(&self, owed: &Owed, lane: LaneId, error: &sinks::Error, at: UnixMillis) -> Outcome {
+        if error.rejected {
+            return Outcome::Dead;
+        }
+        if self.health().parked_at().is_some() {
+            return Outcome::Probed;
+        }
+        let seed = crate::backoff::mix(lane.seed(), owed.event.unsigned_abs());
+        let wait = retry::wait(&self.retry, owed.retries + 1, error.wait, seed);
+        wait.map_or(Outcome::Dead, |wait| Outcome::Retry { due_at: at + wait })
     }
 
     /// Records outcomes, for as long as that takes. False when the store is lost or we must leave; then the events
     /// are due again at the next start.
-    async fn settle(&self, settlements: Vec<Settlement>) -> bool {
+    async fn settle(&self, settlements: Vec<Settlement>, standing: Option<Standing>) -> bool {
         loop {
-            match self.store.settle(settlements.clone()).await {
+            match self.store.settle(self.id, settlements.clone(), standing.clone()).await {
                 Ok(()) => return true,
                 Err(error) if error.is_retryable() && !self.drain.abandon.is_cancelled() => {
                     tracing::warn!(sink = %self.name, class = "storage", %error, "an outcome was not recorded; trying again in 1 s");

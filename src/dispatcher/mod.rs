@@ -5,10 +5,12 @@
 //! death repeats at most that many.
 
 mod deliver;
+mod fault_point;
+mod health;
 mod retry;
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -17,11 +19,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::model::SinkName;
-use crate::sinks::{Intake, RetrySchedule, Sink};
+use crate::sinks::{Intake, Rate, RetrySchedule, Sink};
 use crate::status::{LONGEST_SLEEP, Progress, Pulse};
-use crate::store::{ClaimLimit, SinkId, SourceId, Store};
+use crate::store::{ClaimLimit, Lane, LaneId, SinkHealth, SinkId, Store};
 use crate::time::UnixMillis;
-use deliver::Courier;
+use deliver::{Courier, HandedOver};
+use health::Health;
 
 /// A sink to serve.
 pub struct Destination {
@@ -35,6 +38,20 @@ pub struct Destination {
     pub intake: Intake,
     /// When a failed delivery is tried again.
     pub retry: RetrySchedule,
+    /// How many attempts it is given in a time; `None`: as many as it takes.
+    pub rate: Option<Rate>,
+    /// Nothing but failure for so long parks it.
+    pub park_after: Duration,
+    /// How it stood when it was last seen.
+    pub stood: SinkHealth,
+}
+
+/// Spaces attempts evenly.
+type Pace = governor::DefaultDirectRateLimiter;
+
+fn pace(rate: Rate) -> Option<Pace> {
+    let between = rate.per / rate.events.get();
+    governor::Quota::with_period(between).map(governor::RateLimiter::direct)
 }
 
 /// How to stop: first take nothing new, then leave.
@@ -77,8 +94,8 @@ struct SinkLoop {
     courier: Arc<Courier>,
     intake: Intake,
     drain: Drain,
-    in_flight: HashSet<SourceId>,
-    attempts: JoinSet<(Vec<SourceId>, u64)>,
+    in_flight: HashSet<LaneId>,
+    attempts: JoinSet<HandedOver>,
     clock: Clock,
     failed: u64,
 }
@@ -89,6 +106,8 @@ const CLAIM_BYTES: usize = 4 << 20;
 const PER_LANE: usize = 16;
 /// For a sink that takes many events in one hand-over.
 const TOGETHER: ClaimLimit = ClaimLimit { lanes: 256, per_lane: 64, bytes: CLAIM_BYTES };
+/// For a sink that is parked.
+const PROBE: ClaimLimit = ClaimLimit { lanes: 1, per_lane: 1, bytes: CLAIM_BYTES };
 /// A wall clock that runs behind by more than this was set back; less is drift.
 const CLOCK_STEP: Duration = Duration::from_secs(2);
 /// Between two looks after the store could not be read.
@@ -103,6 +122,8 @@ impl SinkLoop {
                 name: destination.name,
                 sink: destination.sink,
                 retry: destination.retry,
+                pace: destination.rate.and_then(pace),
+                health: Mutex::new(Health::new(destination.stood, destination.park_after, Instant::now())),
                 store,
                 drain: drain.clone(),
             }),
@@ -162,7 +183,11 @@ impl SinkLoop {
         if let Some(set_back) = self.clock.set_back(Instant::now(), UnixMillis::now()) {
             self.courier.store.shift_due(self.courier.id, set_back).await?;
         }
+        self.park_if_it_only_fails().await?;
+        let parked = self.courier.health().parked_at().is_some();
         let limit = match self.intake {
+            _ if parked && self.attempts.is_empty() => PROBE,
+            _ if parked => return Ok(None),
             Intake::Single { concurrency } => {
                 ClaimLimit { lanes: concurrency - self.attempts.len(), per_lane: PER_LANE, bytes: CLAIM_BYTES }
             }
@@ -172,12 +197,51 @@ impl SinkLoop {
         if limit.lanes == 0 {
             return Ok(None);
         }
-        let in_flight = || self.in_flight.iter().copied().collect();
+        let next_probe = self.courier.health().next_probe();
+        if parked && next_probe > Instant::now() {
+            return Ok(Some(next_probe));
+        }
+        // Whatever a parked sink is owed may serve as its probe.
+        let due_until = if parked { UnixMillis::from_millis(i64::MAX) } else { UnixMillis::now() };
         let store = &self.courier.store;
-        let now = UnixMillis::now();
-        let claimed = store.claim_due(self.courier.id, in_flight(), limit, now).await?;
+        let claimed = store.claim_due(self.courier.id, self.held(), limit, due_until).await?;
         let takes_more = claimed.len() < limit.lanes && (claimed.is_empty() || self.intake != Intake::Together);
-        self.in_flight.extend(claimed.iter().map(|lane| lane.conversation));
+        if parked && !claimed.is_empty() {
+            self.courier.health().probing(Instant::now());
+        }
+        self.hand_over(claimed);
+        if !takes_more {
+            // The end of a hand-over is the time to look again.
+            return Ok(None);
+        }
+        let next = self.courier.store.next_due(self.courier.id, self.held()).await?;
+        let parks_at = self.courier.health().parks_at();
+        let next = next.map(|next| parks_at.map_or(next, |at| at.min(next)));
+        Ok(next.map(|at| Instant::now() + at.since(UnixMillis::now())))
+    }
+
+    async fn park_if_it_only_fails(&self) -> Result<(), crate::store::Error> {
+        let now = UnixMillis::now();
+        let to_be_parked = self.courier.health().to_be_parked(now);
+        let Some(failing_since) = to_be_parked else { return Ok(()) };
+        let store = &self.courier.store;
+        if self.in_flight.is_empty() && store.next_due(self.courier.id, vec![]).await?.is_none() {
+            // What failed has been given up, and nothing waits for the sink.
+            return Ok(());
+        }
+        store.park(self.courier.id, failing_since).await?;
+        self.courier.health().park(now, Instant::now());
+        tracing::error!(sink = %self.courier.name, class = "transient",
+            "parked: nothing but failure since {failing_since}; what it is owed is kept, and one event at a time is tried");
+        Ok(())
+    }
+
+    fn held(&self) -> Vec<LaneId> {
+        self.in_flight.iter().copied().collect()
+    }
+
+    fn hand_over(&mut self, claimed: Vec<Lane>) {
+        self.in_flight.extend(claimed.iter().map(|lane| lane.id));
         match self.intake {
             _ if claimed.is_empty() => {}
             Intake::Together => {
@@ -191,18 +255,12 @@ impl SinkLoop {
                 }
             }
         }
-        if !takes_more {
-            // The end of a hand-over is the time to look again.
-            return Ok(None);
-        }
-        let next = self.courier.store.next_due(self.courier.id, self.in_flight.iter().copied().collect()).await?;
-        Ok(next.map(|at| Instant::now() + at.since(now)))
     }
 
-    fn finished(&mut self, done: Result<(Vec<SourceId>, u64), tokio::task::JoinError>) {
-        if let Ok((conversations, failed)) = done {
-            for conversation in conversations {
-                self.in_flight.remove(&conversation);
+    fn finished(&mut self, done: Result<HandedOver, tokio::task::JoinError>) {
+        if let Ok(HandedOver { lanes, failed }) = done {
+            for lane in lanes {
+                self.in_flight.remove(&lane);
             }
             self.failed += failed;
         }

@@ -1,12 +1,13 @@
 //! A thread within an account: the unit of polling and of ordering.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ConversationId;
 use crate::time::UnixMillis;
 
 /// Which LinkedIn product a conversation belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ConversationType {
     /// Ordinary LinkedIn messaging.

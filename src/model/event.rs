@@ -1,11 +1,12 @@
 //! What sinks receive: one message in our envelope (CloudEvents 1.0, structured JSON), with a stable id.
 
-use data_encoding::BASE32_NOPAD;
+use schemars::JsonSchema;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
+use serde_json::Value;
 
+use super::envelope::{Envelope, stable_id};
 use super::notice::ConversationView;
-use super::{AccountName, Conversation, Flag, Message, MessageId, cut_at};
+use super::{AccountName, Conversation, Direction, Flag, Message, MessageId, Sender, cut_at};
 use crate::time::UnixMillis;
 
 /// Types of events.
@@ -30,7 +31,7 @@ pub mod kind {
     /// A sink that only failed takes events again.
     pub const SINK_RECOVERED: &str = "sink.recovered";
 
-    /// Every type there is; those of budgets and sinks can be asked for and are not sent yet.
+    /// Every type there is.
     pub const ALL: &[&str] = &[
         MESSAGE_NEW,
         MESSAGE_CHANGED,
@@ -48,7 +49,7 @@ pub mod kind {
 pub const EVENT_LIMIT: usize = 64 * 1024;
 
 /// By which road a message was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Route {
     /// A poll of its conversation.
@@ -60,15 +61,16 @@ pub enum Route {
 }
 
 /// The circumstances in which a message was found.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct Seen {
-    /// When the poll that found it was recorded.
+    /// When inboxd recorded it.
     pub at: UnixMillis,
-    /// By which road.
+    /// By which road it was found.
     pub route: Route,
-    /// Found after a younger message of the same conversation had already been recorded.
+    /// True for a message that turned up after a younger one of the same conversation had been recorded.
     pub late: bool,
-    /// Part of the history before inboxd followed the conversation.
+    /// True for history: the message is older than inboxd's following of the conversation, and was asked for with
+    /// `first_poll` or `since`.
     pub backfill: bool,
 }
 
@@ -106,61 +108,55 @@ fn message_key<'a>(kind: &'a str, context: &EventContext<'a>, message: &'a Messa
     [kind, context.provider, context.account.as_str(), context.conversation.id.as_str(), message.as_str()]
 }
 
-/// An id that is the same for the same parts, `[a-z0-9_]`.
-pub(super) fn stable_id(parts: &[&str]) -> String {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update((part.len() as u64).to_be_bytes());
-        hasher.update(part.as_bytes());
-    }
-    format!("evt_{}", BASE32_NOPAD.encode(&hasher.finalize()[..20]).to_ascii_lowercase())
-}
-
-/// The frame that all events share.
-#[derive(Serialize)]
-pub(super) struct Envelope<'a, D> {
-    specversion: &'static str,
-    id: &'a str,
-    source: String,
-    #[serde(rename = "type")]
-    kind: &'a str,
-    subject: &'a str,
-    time: UnixMillis,
-    datacontenttype: &'static str,
-    data: D,
-}
-
-impl<'a, D: Serialize> Envelope<'a, D> {
-    /// The event as one JSON object on one line.
-    pub(super) fn render(
-        kind: &'a str,
-        id: &'a str,
-        account: &AccountName,
-        subject: &'a str,
-        time: UnixMillis,
-        data: D,
-    ) -> String {
-        let envelope = Self {
-            specversion: "1.0",
-            id,
-            source: format!("/inboxd/accounts/{account}"),
-            kind,
-            subject,
-            time,
-            datacontenttype: "application/json",
-            data,
-        };
-        serde_json::to_string(&envelope).expect("an event has string keys only")
-    }
-}
-
-#[derive(Serialize)]
-struct Data<'a> {
+/// A message, where it was found and how.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct MessageData<'a> {
+    /// The provider that showed it.
+    #[schemars(schema_with = "super::schema::provider")]
     provider: &'a str,
+    /// The account, by its name in the configuration.
     account: &'a AccountName,
+    /// The conversation it belongs to.
     conversation: ConversationView<'a>,
-    message: &'a Message,
+    /// The message.
+    message: MessageView<'a>,
+    /// How it was found.
     seen: Seen,
+}
+
+/// A message as an event shows it. What the provider does not give is null.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Message")]
+struct MessageView<'a> {
+    /// The provider's id of the message, normalised; unique only together with account and conversation. With the flag
+    /// `id_synthetic` the provider gave none.
+    id: &'a str,
+    /// Who wrote to whom.
+    direction: Direction,
+    /// The provider's time; null when it was missing or unreadable (flag `time_unknown`).
+    sent_at: Option<UnixMillis>,
+    /// The author.
+    sender: &'a Sender,
+    /// The text; empty when there are attachments alone.
+    text: &'a str,
+    /// Attachments, each as the provider sent it.
+    attachments: &'a [Value],
+    /// What is unusual about the message; mostly empty.
+    flags: &'a [Flag],
+}
+
+impl<'a> MessageView<'a> {
+    fn of(message: &'a Message) -> Self {
+        Self {
+            id: message.id.as_str(),
+            direction: message.direction,
+            sent_at: message.sent_at,
+            sender: &message.sender,
+            text: &message.text,
+            attachments: &message.attachments,
+            flags: &message.flags,
+        }
+    }
 }
 
 impl Event {
@@ -176,7 +172,6 @@ impl Event {
         let content = message.content_hash().to_string();
         let key = message_key(kind::MESSAGE_CHANGED, context, &message.id);
         let id = stable_id(&[key.as_slice(), &[content.as_str()]].concat());
-        let message = &Message { unannounced: false, ..message.clone() };
         Self::of_message(kind::MESSAGE_CHANGED, id, context, message, seen)
     }
 
@@ -215,7 +210,7 @@ impl Event {
 const NAME_LIMIT: usize = 512;
 
 fn render(kind: &str, id: &str, context: &EventContext<'_>, message: &Message, seen: Seen) -> String {
-    let data = Data {
+    let data = MessageData {
         provider: context.provider,
         account: context.account,
         conversation: ConversationView {
@@ -224,17 +219,17 @@ fn render(kind: &str, id: &str, context: &EventContext<'_>, message: &Message, s
             person_url: context.conversation.person_url.as_deref(),
             title: context.title,
         },
-        message,
+        message: MessageView::of(message),
         seen,
     };
     let time = message.sent_at.unwrap_or(seen.at);
-    Envelope::render(kind, id, context.account, context.conversation.id.as_str(), time, data)
+    Envelope::render(kind, id, context.account.source(), context.conversation.id.as_str(), time, data)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ConversationId, ConversationType, Direction, Sender};
+    use crate::model::{ConversationId, ConversationType, event_schema};
 
     fn conversation() -> Conversation {
         Conversation {
@@ -267,6 +262,10 @@ mod tests {
         }
     }
 
+    fn valid(event: &Event) -> Value {
+        crate::model::strict::Strict::new(event_schema()).valid(&event.body)
+    }
+
     #[test]
     fn an_event_is_the_documented_cloud_event() {
         let account = AccountName::new("main").unwrap();
@@ -292,7 +291,7 @@ mod tests {
                 "seen": {"at": "2026-11-20T09:14:31.002Z", "route": "poll", "late": false, "backfill": false}
             }
         });
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&event.body).unwrap(), expected);
+        assert_eq!(valid(&event), expected);
         assert!(event.id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{}", event.id);
     }
 
@@ -314,8 +313,7 @@ mod tests {
             let event = Event::message_new(&context, &message(&text), seen());
             assert!(event.body.len() <= EVENT_LIMIT);
             assert!(event.body.len() > EVENT_LIMIT / 2, "cut further than needed: {}", event.body.len());
-            let value: serde_json::Value = serde_json::from_str(&event.body).unwrap();
-            assert_eq!(value["data"]["message"]["flags"], serde_json::json!(["text_cut"]));
+            assert_eq!(valid(&event)["data"]["message"]["flags"], serde_json::json!(["text_cut"]));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Names that users choose and ids that providers give. Each is its own type so that none is taken for another.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A name that cannot be the identity of an account or a sink.
@@ -8,10 +9,11 @@ use serde::{Deserialize, Serialize};
 pub struct InvalidName;
 
 macro_rules! chosen_name {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident at $place:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-        pub struct $name(String);
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+        #[schemars(inline)]
+        pub struct $name(#[schemars(regex(pattern = "^[a-z0-9_-]{1,64}$"))] String);
 
         impl $name {
             /// Takes a name of `[a-z0-9_-]{1,64}`; any other is an error.
@@ -23,6 +25,11 @@ macro_rules! chosen_name {
             /// The name itself.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+
+            /// The `source` of events about it.
+            pub fn source(&self) -> String {
+                format!(concat!($place, "{}"), self.0)
             }
         }
 
@@ -36,11 +43,11 @@ macro_rules! chosen_name {
 
 chosen_name! {
     /// The name of an account in the configuration: its identity in the store and in events.
-    AccountName
+    AccountName at "/inboxd/accounts/"
 }
 chosen_name! {
     /// The name of a sink in the configuration: its identity in the store.
-    SinkName
+    SinkName at "/inboxd/sinks/"
 }
 
 macro_rules! given_id {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use data_encoding::BASE32_NOPAD;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -11,7 +12,7 @@ use super::MessageId;
 use crate::time::UnixMillis;
 
 /// Who wrote a message, seen from the account's owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// Written to the owner.
@@ -23,16 +24,16 @@ pub enum Direction {
 }
 
 /// What is unusual about a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Flag {
-    /// The provider gave no readable time: `sent_at` is null.
+    /// The provider gave no readable time: `sent_at` is null, and the event's `time` is when the message was seen.
     TimeUnknown,
-    /// The time lies more than five minutes ahead of our clock.
+    /// The time lies more than five minutes ahead of the clock of inboxd.
     TimeFuture,
-    /// The provider gave no id: ours is made of sender, time and text.
+    /// The provider gave no id: the one shown is made of sender, time and text.
     IdSynthetic,
-    /// The text was cut to keep the event inside its size limit.
+    /// The end of the text was cut off to keep the event inside its size limit.
     TextCut,
     /// The attachments were left out to keep the event inside its size limit.
     AttachmentsCut,
@@ -42,14 +43,14 @@ pub enum Flag {
     Deleted,
 }
 
-/// The author of a message; what the provider does not give is `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The author of a message; what the provider does not give is null.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Sender {
     /// The provider's id of the person.
     pub id: Option<String>,
-    /// Display name.
+    /// The name that LinkedIn displays.
     pub name: Option<String>,
-    /// LinkedIn profile.
+    /// Address of the LinkedIn profile.
     pub profile_url: Option<String>,
 }
 

@@ -1,19 +1,25 @@
 //! The nouns: accounts, conversations, messages, events and their ids. No I/O, no async, no policy.
 
 mod conversation;
+mod envelope;
 mod event;
 mod ids;
 mod message;
 mod notice;
 mod readable;
 mod sample;
+mod schema;
+#[cfg(test)]
+#[path = "../../tests/it/support/strict.rs"]
+mod strict;
 mod untrusted;
 
 pub use conversation::{Conversation, ConversationType, Listed};
 pub use event::{EVENT_LIMIT, Event, EventContext, Route, Seen, event_id, kind};
 pub use ids::{AccountName, ConversationId, InvalidName, MessageId, SinkName};
 pub use message::{Direction, Flag, Message, Sender, assign_missing_ids};
-pub use notice::{Change, ConversationView, Notice, Patterns};
+pub use notice::{Change, ConversationView, Notice, Patterns, SinkNotice};
 pub use readable::{Readable, counted, readable_line};
 pub use sample::sample_events;
+pub use schema::event_schema;
 pub use untrusted::{Untrusted, chain, cut_at};

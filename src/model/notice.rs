@@ -1,15 +1,18 @@
-//! Events that are not about one message: a state of an account or a conversation, announced when it is entered and
-//! when it is left.
+//! Events that are not about one message: a state of an account, a conversation or a sink, announced when it is entered
+//! and when it is left.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::event::{Envelope, Event, kind, stable_id};
-use super::{AccountName, ConversationType};
+use super::envelope::{Envelope, stable_id};
+use super::event::{Event, kind};
+use super::{AccountName, ConversationType, SinkName};
 use crate::time::UnixMillis;
 
 /// Whether a state begins or ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "State")]
 pub enum Change {
     /// From now on it is so.
     Entered,
@@ -18,16 +21,17 @@ pub enum Change {
 }
 
 /// A conversation as an event names it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Conversation")]
 pub struct ConversationView<'a> {
-    /// Normalised id.
+    /// The id, normalised; unique within the account.
     pub id: &'a str,
-    /// The LinkedIn product.
+    /// The LinkedIn product it belongs to.
     #[serde(rename = "type")]
     pub kind: ConversationType,
-    /// Profile of the counterpart.
+    /// LinkedIn profile of the counterpart; null where the conversation is not named by it.
     pub person_url: Option<&'a str>,
-    /// What people call it.
+    /// What people call it; null where the provider does not say.
     pub title: Option<&'a str>,
 }
 
@@ -52,14 +56,55 @@ pub struct Notice<'a> {
     pub detail: &'a str,
 }
 
-#[derive(Serialize)]
-struct Data<'a> {
+/// A change of state of a sink.
+#[derive(Clone, Debug)]
+pub struct SinkNotice<'a> {
+    /// Type of the event, one of [`kind`].
+    pub kind: &'static str,
+    /// The sink.
+    pub sink: &'a SinkName,
+    /// Whether the state begins or ends.
+    pub state: Change,
+    /// The error class behind it.
+    pub reason: Option<&'a str>,
+    /// When it began, or for an end when that was.
+    pub since: UnixMillis,
+    /// What there is to say, for people.
+    pub detail: &'a str,
+}
+
+/// A state of an account or of one of its conversations that begins or ends.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct NoticeData<'a> {
+    /// The provider of the account.
+    #[schemars(schema_with = "super::schema::provider")]
     provider: &'a str,
+    /// The account, by its name in the configuration.
     account: &'a AccountName,
+    /// The conversation; null where the account as a whole is meant.
     conversation: Option<&'a ConversationView<'a>>,
+    /// Whether the state begins or ends.
     state: Change,
+    /// The error class behind it, such as `auth`, `gone` or `not_ready`; null where no error is.
     reason: Option<&'a str>,
+    /// When the state was entered, or left.
     since: UnixMillis,
+    /// What there is to say, for people; programs should not depend on the words.
+    detail: &'a str,
+}
+
+/// A state of a sink that begins or ends.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct SinkNoticeData<'a> {
+    /// The sink, by its name in the configuration.
+    sink: &'a SinkName,
+    /// Whether the state begins or ends.
+    state: Change,
+    /// The error class behind it; null where no error is.
+    reason: Option<&'a str>,
+    /// When the state was entered, or left.
+    since: UnixMillis,
+    /// What there is to say, for people; programs should not depend on the words.
     detail: &'a str,
 }
 
@@ -69,7 +114,7 @@ impl Event {
         let subject = notice.conversation.as_ref().map_or(notice.account.as_str(), |conversation| conversation.id);
         let moment = notice.since.as_millis().to_string();
         let id = stable_id(&[notice.kind, notice.provider, notice.account.as_str(), subject, &moment]);
-        let data = Data {
+        let data = NoticeData {
             provider: notice.provider,
             account: notice.account,
             conversation: notice.conversation.as_ref(),
@@ -78,8 +123,17 @@ impl Event {
             since: notice.since,
             detail: notice.detail,
         };
-        let body = Envelope::render(notice.kind, &id, notice.account, subject, notice.since, data);
+        let body = Envelope::render(notice.kind, &id, notice.account.source(), subject, notice.since, data);
         Self { id, kind: notice.kind, body }
+    }
+
+    /// Renders a change of state of a sink. Its id is a pure function of type, sink and the moment of the change.
+    pub fn sink_notice(notice: &SinkNotice<'_>) -> Self {
+        let SinkNotice { kind, sink, state, reason, since, detail } = *notice;
+        let id = stable_id(&[kind, sink.as_str(), &since.as_millis().to_string()]);
+        let data = SinkNoticeData { sink, state, reason, since, detail };
+        let body = Envelope::render(kind, &id, sink.source(), sink.as_str(), since, data);
+        Self { id, kind, body }
     }
 }
 
@@ -102,9 +156,20 @@ impl Patterns {
         }
     }
 
+    /// Whether events about single messages are wanted.
+    pub fn want_messages(&self) -> bool {
+        self.want(kind::MESSAGE_NEW) || self.want(kind::MESSAGE_CHANGED)
+    }
+
     /// Whether an event of this type is wanted.
     pub fn want(&self, kind: &str) -> bool {
         self.0.iter().any(|pattern| matches(pattern, kind))
+    }
+}
+
+impl std::fmt::Display for Patterns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.join(", "))
     }
 }
 
@@ -117,7 +182,14 @@ fn matches(pattern: &str, kind: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+    use crate::model::{event_schema, strict};
+
+    fn valid(event: &Event) -> Value {
+        strict::Strict::new(event_schema()).valid(&event.body)
+    }
 
     #[test]
     fn a_pattern_names_a_type_a_family_or_everything() {
@@ -154,9 +226,55 @@ mod tests {
         };
         assert_eq!(notice(Change::Entered, 1), notice(Change::Entered, 1));
         assert_ne!(notice(Change::Entered, 1).id, notice(Change::Left, 2).id);
-        let value: serde_json::Value = serde_json::from_str(&notice(Change::Left, 2_000).body).unwrap();
+        let value = valid(&notice(Change::Left, 2_000));
         assert_eq!(value["subject"], "st:x");
         assert_eq!(value["data"]["state"], "left");
         assert_eq!(value["data"]["since"], "1970-01-01T00:00:02.000Z");
+    }
+
+    #[test]
+    fn an_account_as_a_whole_has_no_conversation_and_is_the_subject_itself() {
+        let account = AccountName::new("main").unwrap();
+        for kind in [kind::ACCOUNT_ACTION_REQUIRED, kind::ACCOUNT_RECOVERED, kind::BUDGET_EXHAUSTED] {
+            let value = valid(&Event::notice(&Notice {
+                kind,
+                provider: "unipile",
+                account: &account,
+                conversation: None,
+                state: Change::Entered,
+                reason: None,
+                since: UnixMillis::from_millis(0),
+                detail: "d",
+            }));
+            assert_eq!((&value["subject"], &value["data"]["conversation"]), (&"main".into(), &Value::Null));
+        }
+    }
+
+    #[test]
+    fn a_sink_is_source_and_subject_of_its_own_events() {
+        let notice = |sink: &str, kind, since| {
+            Event::sink_notice(&SinkNotice {
+                kind,
+                sink: &SinkName::new(sink).unwrap(),
+                state: Change::Entered,
+                reason: Some("transient"),
+                since: UnixMillis::from_millis(since),
+                detail: "nothing but failure for 1h",
+            })
+        };
+        let value = valid(&notice("crm", kind::SINK_PARKED, 2_000));
+        assert_eq!((&value["source"], &value["subject"]), (&"/inboxd/sinks/crm".into(), &"crm".into()));
+        let data = serde_json::json!({"sink": "crm", "state": "entered", "reason": "transient",
+            "since": "1970-01-01T00:00:02.000Z", "detail": "nothing but failure for 1h"});
+        assert_eq!(value["data"], data);
+        let parked = notice("crm", kind::SINK_PARKED, 2_000);
+        assert_eq!(parked, notice("crm", kind::SINK_PARKED, 2_000));
+        for other in [
+            notice("log", kind::SINK_PARKED, 2_000),
+            notice("crm", kind::SINK_RECOVERED, 2_000),
+            notice("crm", kind::SINK_PARKED, 2_001),
+        ] {
+            assert_ne!(parked.id, other.id);
+        }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::notice::ConversationView;
 use super::{
     AccountName, Change, Conversation, ConversationId, ConversationType, Direction, Event, EventContext, Flag, Message,
-    MessageId, Notice, Route, Seen, Sender, kind,
+    MessageId, Notice, Route, Seen, Sender, SinkName, SinkNotice, kind,
 };
 use crate::time::UnixMillis;
 
@@ -95,9 +95,8 @@ fn message_event(kind: &str, message: &Message, title: Option<&str>) -> Value {
 }
 
 fn notice(kind: &str, conversation: Option<ConversationView<'_>>) -> Value {
-    let kind = kind::ALL.iter().find(|known| **known == kind).copied().unwrap_or_default();
     let event = Event::notice(&Notice {
-        kind,
+        kind: known(kind),
         provider: "unipile",
         account: &account(),
         conversation,
@@ -110,12 +109,20 @@ fn notice(kind: &str, conversation: Option<ConversationView<'_>>) -> Value {
 }
 
 fn sink_event(kind: &str) -> Value {
-    let mut event = notice(kind, None);
-    event["source"] = "/inboxd/sinks/crm".into();
-    event["subject"] = "crm".into();
-    event["data"] = serde_json::json!({"sink": "crm", "state": "entered", "reason": "transient",
-        "since": moment(), "detail": "status 503"});
-    event
+    let event = Event::sink_notice(&SinkNotice {
+        kind: known(kind),
+        sink: &SinkName::new("crm").expect("is a name"),
+        state: Change::Entered,
+        reason: Some("transient"),
+        since: moment(),
+        detail: "status 503",
+    });
+    parsed(&event.body)
+}
+
+/// The name of a type, as the list of all has it.
+fn known(kind: &str) -> &'static str {
+    kind::ALL.iter().find(|known| **known == kind).copied().unwrap_or_default()
 }
 
 fn parsed(body: &str) -> Value {
@@ -125,12 +132,21 @@ fn parsed(body: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{event_schema, strict};
 
     #[test]
-    fn there_is_a_sample_of_every_type() {
+    fn there_is_a_sample_of_every_type_and_it_is_as_its_schema_says() {
+        let schema = strict::Strict::new(event_schema());
         for kind in kind::ALL {
             let samples = sample_events([kind]);
-            assert!(!samples.is_empty() && samples.iter().all(|event| event["type"] == *kind), "{kind}: {samples:?}");
+            assert!(!samples.is_empty(), "{kind}");
+            for mut sample in samples {
+                assert_eq!(sample["type"], *kind);
+                if let Some(message) = sample.pointer_mut("/data/message").and_then(Value::as_object_mut) {
+                    assert_eq!(message.remove("raw"), Some(Value::Null));
+                }
+                schema.check(&sample).unwrap();
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::store::Selection;
 use crate::time::UnixMillis;
 
 /// Longest request, in bytes.
@@ -20,7 +21,7 @@ const REQUEST_LIMIT: u64 = 64 * 1024;
 /// A client that does not finish its line holds nothing but itself, and not for ever.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 
-/// A rewind waits for the poll of its conversation that is in flight, which may read many pages.
+/// A rewind waits for the poll of its conversation that is in flight, which may read many pages; a replay may be long.
 const ANSWER_TIME: Duration = Duration::from_secs(600);
 
 /// What a command asks of the daemon.
@@ -49,6 +50,33 @@ pub enum Request {
         conversation: String,
         /// To here.
         to: UnixMillis,
+    },
+    /// Make dead deliveries pending again.
+    RetryDead {
+        /// Of this sink; `None`: of all.
+        sink: Option<String>,
+        /// Of these events.
+        of: Selection,
+    },
+    /// Send a sink again what it was sent.
+    Replay {
+        /// The sink.
+        sink: String,
+        /// Of these events.
+        of: Selection,
+        /// Only count.
+        dry_run: bool,
+    },
+    /// Remove deliveries for good.
+    Purge {
+        /// Of this sink; `None`: of all.
+        sink: Option<String>,
+        /// Of these events.
+        of: Selection,
+        /// Pending ones too.
+        pending: bool,
+        /// Only count.
+        dry_run: bool,
     },
     /// Probe an account that is paused, because it may have been repaired.
     Wake {

@@ -1,5 +1,6 @@
-//! What keeps the daemon operable: logging, signals, commands, systemd, free disk space.
+//! What keeps the daemon operable: logging, signals, commands, systemd, free disk space, backlog.
 
+pub mod backlog;
 pub mod control;
 pub mod logging;
 pub mod signals;

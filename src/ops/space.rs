@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use crate::status::Hold;
+use crate::status::{Hold, HoldReason};
 
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -20,7 +20,7 @@ fn free(path: &Path) -> Option<u64> {
 pub fn look(database: &Path, min_free: u64, hold: &Hold) {
     let Some(free) = free(database) else { return };
     let [shown_free, reserve] = [free, min_free].map(|bytes| ByteSize(bytes).display().iec());
-    match (free < min_free, hold.set(free < min_free)) {
+    match (free < min_free, hold.set(HoldReason::Space, free < min_free)) {
         (true, true) => tracing::error!(class = "storage", path = %database.display(),
             "{shown_free} free, less than store.min_free ({reserve}): polling is paused until there is room; delivery goes on"),
         (false, true) => tracing::info!(path = %database.display(), "{shown_free} free: polling goes on"),

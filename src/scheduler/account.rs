@@ -116,6 +116,7 @@ impl AccountLoop {
             provider: account.provider,
             store: shared.store.clone(),
             gate: Gate::new(account.budget, credits),
+            hold: shared.hold.clone(),
             polling,
             bounds: Bounds::of(&polling),
             keys: RandomState::new(),

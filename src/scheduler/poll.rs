@@ -15,6 +15,7 @@ use super::job::{Bounds, Job};
 use super::walk::{self, Step};
 use crate::model::AccountName;
 use crate::providers::{self, Class, Page, PageRequest, Proof, Provider};
+use crate::status::Hold;
 use crate::store::{self, AccountId, Announce, PageRecord, PollRecord, Recorded, SourceId, Store, Walk};
 use crate::time::UnixMillis;
 
@@ -26,6 +27,7 @@ pub(super) struct Poller {
     pub(super) provider: Arc<dyn Provider>,
     pub(super) store: Store,
     pub(super) gate: Gate,
+    pub(super) hold: Hold,
     pub(super) polling: Polling,
     pub(super) bounds: Bounds,
     pub(super) keys: RandomState,

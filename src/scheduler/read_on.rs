@@ -1,6 +1,7 @@
 //! Walks of more than one page: read on until the recorded range is met, then announced from the oldest message on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::job::Job;
 use super::poll::{Coverage, Failure, Found, Poller, Recording};
@@ -11,6 +12,9 @@ use crate::store::{PageRecord, Walk};
 /// A walk that was refused or did not advance so often, without a complete poll in between, ends, and the rest of it
 /// is put on record as a gap: what has been read must not wait for ever for what cannot be.
 const GAP_AFTER: u32 = 3;
+
+/// Between two looks whether polling is still held.
+const HELD: Duration = Duration::from_millis(100);
 
 /// What is known of a walk while it is read on, and not worth storing.
 #[derive(Default)]
@@ -107,6 +111,10 @@ impl Poller {
         let announce = job.announce_walk(walk, self.bounds);
         let (mut announced, mut silent, mut edited) = (0, 0, 0);
         loop {
+            // A long history alone could owe the sinks more than they may be owed.
+            while self.hold.is_set() {
+                tokio::time::sleep(HELD).await;
+            }
             let conversation = Arc::clone(&job.conversation);
             let part = self
                 .store

@@ -192,7 +192,7 @@ impl Settings {
         }
     }
 
-    /// How many attempts it is given in how long; as many as there are, where it does not say.
+    /// How many attempts it is given in a time; `None`: as many as it takes.
     pub fn rate(&self) -> Option<Rate> {
         match self {
             Self::Http(settings) => settings.rate(),

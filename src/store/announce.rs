@@ -1,16 +1,69 @@
 //! Events on their way into the outbox: written once, owed to every sink that wants their type.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, params};
 
-use super::{AccountId, Error, SinkId, SourceId};
-use crate::model::{AccountName, Change, ConversationType, ConversationView, Event, Notice, Patterns};
+use super::{AccountId, Error, LaneId, SinkId, SourceId};
+use crate::model::{
+    AccountName, Change, ConversationType, ConversationView, Event, Notice, Patterns, SinkName, SinkNotice,
+};
 use crate::time::UnixMillis;
 
-/// A sink and the types of events it wants.
+/// A sink as the configuration has it.
+#[derive(Clone, Debug)]
+pub struct FollowedSink {
+    /// Its name, which is its identity.
+    pub name: SinkName,
+    /// Which events it wants.
+    pub wants: Wants,
+    /// Polling waits while more than this are pending.
+    pub max_pending: u64,
+}
+
+/// Whether an event, given as its bytes, passes.
+pub type EventFilter = dyn Fn(&str) -> bool + Send + Sync;
+
+/// Which events a sink wants, and how; by default new messages, all of them.
+#[derive(Clone, Default)]
+pub struct Wants {
+    /// Types of events.
+    pub events: Patterns,
+    /// What the configuration says of the filter, for `explain`.
+    pub filter_text: Option<String>,
+    /// The filter; `None`: every event passes.
+    pub filter: Option<Arc<EventFilter>>,
+    /// With the provider's own object of the message.
+    pub raw: bool,
+}
+
+impl std::fmt::Debug for Wants {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { events, filter_text, raw, .. } = self;
+        f.debug_struct("Wants").field("events", events).field("filter", filter_text).field("raw", raw).finish()
+    }
+}
+
+impl Wants {
+    pub(super) fn passes(&self, body: &str) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter(body))
+    }
+}
+
+/// A sink that events are owed to from now on.
 #[derive(Clone, Debug)]
 pub(super) struct Subscriber {
     pub(super) sink: SinkId,
-    pub(super) events: Patterns,
+    pub(super) wants: Wants,
+}
+
+/// A sink that is parked, or works again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SinkState<'a> {
+    pub(super) kind: &'static str,
+    pub(super) state: Change,
+    pub(super) since: UnixMillis,
+    pub(super) detail: &'a str,
 }
 
 /// A state that begins or ends.
@@ -34,30 +87,46 @@ pub(super) struct Outlet<'a> {
 impl Outlet<'_> {
     /// Whether any sink wants events of this type.
     pub(super) fn wanted(&self, kind: &str) -> bool {
-        self.sinks.iter().any(|subscriber| subscriber.events.want(kind))
+        self.sinks.iter().any(|subscriber| subscriber.wants.events.want(kind))
     }
 
     /// Stores an event of a conversation and owes it to the sinks that want it. Returns its row.
     pub(super) fn of_conversation(&self, source: SourceId, event: &Event) -> Result<i64, Error> {
-        self.store(Some(source), source.0, event)
+        self.store(Some(source), source.into(), event, None)
     }
 
-    fn store(&self, source: Option<SourceId>, lane: i64, event: &Event) -> Result<i64, Error> {
+    fn store(
+        &self,
+        source: Option<SourceId>,
+        lane: LaneId,
+        event: &Event,
+        not_to: Option<SinkId>,
+    ) -> Result<i64, Error> {
         self.tx
             .prepare_cached("INSERT INTO events (event_id, conversation, created_at, body) VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![event.id, source.map(|source| source.0), self.now.as_millis(), event.body])?;
         let row = self.tx.last_insert_rowid();
-        for subscriber in self.sinks.iter().filter(|subscriber| subscriber.events.want(event.kind)) {
-            self.tx
-                .prepare_cached("INSERT INTO deliveries (sink, conversation, event) VALUES (?1, ?2, ?3)")?
-                .execute(params![subscriber.sink.0, lane, row])?;
-            self.tx
-                .prepare_cached(
-                    "INSERT INTO lanes (sink, conversation, due_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-                )?
-                .execute(params![subscriber.sink.0, lane, self.now.as_millis()])?;
+        let wanting = self.sinks.iter().filter(|s| Some(s.sink) != not_to && s.wants.events.want(event.kind));
+        for subscriber in wanting {
+            self.owe(subscriber, lane, row, event)?;
         }
         Ok(row)
+    }
+
+    fn owe(&self, to: &Subscriber, lane: LaneId, row: i64, event: &Event) -> Result<(), Error> {
+        let now = self.now.as_millis();
+        let mut insert = self.tx.prepare_cached(
+            "INSERT INTO deliveries (event, sink, lane, state, raw, settled_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+        if !to.wants.passes(&event.body) {
+            insert.execute(params![row, to.sink.0, lane.0, 3, to.wants.raw, now])?;
+            return Ok(());
+        }
+        insert.execute(params![row, to.sink.0, lane.0, 0, to.wants.raw, None::<i64>])?;
+        self.tx
+            .prepare_cached("INSERT INTO lanes (sink, lane, due_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?
+            .execute(params![to.sink.0, lane.0, now])?;
+        Ok(())
     }
 
     /// Announces a change of state of a conversation.
@@ -87,7 +156,18 @@ impl Outlet<'_> {
             .prepare_cached("SELECT provider, name FROM accounts WHERE id = ?1")?
             .query_row([account.0], |r| Ok((r.get(0)?, r.get(1)?)))?;
         let event = change.event(&provider, &name, None)?;
-        self.store(None, -account.0, &event).map(|_| ())
+        self.store(None, account.into(), &event, None).map(|_| ())
+    }
+
+    /// Announces a change of state of a sink to the other ones.
+    pub(super) fn about_sink(&self, sink: SinkId, change: SinkState<'_>) -> Result<(), Error> {
+        let name: String =
+            self.tx.prepare_cached("SELECT name FROM sinks WHERE id = ?1")?.query_row([sink.0], |r| r.get(0))?;
+        let name =
+            SinkName::new(&name).map_err(|e| Error::from(rusqlite::Error::ToSqlConversionFailure(Box::new(e))))?;
+        let SinkState { kind, state, since, detail } = change;
+        let notice = SinkNotice { kind, sink: &name, state, reason: Some("transient"), since, detail };
+        self.store(None, sink.into(), &Event::sink_notice(&notice), Some(sink)).map(|_| ())
     }
 }
 

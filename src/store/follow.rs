@@ -7,14 +7,14 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::accounts::{self, Pause};
-use super::announce::Subscriber;
+use super::announce::{FollowedSink, Subscriber};
 use super::gaps::{self, OpenGaps};
-use super::outbox;
+use super::outbox::{self, SinkHealth};
 use super::sweeps::{self, SweptFolder};
 use super::syncs::{self, SyncRow};
 use super::walks::{self, Walk};
 use super::{AccountId, Error, SinkId, SourceId, Store, millis};
-use crate::model::{AccountName, Conversation, ConversationId, ConversationType, Patterns, SinkName};
+use crate::model::{AccountName, Conversation, ConversationId, ConversationType};
 use crate::time::UnixMillis;
 
 /// An account as the configuration has it.
@@ -120,8 +120,8 @@ pub struct FollowedRows {
 pub struct Followed {
     /// Each account.
     pub accounts: Vec<FollowedRows>,
-    /// Each sink's row.
-    pub sinks: Vec<SinkId>,
+    /// Each sink's row, and how it stood.
+    pub sinks: Vec<(SinkId, SinkHealth)>,
 }
 
 impl Store {
@@ -131,12 +131,12 @@ impl Store {
     pub async fn follow(
         &self,
         accounts: Vec<FollowedAccount>,
-        sinks: Vec<(SinkName, Patterns)>,
+        sinks: Vec<FollowedSink>,
         now: UnixMillis,
     ) -> Result<Followed, Error> {
-        let (names, patterns): (Vec<_>, Vec<_>) = sinks.into_iter().unzip();
-        let followed = self.write(move |tx| follow(tx, &accounts, &names, now)).await?;
-        let subscribers = followed.sinks.iter().zip(patterns).map(|(&sink, events)| Subscriber { sink, events });
+        let wants: Vec<_> = sinks.iter().map(|sink| sink.wants.clone()).collect();
+        let followed = self.write(move |tx| follow(tx, &accounts, &sinks, now)).await?;
+        let subscribers = followed.sinks.iter().zip(wants).map(|(&(sink, _), wants)| Subscriber { sink, wants });
         *self.shared.sinks.write().unwrap_or_else(PoisonError::into_inner) = Arc::from_iter(subscribers);
         Ok(followed)
     }
@@ -152,7 +152,7 @@ impl Store {
 fn follow(
     tx: &Connection,
     accounts: &[FollowedAccount],
-    sinks: &[SinkName],
+    sinks: &[FollowedSink],
     now: UnixMillis,
 ) -> Result<Followed, Error> {
     // Whatever the configuration listed is nobody's now, unless it is listed again below.
@@ -187,7 +187,7 @@ fn follow(
         rows.push(FollowedRows { id, pause, pinned, others, folders });
     }
     tx.execute("UPDATE sinks SET configured = 0 WHERE configured = 1", [])?;
-    let sinks = sinks.iter().map(|name| sink_row(tx, name, now)).collect::<Result<_, _>>()?;
+    let sinks = sinks.iter().map(|sink| sink_row(tx, sink, now)).collect::<Result<_, _>>()?;
     outbox::believe_due_times(tx, now)?;
     Ok(Followed { accounts: rows, sinks })
 }
@@ -200,12 +200,25 @@ fn account_row(tx: &Connection, provider: &str, name: &AccountName) -> Result<Ac
     Ok(AccountId(id))
 }
 
-fn sink_row(tx: &Connection, name: &SinkName, now: UnixMillis) -> Result<SinkId, Error> {
-    tx.prepare_cached(
-        "INSERT INTO sinks (name, added_at) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET configured = 1",
-    )?
-    .execute(params![name.as_str(), now.as_millis()])?;
-    Ok(SinkId(tx.prepare_cached("SELECT id FROM sinks WHERE name = ?1")?.query_row([name.as_str()], |r| r.get(0))?))
+/// The row of a sink, as the configuration has it now, and how it stood.
+pub(super) fn sink_row(tx: &Connection, sink: &FollowedSink, now: UnixMillis) -> Result<(SinkId, SinkHealth), Error> {
+    let row = tx
+        .prepare_cached(
+            "INSERT INTO sinks (name, added_at, events, filter, max_pending) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (name) DO UPDATE SET configured = 1, events = ?3, filter = ?4, max_pending = ?5
+             RETURNING id, failing_since, parked_at",
+        )?
+        .query_row(
+            params![
+                sink.name.as_str(),
+                now.as_millis(),
+                sink.wants.events.to_string(),
+                sink.wants.filter_text,
+                i64::try_from(sink.max_pending).unwrap_or(i64::MAX),
+            ],
+            |r| Ok((SinkId(r.get(0)?), SinkHealth { failing_since: millis(r.get(1)?), parked_at: millis(r.get(2)?) })),
+        )?;
+    Ok(row)
 }
 
 fn find(tx: &Connection, account: AccountId, conversation_id: &str) -> Result<Option<SourceId>, Error> {

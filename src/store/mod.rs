@@ -8,6 +8,7 @@ mod accounts;
 mod announce;
 mod credits;
 mod error;
+mod explain;
 mod follow;
 mod gaps;
 mod open;
@@ -16,6 +17,7 @@ mod outbox;
 mod overview;
 mod quiet;
 mod record_poll;
+mod redeliver;
 mod retention;
 mod schema;
 mod seen;
@@ -32,17 +34,22 @@ use rusqlite::Connection;
 use tokio::sync::Notify;
 
 pub use accounts::Pause;
+pub use announce::{EventFilter, FollowedSink, Wants};
 pub use credits::Day;
 pub use error::{Error, OpenError};
+pub use explain::{
+    DeliveryRow, ExplainedAttempt, ExplainedDelivery, ExplainedEvent, ExplainedMessage, Explanation, Listing, STATES,
+};
 pub use follow::{Follow, Followed, FollowedAccount, FollowedRows, Source};
 pub use gaps::OpenGaps;
 pub use operator::Refused;
-pub use outbox::{Attempt, ClaimLimit, Lane, Outcome, Owed, Settlement};
+pub use outbox::{Attempt, ClaimLimit, Lane, Outcome, Owed, Settlement, SinkHealth, Standing};
 pub use overview::{
     AccountOverview, ConversationOverview, FolderOverview, GapOverview, Overview, SinkOverview, Tail, TailedEvent,
 };
 pub use quiet::QuietPoll;
 pub use record_poll::{Announce, Mark, PollRecord, Recorded};
+pub use redeliver::{Purged, Replayed, Selection};
 pub use retention::Pruned;
 pub use sweeps::{Discovery, Line, Noted, SweptFolder};
 pub use syncs::{SyncRow, SyncState};
@@ -67,6 +74,38 @@ impl SourceId {
 /// Row of a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SinkId(i64);
+
+/// What one sink is owed of one conversation, of one account as a whole or about one sink, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LaneId(i64);
+
+/// Below this lie the lanes of events about sinks; between it and zero those about accounts.
+const SINK_LANES: i64 = -(1 << 40);
+
+impl LaneId {
+    /// A number that is the same for this lane after every restart; seeds its jitter.
+    pub fn seed(self) -> u64 {
+        self.0.unsigned_abs()
+    }
+}
+
+impl From<SourceId> for LaneId {
+    fn from(source: SourceId) -> Self {
+        Self(source.0)
+    }
+}
+
+impl From<AccountId> for LaneId {
+    fn from(account: AccountId) -> Self {
+        Self(-account.0)
+    }
+}
+
+impl From<SinkId> for LaneId {
+    fn from(sink: SinkId) -> Self {
+        Self(SINK_LANES - sink.0)
+    }
+}
 
 /// Handle to the open store; clones share it.
 #[derive(Clone)]

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Error, SinkId, SourceId, Store};
+use super::announce::{Outlet, SinkState};
+use super::{Error, LaneId, SinkId, Store};
+use crate::model::{Change, kind};
 use crate::time::UnixMillis;
 
 /// No retry is planned further ahead: a `Retry-After` of a day and the tenth that may come on top.
@@ -17,8 +19,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(27 * 3600);
 /// The deliveries of one conversation that one sink is owed, oldest first. Only the first may be attempted.
 #[derive(Clone, Debug)]
 pub struct Lane {
-    /// The conversation.
-    pub conversation: SourceId,
+    /// Its key.
+    pub id: LaneId,
     /// What is owed, oldest first; not empty.
     pub owed: Vec<Owed>,
 }
@@ -26,10 +28,10 @@ pub struct Lane {
 /// One delivery that is due.
 #[derive(Clone, Debug)]
 pub struct Owed {
-    /// Its row.
-    pub delivery: i64,
-    /// Attempts made so far.
-    pub attempts: u32,
+    /// Row of the event.
+    pub event: i64,
+    /// Attempts that failed since it last became pending.
+    pub retries: u32,
     /// Stable id of the event.
     pub event_id: String,
     /// The event's bytes.
@@ -46,15 +48,17 @@ pub enum Outcome {
         /// When.
         due_at: UnixMillis,
     },
-    /// Given up; kept for replay.
+    /// The sink is parked: to be tried again when the others of it have had their turn.
+    Probed,
+    /// Given up; kept until it is retried or purged.
     Dead,
 }
 
 /// One attempt and what it came to.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// The delivery's row.
-    pub delivery: i64,
+    /// Row of the event.
+    pub event: i64,
     /// When it was made.
     pub at: UnixMillis,
     /// What it came to.
@@ -66,12 +70,33 @@ pub struct Attempt {
 /// Attempts in one lane, in the order they were made.
 #[derive(Clone, Debug)]
 pub struct Settlement {
-    /// The sink.
-    pub sink: SinkId,
     /// The lane.
-    pub conversation: SourceId,
+    pub lane: LaneId,
     /// The attempts.
     pub attempts: Vec<Attempt>,
+}
+
+/// What attempts have shown of a sink that was not known before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It takes events again.
+    Works,
+    /// It has begun to fail.
+    Fails {
+        /// At the first failure since its last success.
+        since: UnixMillis,
+        /// What it said.
+        detail: String,
+    },
+}
+
+/// How a sink stood when it was last seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SinkHealth {
+    /// First failure since its last success; `None`: its last attempt succeeded.
+    pub failing_since: Option<UnixMillis>,
+    /// When it was parked; `None`: it is not.
+    pub parked_at: Option<UnixMillis>,
 }
 
 /// How much is claimed at once.
@@ -90,7 +115,7 @@ impl Store {
     pub async fn claim_due(
         &self,
         sink: SinkId,
-        in_flight: Vec<SourceId>,
+        in_flight: Vec<LaneId>,
         limit: ClaimLimit,
         now: UnixMillis,
     ) -> Result<Vec<Lane>, Error> {
@@ -109,13 +134,13 @@ impl Store {
     }
 
     /// When the next lane of a sink that is not in flight becomes due.
-    pub async fn next_due(&self, sink: SinkId, in_flight: Vec<SourceId>) -> Result<Option<UnixMillis>, Error> {
+    pub async fn next_due(&self, sink: SinkId, in_flight: Vec<LaneId>) -> Result<Option<UnixMillis>, Error> {
         self.read(move |connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT conversation, due_at FROM lanes WHERE sink = ?1 ORDER BY due_at LIMIT ?2")?;
+            let mut statement =
+                connection.prepare_cached("SELECT lane, due_at FROM lanes WHERE sink = ?1 ORDER BY due_at LIMIT ?2")?;
             let mut rows = statement.query(params![sink.0, in_flight.len() + 1])?;
             while let Some(row) = rows.next()? {
-                if !in_flight.contains(&SourceId(row.get(0)?)) {
+                if !in_flight.contains(&LaneId(row.get(0)?)) {
                     return Ok(Some(UnixMillis::from_millis(row.get(1)?)));
                 }
             }
@@ -124,20 +149,52 @@ impl Store {
         .await
     }
 
-    /// Records attempts, all of them in one transaction.
-    pub async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), Error> {
-        self.write(move |tx| settlements.iter().try_for_each(|settlement| settle(tx, settlement))).await
+    /// Records attempts at a sink, all of them in one transaction, and what they have shown of it. When a parked sink works
+    /// again, everything it is owed is due, and the other sinks are told.
+    pub async fn settle(
+        &self,
+        sink: SinkId,
+        settlements: Vec<Settlement>,
+        standing: Option<Standing>,
+    ) -> Result<(), Error> {
+        let sinks = self.sinks();
+        let recovered = self
+            .write(move |tx| {
+                settlements.iter().try_for_each(|settlement| settle(tx, sink, settlement))?;
+                let outlet = Outlet { tx, sinks: &sinks, now: UnixMillis::now() };
+                standing.map_or(Ok(false), |standing| note(outlet, sink, standing))
+            })
+            .await?;
+        if recovered {
+            self.deliveries().notify_waiters();
+        }
+        Ok(())
     }
 
-    /// Deliveries of a sink that wait, and deliveries of it that are dead.
-    pub async fn count_owed(&self, sink: SinkId) -> Result<(u64, u64), Error> {
+    /// Parks a sink that has only failed since then, and tells the other sinks.
+    pub async fn park(&self, sink: SinkId, failing_since: UnixMillis) -> Result<(), Error> {
+        let sinks = self.sinks();
+        self.write(move |tx| {
+            let now = UnixMillis::now();
+            let detail: Option<String> = tx
+                .prepare_cached("UPDATE sinks SET parked_at = ?2 WHERE id = ?1 RETURNING failure_detail")?
+                .query_row(params![sink.0, now.as_millis()], |r| r.get(0))?;
+            let failure = detail.as_deref().unwrap_or("it did not say why");
+            let detail = format!("nothing but failure since {failing_since}: {failure}; what it is owed is kept");
+            let change = SinkState { kind: kind::SINK_PARKED, state: Change::Entered, since: now, detail: &detail };
+            Outlet { tx, sinks: &sinks, now }.about_sink(sink, change)
+        })
+        .await?;
+        self.deliveries().notify_waiters();
+        Ok(())
+    }
+
+    /// How many deliveries of a sink are pending.
+    pub async fn count_pending(&self, sink: SinkId) -> Result<u64, Error> {
         self.read(move |connection| {
-            let count = |state: i64| {
-                connection
-                    .prepare_cached("SELECT count(*) FROM deliveries WHERE sink = ?1 AND state = ?2")?
-                    .query_row(params![sink.0, state], |r| r.get::<_, u64>(0))
-            };
-            Ok((count(0)?, count(2)?))
+            Ok(connection
+                .prepare_cached("SELECT count(*) FROM deliveries WHERE sink = ?1 AND state = 0")?
+                .query_row([sink.0], |r| r.get(0))?)
         })
         .await
     }
@@ -146,35 +203,36 @@ impl Store {
 fn claim_due(
     connection: &Connection,
     sink: SinkId,
-    in_flight: &[SourceId],
+    in_flight: &[LaneId],
     limit: ClaimLimit,
     now: UnixMillis,
 ) -> Result<Vec<Lane>, Error> {
     let mut due = connection
-        .prepare_cached("SELECT conversation FROM lanes WHERE sink = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT ?3")?;
+        .prepare_cached("SELECT lane FROM lanes WHERE sink = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT ?3")?;
     let due =
-        due.query_map(params![sink.0, now.as_millis(), limit.lanes + in_flight.len()], |r| Ok(SourceId(r.get(0)?)))?;
+        due.query_map(params![sink.0, now.as_millis(), limit.lanes + in_flight.len()], |r| Ok(LaneId(r.get(0)?)))?;
     let mut owed = connection.prepare_cached(
-        "SELECT d.id, d.attempts, e.event_id, e.body FROM deliveries d JOIN events e ON e.id = d.event
-         WHERE d.sink = ?1 AND d.conversation = ?2 AND d.state = 0 ORDER BY d.id LIMIT ?3",
+        "SELECT d.event, d.retries, e.event_id, CASE d.raw WHEN 1 THEN coalesce(e.raw_body, e.body) ELSE e.body END
+         FROM deliveries d JOIN events e ON e.id = d.event
+         WHERE d.sink = ?1 AND d.lane = ?2 AND d.state = 0 ORDER BY d.event LIMIT ?3",
     )?;
     let mut claimed = Vec::new();
     let mut bytes = 0;
-    for conversation in due {
-        let conversation = conversation?;
+    for lane in due {
+        let lane = lane?;
         if claimed.len() == limit.lanes || bytes >= limit.bytes {
             break;
         }
-        if in_flight.contains(&conversation) {
+        if in_flight.contains(&lane) {
             continue;
         }
-        let rows = owed.query_map(params![sink.0, conversation.0, limit.per_lane], |r| {
-            Ok(Owed { delivery: r.get(0)?, attempts: r.get(1)?, event_id: r.get(2)?, body: r.get(3)? })
+        let rows = owed.query_map(params![sink.0, lane.0, limit.per_lane], |r| {
+            Ok(Owed { event: r.get(0)?, retries: r.get(1)?, event_id: r.get(2)?, body: r.get(3)? })
         })?;
         let owed: Vec<_> = rows.collect::<Result<_, _>>()?;
         bytes += owed.iter().map(|owed| owed.body.len()).sum::<usize>();
         if !owed.is_empty() {
-            claimed.push(Lane { conversation, owed });
+            claimed.push(Lane { id: lane, owed });
         }
     }
     Ok(claimed)
@@ -184,55 +242,104 @@ fn claim_due(
 /// wait there is, and what was never attempted does not wait at all.
 pub(super) fn believe_due_times(tx: &Connection, now: UnixMillis) -> Result<(), Error> {
     tx.execute(
-        "UPDATE lanes SET due_at = min(due_at, ?1 + ?2 * (SELECT d.attempts > 0 FROM deliveries d
-            WHERE d.sink = lanes.sink AND d.conversation = lanes.conversation AND d.state = 0 ORDER BY d.id LIMIT 1))
+        "UPDATE lanes SET due_at = min(due_at, ?1 + ?2 * (SELECT d.retries > 0 FROM deliveries d
+            WHERE d.sink = lanes.sink AND d.lane = lanes.lane AND d.state = 0 ORDER BY d.event LIMIT 1))
          WHERE due_at > ?1",
         params![now.as_millis(), i64::try_from(LONGEST_WAIT.as_millis()).unwrap_or(i64::MAX)],
     )?;
     Ok(())
 }
 
-fn settle(tx: &Connection, settlement: &Settlement) -> Result<(), Error> {
-    let mut retry_at = None;
+/// Notes how a sink stands; true when somebody may be owed something by it.
+fn note(outlet: Outlet<'_>, sink: SinkId, standing: Standing) -> Result<bool, Error> {
+    let tx = outlet.tx;
+    match standing {
+        Standing::Fails { since, detail } => {
+            tx.prepare_cached("UPDATE sinks SET failing_since = ?2, failure_detail = ?3 WHERE id = ?1")?
+                .execute(params![sink.0, since.as_millis(), detail])?;
+            Ok(false)
+        }
+        Standing::Works => {
+            let parked: bool = tx
+                .prepare_cached("SELECT parked_at IS NOT NULL FROM sinks WHERE id = ?1")?
+                .query_row([sink.0], |r| r.get(0))?;
+            tx.prepare_cached(
+                "UPDATE sinks SET failing_since = NULL, parked_at = NULL, failure_detail = NULL WHERE id = ?1",
+            )?
+            .execute([sink.0])?;
+            if parked {
+                // In the order in which they were recorded, as far as several lanes can be.
+                tx.prepare_cached("UPDATE lanes SET due_at = ?2 WHERE sink = ?1")?
+                    .execute(params![sink.0, outlet.now.as_millis()])?;
+                let detail = "it takes events again; what it was owed is delivered in order";
+                let (kind, since) = (kind::SINK_RECOVERED, outlet.now);
+                outlet.about_sink(sink, SinkState { kind, state: Change::Left, since, detail })?;
+            }
+            Ok(parked)
+        }
+    }
+}
+
+fn settle(tx: &Connection, sink: SinkId, settlement: &Settlement) -> Result<(), Error> {
+    let lane = params![sink.0, settlement.lane.0];
+    let mut next = Next::EndOfLine;
     for attempt in &settlement.attempts {
-        let (state, outcome) = match attempt.outcome {
-            Outcome::Delivered => (1, "delivered"),
-            Outcome::Dead => (2, "rejected"),
+        let at = attempt.at.as_millis();
+        let (state, failed) = match attempt.outcome {
+            Outcome::Delivered => (1, None),
+            Outcome::Dead => (2, Some("rejected")),
             Outcome::Retry { due_at } => {
-                retry_at = Some(due_at);
-                (0, "retry")
+                next = Next::At(due_at);
+                (0, Some("retry"))
+            }
+            Outcome::Probed => {
+                next = Next::BehindAll;
+                (0, Some("probe"))
             }
         };
-        let at = attempt.at.as_millis();
         let number: i64 = tx
             .prepare_cached(
-                "UPDATE deliveries SET state = ?2, attempts = attempts + 1, settled_at = iif(?2 = 0, NULL, ?3)
-                 WHERE id = ?1 RETURNING attempts",
+                "UPDATE deliveries SET state = ?3, attempts = attempts + 1, retries = retries + ?4,
+                    settled_at = iif(?3 = 0, NULL, ?5)
+                 WHERE event = ?1 AND sink = ?2 RETURNING attempts",
             )?
-            .query_row(params![attempt.delivery, state, at], |r| r.get(0))?;
-        tx.prepare_cached("INSERT INTO attempts (delivery, number, at, outcome, detail) VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![attempt.delivery, number, at, outcome, attempt.detail])?;
+            .query_row(params![attempt.event, sink.0, state, failed == Some("retry"), at], |r| r.get(0))?;
+        if let Some(outcome) = failed {
+            tx.prepare_cached(
+                "INSERT INTO attempts (event, sink, number, at, outcome, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![attempt.event, sink.0, number, at, outcome, attempt.detail])?;
+        }
     }
-    let lane = params![settlement.sink.0, settlement.conversation.0];
     let pending: Option<i64> = tx
-        .prepare_cached("SELECT id FROM deliveries WHERE sink = ?1 AND conversation = ?2 AND state = 0 LIMIT 1")?
+        .prepare_cached("SELECT event FROM deliveries WHERE sink = ?1 AND lane = ?2 AND state = 0 LIMIT 1")?
         .query_row(lane, |r| r.get(0))
         .optional()?;
     if pending.is_none() {
-        tx.prepare_cached("DELETE FROM lanes WHERE sink = ?1 AND conversation = ?2")?.execute(lane)?;
-    } else if let Some(due_at) = retry_at {
-        tx.prepare_cached("UPDATE lanes SET due_at = ?3 WHERE sink = ?1 AND conversation = ?2")?.execute(params![
-            settlement.sink.0,
-            settlement.conversation.0,
-            due_at.as_millis()
-        ])?;
-    } else {
-        // To the end of the line: a conversation with a long backlog must not keep the others waiting.
-        tx.prepare_cached("UPDATE lanes SET due_at = ?3 WHERE sink = ?1 AND conversation = ?2")?.execute(params![
-            settlement.sink.0,
-            settlement.conversation.0,
-            UnixMillis::now().as_millis()
-        ])?;
+        tx.prepare_cached("DELETE FROM lanes WHERE sink = ?1 AND lane = ?2")?.execute(lane)?;
+        return Ok(());
     }
+    let due_at = match next {
+        Next::At(due_at) => due_at.as_millis(),
+        Next::EndOfLine => UnixMillis::now().as_millis(),
+        Next::BehindAll => {
+            tx.prepare_cached("SELECT max(due_at) + 1 FROM lanes WHERE sink = ?1")?.query_row([sink.0], |r| r.get(0))?
+        }
+    };
+    tx.prepare_cached("UPDATE lanes SET due_at = ?3 WHERE sink = ?1 AND lane = ?2")?.execute(params![
+        sink.0,
+        settlement.lane.0,
+        due_at
+    ])?;
     Ok(())
+}
+
+/// When a lane with something left in it has its next turn.
+enum Next {
+    /// When the schedule says.
+    At(UnixMillis),
+    /// Due, behind those that are: a conversation with a long backlog must not keep the others waiting.
+    EndOfLine,
+    /// Behind every other lane of the sink, due or not.
+    BehindAll,
 }

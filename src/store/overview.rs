@@ -1,6 +1,6 @@
 //! What the commands that only look can see: state of accounts, conversations and sinks, and the latest events.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension};
 use serde::Serialize;
 
 use super::{Error, ReadOnlyStore, millis};
@@ -139,8 +139,16 @@ pub struct SinkOverview {
     pub pending: u64,
     /// Deliveries made.
     pub delivered: u64,
-    /// Deliveries given up, kept for replay.
+    /// Deliveries given up, kept until they are retried or purged.
     pub dead: u64,
+    /// Events that its filter did not let pass.
+    pub filtered: u64,
+    /// First failure since its last success; null: its last attempt succeeded.
+    pub failing_since: Option<UnixMillis>,
+    /// Since when it is parked: it only failed, and is tried rarely; null: it is not.
+    pub parked_at: Option<UnixMillis>,
+    /// Polling waits while more than this are pending.
+    pub max_pending: Option<u64>,
     /// When the oldest pending event was recorded.
     pub oldest_pending_at: Option<UnixMillis>,
     /// What the sink said at the last failed attempt of a pending or dead delivery.
@@ -191,9 +199,8 @@ impl ReadOnlyStore {
             Ok(account)
         })?;
         let accounts = accounts.collect::<Result<_, _>>()?;
-        let mut statement = tx.prepare("SELECT id, name, configured FROM sinks ORDER BY name")?;
-        let sinks =
-            statement.query_map([], |r| sink(&tx, r.get(0)?, r.get(1)?, r.get(2)?))?.collect::<Result<_, _>>()?;
+        let mut statement = tx.prepare("SELECT id FROM sinks ORDER BY name")?;
+        let sinks = statement.query_map([], |r| sink(&tx, r.get(0)?))?.collect::<Result<_, _>>()?;
         Ok(Overview { accounts, sinks })
     }
 
@@ -301,29 +308,43 @@ fn gaps(tx: &Connection, conversation: i64) -> rusqlite::Result<Vec<GapOverview>
     rows.collect()
 }
 
-fn sink(tx: &Connection, id: i64, name: String, configured: bool) -> rusqlite::Result<SinkOverview> {
-    let count = |state: i64| -> rusqlite::Result<u64> {
-        tx.prepare_cached("SELECT count(*) FROM deliveries WHERE sink = ?1 AND state = ?2")?
-            .query_row(params![id, state], |r| r.get(0))
-    };
-    let oldest: Option<i64> = tx
+fn sink(tx: &Connection, id: i64) -> rusqlite::Result<SinkOverview> {
+    let (delivered, filtered) = tx
         .prepare_cached(
-            "SELECT min(e.created_at) FROM deliveries d JOIN events e ON e.id = d.event WHERE d.sink = ?1 AND d.state = 0",
+            "SELECT count(*) FILTER (WHERE state = 1), count(*) FILTER (WHERE state = 3) FROM deliveries WHERE sink = ?1",
         )?
+        .query_row([id], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    let (pending, oldest) = tx
+        .prepare_cached("SELECT count(*), min(event) FROM deliveries WHERE sink = ?1 AND state = 0")?
+        .query_row([id], |r| Ok((r.get(0)?, r.get::<_, Option<i64>>(1)?)))?;
+    let dead = tx
+        .prepare_cached("SELECT count(*) FROM deliveries WHERE sink = ?1 AND state = 2")?
         .query_row([id], |r| r.get(0))?;
-    let mut failure = tx.prepare_cached(
-        "SELECT a.detail FROM deliveries d JOIN attempts a ON a.delivery = d.id
-         WHERE d.sink = ?1 AND d.state <> 1 AND a.detail IS NOT NULL ORDER BY a.at DESC LIMIT 1",
-    )?;
-    let mut failures = failure.query([id])?;
-    let last_failure = failures.next()?.map(|r| r.get(0)).transpose()?;
-    Ok(SinkOverview {
-        name,
-        configured,
-        pending: count(0)?,
-        delivered: count(1)?,
-        dead: count(2)?,
-        oldest_pending_at: millis(oldest),
-        last_failure,
+    let oldest_pending_at: Option<i64> =
+        tx.prepare_cached("SELECT max(created_at) FROM events WHERE id = ?1")?.query_row([oldest], |r| r.get(0))?;
+    let last_failure = tx
+        .prepare_cached(
+            "SELECT a.detail FROM deliveries d JOIN attempts a ON a.event = d.event AND a.sink = d.sink
+             WHERE d.sink = ?1 AND d.state IN (0, 2) AND a.detail IS NOT NULL ORDER BY a.at DESC LIMIT 1",
+        )?
+        .query_row([id], |r| r.get(0))
+        .optional()?;
+    tx.prepare_cached(
+        "SELECT name, configured, failing_since, parked_at, max_pending, failure_detail FROM sinks WHERE id = ?1",
+    )?
+    .query_row([id], |r| {
+        Ok(SinkOverview {
+            name: r.get(0)?,
+            configured: r.get(1)?,
+            pending,
+            delivered,
+            dead,
+            filtered,
+            failing_since: millis(r.get(2)?),
+            parked_at: millis(r.get(3)?),
+            max_pending: r.get(4)?,
+            oldest_pending_at: millis(oldest_pending_at),
+            last_failure: last_failure.or(r.get(5)?),
+        })
     })
 }

@@ -11,7 +11,7 @@ use crate::time::UnixMillis;
 /// What one step of pruning did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pruned {
-    /// Delivered deliveries removed, with their attempts.
+    /// Settled deliveries removed, with their attempts.
     pub deliveries: usize,
     /// Events removed, because nobody is owed them any more.
     pub events: usize,
@@ -23,7 +23,7 @@ pub struct Pruned {
 const STEP: i64 = 1_000;
 
 impl Store {
-    /// Removes deliveries that were delivered before `before`, then events without deliveries: one step, from event
+    /// Removes deliveries that were delivered or filtered before `before`, then events without deliveries: one step, from event
     /// row `from` (0 to begin). Pending deliveries are never touched and dead ones are kept for replay.
     pub async fn prune(&self, before: UnixMillis, from: i64) -> Result<Pruned, Error> {
         self.write(move |tx| {
@@ -36,11 +36,14 @@ impl Store {
             let Some(last) = last.filter(|_| oldest.is_some_and(|oldest| oldest < before.as_millis())) else {
                 return Ok(Pruned { deliveries: 0, events: 0, next: None });
             };
-            let settled = "SELECT id FROM deliveries WHERE event > ?1 AND event <= ?2 AND state = 1 AND settled_at < ?3";
+            // Delivered or filtered.
+            let settled = "event > ?1 AND event <= ?2 AND state IN (1, 3) AND settled_at < ?3";
             let range = params![from, last, before.as_millis()];
-            tx.prepare_cached(&format!("DELETE FROM attempts WHERE delivery IN ({settled})"))?.execute(range)?;
-            let deliveries =
-                tx.prepare_cached(&format!("DELETE FROM deliveries WHERE id IN ({settled})"))?.execute(range)?;
+            tx.prepare_cached(&format!(
+                "DELETE FROM attempts WHERE (event, sink) IN (SELECT event, sink FROM deliveries WHERE {settled})"
+            ))?
+            .execute(range)?;
+            let deliveries = tx.prepare_cached(&format!("DELETE FROM deliveries WHERE {settled}"))?.execute(range)?;
             let events = tx
                 .prepare_cached(
                     "DELETE FROM events WHERE id > ?1 AND id <= ?2 AND created_at < ?3

@@ -5,7 +5,7 @@ use std::path::Path;
 use inboxd::simulator::{ConversationRef, Dialect, Draft, Kind};
 use serde_json::{Value, json};
 
-use crate::support::{Rig, until};
+use crate::support::{Rig, until, valid_event};
 
 const ALL: [Dialect; 6] = [
     Dialect::LinkedApi,
@@ -35,7 +35,7 @@ fn changes(rig: &Rig) -> Vec<String> {
 
 fn lines(file: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines().map(valid_event).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use inboxd::simulator::{Dialect, Fault, When};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Reply, Rig, inboxd, inboxd_in, until};
+use crate::support::{Reply, Rig, inboxd, inboxd_in, until, valid_event};
 
 /// A process that ends with its test, however that ends.
 struct Killed(std::process::Child);
@@ -172,8 +172,7 @@ fn simulate_prints_a_configuration_that_the_daemon_takes() {
     assert_eq!(output.code, 0, "{}", output.stderr);
     assert!(output.stdout.lines().count() > 0);
     for line in output.stdout.lines() {
-        let event: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert_eq!(event["type"], "message.new");
+        assert_eq!(valid_event(line)["type"], "message.new");
     }
     kill_process(Pid::from_child(&simulator), Signal::TERM).unwrap();
     assert_eq!(simulator.wait().unwrap().code(), Some(0));

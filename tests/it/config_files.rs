@@ -325,3 +325,26 @@ fn an_inbox_that_is_left_unread_is_warned_of_until_somebody_says_so() {
     assert!(warned(""));
     assert!(!warned("inbox_types = [\"st\"]") && !warned("inbox_types = [\"st\", \"nv\"]"));
 }
+
+#[test]
+fn a_filter_with_a_typo_names_the_field_that_was_meant_and_the_values_it_has() {
+    let with = |filter: &str| GOOD.replace("path =", &format!("filter = \"{filter}\"\npath ="));
+    let key = "sinks.archive.filter: ";
+    refused(78, &with("data.message.directon == 'inbound'"), &[key, "directon", "did you mean \"direction\"?"]);
+    refused(
+        78,
+        &with("data.message.direction == 'inbond'"),
+        &[key, "did you mean \"inbound\"? it has \"inbound\", \"outbound\", \"unknown\""],
+    );
+    refused(78, &with("data.message.direction =="), &[key]);
+    assert_eq!(checked(&with("data.message.direction == 'inbound'")).code, 0);
+}
+
+#[test]
+fn the_keys_of_every_sink_are_checked() {
+    let with = |line: &str| GOOD.replace("path =", &format!("{line}\npath ="));
+    refused(78, &with("park_after = \"10ms\""), &["sinks.archive.park_after: must be at least 1s"]);
+    refused(78, &with("park_after = 60"), &["sinks.archive.park_after: expected a duration with a unit"]);
+    refused(78, &with("max_pending = 0"), &["sinks.archive.max_pending: must be at least 1"]);
+    refused(78, &with("max_pendign = 5"), &["sinks.archive.max_pendign", "did you mean \"max_pending\"?"]);
+}

@@ -120,6 +120,25 @@ async fn waits_that_a_reply_asks_for_in_its_body_are_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rate_is_kept_and_a_preset_brings_its_own() {
+    let mut rig = Rig::new().await;
+    let conversation = rig.follow(Dialect::LinkedApi, "Ada Byron");
+    rig.http = "rate = \"4/s\"\n".into();
+    let slack = Receiver::start().await;
+    rig.more = format!("\n[sinks.team]\ntype = \"http\"\npreset = \"slack\"\nurl = \"{}\"\n", slack.url());
+    for number in 0..4 {
+        rig.world().push(conversation, &number.to_string());
+    }
+    let began = Instant::now();
+    let daemon = rig.start();
+    rig.until_taken(4).await;
+    assert!(began.elapsed() >= Duration::from_millis(750), "four events in {:?}", began.elapsed());
+    until("the same at the other", || slack.arrived().len() == 4).await;
+    assert!(began.elapsed() >= Duration::from_millis(3000), "four messages in {:?}", began.elapsed());
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_pair_that_the_program_makes_signs_what_its_public_key_verifies_also_while_rotating() {
     use ring::signature::{ED25519, UnparsedPublicKey};
     let mut rig = Rig::new().await;

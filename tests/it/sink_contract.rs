@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use inboxd::simulator::Dialect;
 
-use crate::support::{Reply, Rig, until};
+use crate::support::{Reply, Rig, until, valid_event};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_lost_after_the_receiver_stored_it_brings_the_same_id_and_bytes_again() {
@@ -144,7 +144,7 @@ async fn a_line_torn_by_a_crash_is_repaired_and_its_event_comes_again_whole() {
     rig.until_taken(2).await;
     until("the second line", || lines().lines().count() >= 2).await;
     for line in lines().lines() {
-        serde_json::from_str::<serde_json::Value>(line).expect("every line is JSON");
+        valid_event(line);
     }
     assert!(!lines().contains("evt_torn"));
     assert_eq!(daemon.stop(), 0);
@@ -189,8 +189,7 @@ async fn reloads_while_a_file_is_written_tear_nothing_out_of_it() {
     let delivered = || rig.overview().unwrap().sinks.iter().all(|s| s.delivered == 600);
     until("everything delivered", delivered).await;
     let file = std::fs::read_to_string(rig.path().join("events.jsonl")).unwrap();
-    let ids: std::collections::HashSet<_> =
-        file.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["id"].to_string()).collect();
+    let ids: std::collections::HashSet<_> = file.lines().map(|line| valid_event(line)["id"].to_string()).collect();
     assert_eq!(ids.len(), 600);
     assert_eq!(daemon.stop(), 0);
 }

@@ -3,8 +3,10 @@
 mod daemon;
 mod receiver;
 mod rig;
+pub(crate) mod strict;
 
 use std::future::Future;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 pub(crate) use daemon::{Daemon, Output, finished, inboxd, inboxd_in};
@@ -13,6 +15,14 @@ pub(crate) use rig::{Rig, account_name};
 
 /// Longest wait for anything: far beyond what a slow machine needs, so that only a broken daemon meets it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A strict reader of events, as the schema has them.
+static STRICT: LazyLock<strict::Strict> = LazyLock::new(|| strict::Strict::new(inboxd::model::event_schema()));
+
+/// Parses an event, as a line or a body has it; panics where it is not as the schema says.
+pub(crate) fn valid_event(text: &str) -> serde_json::Value {
+    STRICT.valid(text)
+}
 
 /// Waits until `condition` holds; panics with `what` when it does not within [`PATIENCE`].
 pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {

@@ -2,16 +2,19 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tokio::net::TcpListener;
+
+use super::STRICT;
 
 /// How the receiver answers.
 #[derive(Clone, Debug)]
@@ -30,6 +33,11 @@ pub(crate) enum Reply {
     Hang,
     /// Takes the event and answers with an error all the same: the answer that was lost.
     TakenButFailed,
+    /// Refuses with this status what is about this subject, and takes everything else.
+    Poison {
+        subject: String,
+        status: u16,
+    },
     /// Answers 500 to this share of attempts, by a hash of event id and attempt, without taking the event.
     FailsSometimes(f64),
 }
@@ -42,9 +50,22 @@ pub(crate) struct Arrived {
     pub(crate) body: String,
     /// The receiver kept it.
     pub(crate) taken: bool,
+    /// What is wrong with it by the schema of events.
+    violation: Option<String>,
 }
 
 impl Arrived {
+    /// A body that calls itself a CloudEvent has to be one.
+    fn new(path: String, headers: HeaderMap, body: String, taken: bool) -> Self {
+        let is_event = headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/cloudevents+json");
+        let violation = match serde_json::from_str(&body) {
+            _ if !is_event => None,
+            Ok(event) => STRICT.check(&event).err(),
+            Err(error) => Some(format!("not JSON: {error}")),
+        };
+        Self { path, headers, body, taken, violation }
+    }
+
     pub(crate) fn event(&self) -> Value {
         serde_json::from_str(&self.body).expect("an event is JSON")
     }
@@ -106,18 +127,29 @@ impl Receiver {
     }
 
     pub(crate) fn arrived(&self) -> Vec<Arrived> {
-        self.shared.arrived.lock().unwrap().clone()
+        self.all().clone()
+    }
+
+    /// Everything that arrived; panics where an event is not as the schema says.
+    fn all(&self) -> MutexGuard<'_, Vec<Arrived>> {
+        let arrived = self.shared.arrived.lock().unwrap();
+        let violation = arrived.iter().find_map(|arrived| arrived.violation.clone());
+        if let Some(violation) = violation {
+            drop(arrived);
+            panic!("{violation}");
+        }
+        arrived
     }
 
     /// Events it kept, in the order they came, each id once.
     pub(crate) fn taken(&self) -> Vec<Value> {
         let mut seen = HashSet::new();
-        let arrived = self.shared.arrived.lock().unwrap();
+        let arrived = self.all();
         arrived.iter().filter(|a| a.taken && seen.insert(a.id())).map(Arrived::event).collect()
     }
 
     pub(crate) fn taken_count(&self) -> usize {
-        let arrived = self.shared.arrived.lock().unwrap();
+        let arrived = self.all();
         arrived.iter().filter(|a| a.taken).map(Arrived::id).collect::<HashSet<_>>().len()
     }
 
@@ -163,9 +195,15 @@ async fn receive(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap
         }
         Some(Reply::TakenButFailed) => (true, StatusCode::BAD_GATEWAY.into_response()),
         Some(Reply::Hang) => {
-            shared.arrived.lock().unwrap().push(Arrived { path, headers, body, taken: true });
+            shared.arrived.lock().unwrap().push(Arrived::new(path, headers, body, true));
             tokio::time::sleep(Duration::from_secs(3600)).await;
             return StatusCode::NO_CONTENT.into_response();
+        }
+        Some(Reply::Poison { subject, status }) => {
+            let event: Value = serde_json::from_str(&body).unwrap();
+            let refused = event["subject"] == subject.as_str();
+            let status = if refused { StatusCode::from_u16(status).unwrap() } else { StatusCode::OK };
+            (!refused, status.into_response())
         }
         Some(Reply::FailsSometimes(share)) => {
             let id = headers["webhook-id"].to_str().unwrap();
@@ -175,6 +213,6 @@ async fn receive(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap
             (!fails, if fails { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }.into_response())
         }
     };
-    shared.arrived.lock().unwrap().push(Arrived { path, headers, body, taken });
+    shared.arrived.lock().unwrap().push(Arrived::new(path, headers, body, taken));
     response
 }
