@@ -10,6 +10,7 @@ mod explain;
 mod init;
 mod plan;
 mod run;
+mod secret;
 mod simulate;
 mod status;
 mod tail;
@@ -93,6 +94,9 @@ enum Command {
     Tail(tail::Arguments),
     /// Say what a schedule costs and how late it finds messages
     Plan(plan::Arguments),
+    /// Make secrets to sign events with
+    #[command(subcommand)]
+    Secret(secret::Command),
     /// Run a provider made of scripted conversations, with faults on demand
     Simulate(simulate::Arguments),
 }
@@ -131,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Tail(arguments) => tail::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
+        Command::Secret(command) => secret::run(&command),
         Command::Simulate(arguments) => simulate::run(&arguments),
     };
     match outcome {
