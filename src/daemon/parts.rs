@@ -48,13 +48,14 @@ impl Parts {
         let Followed { accounts, sinks: sink_rows } =
             store.follow(followed.collect(), followed_sinks, UnixMillis::now()).await?;
         // Accounts that the provider limits together share the smallest of their budgets.
-        let mut smallest: HashMap<String, NonZeroU32> = HashMap::new();
+        let mut smallest: HashMap<String, (NonZeroU32, u32)> = HashMap::new();
         for account in &config.accounts {
             let own = account.polling.requests_per_minute;
-            smallest.entry(account.settings.budget_key()).and_modify(|least| *least = own.min(*least)).or_insert(own);
+            let shared = smallest.entry(account.settings.budget_key()).or_insert((own, 0));
+            *shared = (own.min(shared.0), shared.1 + 1);
         }
-        let budgets: HashMap<_, _> =
-            smallest.into_iter().map(|(key, per_minute)| (key, Budget::per_minute(per_minute))).collect();
+        let budgets = smallest.into_iter().map(|(key, (rate, accounts))| (key, Budget::per_minute(rate, accounts)));
+        let budgets: HashMap<_, _> = budgets.collect();
         let mut scheduled = Vec::with_capacity(accounts.len());
         for (account, rows) in config.accounts.iter().zip(accounts) {
             let budget = budgets[&account.settings.budget_key()].clone();

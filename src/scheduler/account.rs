@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::RandomState;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -15,8 +16,10 @@ use super::command::{Command, Rewinding};
 use super::job::{Bounds, Job};
 use super::monitoring::Monitors;
 use super::outcome::log_unwritten;
+use super::pace::Ages;
+use super::pacing::{Pacing, Spent};
 use super::pause::{PauseChange, Pauses, Permission};
-use super::poll::{Failure, Found, Poller};
+use super::poll::{self, Failure, Found, Poller};
 use super::source::SourceState;
 use super::sweep::{Stepped, Sweeps};
 use super::upkeep::{Kept, Report, Request, UpkeepLoop};
@@ -79,6 +82,9 @@ pub(super) struct AccountLoop {
     /// Writes whose answer nobody waits for.
     pub(super) writes: JoinSet<()>,
     pub(super) polls_in_flight: usize,
+    pub(super) pacing: Pacing,
+    /// Requests that looked at conversations, and how many those were.
+    looks: (u64, u64),
     pub(super) pauses: Pauses,
     pub(super) failing: usize,
     /// Said once a day.
@@ -135,9 +141,17 @@ impl AccountLoop {
             .upkeep()
             .filter(|_| account.sweep.is_none_or(|sweep| !sweep.discover))
             .map(|_| UpkeepLoop::new(Arc::clone(&poller), kept(), upkeep_requests, upkeep_reports));
-        let floor = poller.gate.shortest_interval(account.conversations.len());
-        let sources: Vec<_> =
-            account.conversations.into_iter().map(|p| SourceState::new(p, &polling, floor, now, clock)).collect();
+        let mut pacing = Pacing::new();
+        let mut ages = Ages::default();
+        for polled in &account.conversations {
+            ages.add(poll::age(polled.source.last_message_at, now), polled.cadence);
+        }
+        tell_if_stretched(&poller, pacing.solve(&ages, poller.gate.requests_per_second(), Spent::default(), clock));
+        let known = account.conversations.into_iter().map(|polled| {
+            let longest = pacing.feasible(polled.cadence).max_interval;
+            SourceState::new(polled, &polling, longest, now, clock)
+        });
+        let sources: Vec<_> = known.collect();
         let pauses = Pauses::new(account.id, account.profile, Arc::clone(&poller), account.pause, now);
         let monitors = poller.provider.inbox().and_then(|inbox| inbox.monitoring()).map(|_| Monitors::default());
         let sweeps = account.sweep.map(|settings| Sweeps::new(settings, account.folders, monitors, clock));
@@ -155,6 +169,8 @@ impl AccountLoop {
             tasks: JoinSet::new(),
             writes: JoinSet::new(),
             polls_in_flight: 0,
+            pacing,
+            looks: (0, 0),
             pauses,
             upkeep,
             requests,
@@ -182,6 +198,7 @@ impl AccountLoop {
         }
         loop {
             self.pulse.beat();
+            self.keep_pace(Instant::now());
             self.start_due(Instant::now());
             let wake = self.next_wake();
             tokio::select! {
@@ -222,6 +239,52 @@ impl AccountLoop {
         while self.tasks.join_next().await.is_some() {}
         while self.writes.join_next().await.is_some() {}
         self.summary
+    }
+
+    /// Solves for the pace again where ages or conversations have moved.
+    fn keep_pace(&mut self, now: Instant) {
+        if !self.pacing.is_stale(now, self.sources.len()) {
+            return;
+        }
+        let clock = UnixMillis::now();
+        let mut ages = Ages::default();
+        for (index, source) in self.sources.iter().enumerate().filter(|(_, source)| !source.unfollowed) {
+            // Not stretched: whether it has to be is what is solved for.
+            let mut cadence = source.cadence;
+            if self.is_only_proved(index) {
+                cadence.min_interval = cadence.max_interval;
+            }
+            // As old as it was when its interval was set: that is the interval which is under way.
+            let since = source.began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
+            ages.add(poll::age(source.job.last_message_at, clock - since), cadence);
+        }
+        let (looks, conversations) = self.looks;
+        let spent = Spent { requests: self.poller.gate.admitted(), looks, conversations };
+        let budget = self.poller.gate.requests_per_second();
+        let before = self.pacing.pace();
+        tell_if_stretched(&self.poller, self.pacing.solve(&ages, budget, spent, now));
+        if self.pacing.pace() != before {
+            self.retime(now, clock);
+        }
+    }
+
+    /// Gives every conversation that merely waits for its interval the one that it would be given now; else a change of
+    /// the pace would reach those with long intervals only hours later.
+    fn retime(&mut self, now: Instant, clock: UnixMillis) {
+        for index in 0..self.sources.len() {
+            let source = &self.sources[index];
+            let Some(began) = source.began.filter(|_| source.paced == Some(source.due) && source.may_begin()) else {
+                continue;
+            };
+            let polled_at = clock - now.saturating_duration_since(began);
+            let rhythm = (self.cadence(index), self.pacing.pace());
+            let due = began + poll::interval(rhythm, source.job.source, source.job.last_message_at, polled_at);
+            self.sources[index].paced = Some(due);
+            self.sources[index].due = due;
+        }
+        // All at once: an entry for every change would only have to be dropped again.
+        let waiting = self.sources.iter().enumerate().filter(|(_, source)| source.may_begin());
+        self.queue = waiting.map(|(index, source)| Reverse((source.due, index))).collect();
     }
 
     fn next_wake(&self) -> Instant {
@@ -327,11 +390,11 @@ impl AccountLoop {
         let mut jobs: Vec<_> = batch
             .iter()
             .map(|&index| {
-                let cadence = self.cadence(index);
+                let (cadence, pace) = (self.cadence(index), self.pacing.pace());
                 let source = &mut self.sources[index];
                 source.urgent = false;
                 source.began = Some(began);
-                source.job.cadence = cadence;
+                (source.job.cadence, source.job.pace) = (cadence, pace);
                 // A walk that goes on is as deep as it began.
                 if source.job.walk.is_none() {
                     source.job.recheck = began >= source.recheck_due && !source.job.first_contact;
@@ -340,6 +403,7 @@ impl AccountLoop {
             })
             .collect();
         self.polls_in_flight += 1;
+        self.looks = (self.looks.0 + 1, self.looks.1 + batch.len() as u64);
         let poller = Arc::clone(&self.poller);
         self.tasks.spawn(async move {
             let mut results = poller.poll_together(&mut jobs).await;
@@ -395,6 +459,14 @@ impl AccountLoop {
     pub(super) fn schedule(&mut self, index: usize, due: Instant) {
         self.sources[index].due = due;
         self.queue.push(Reverse((due, index)));
+    }
+}
+
+fn tell_if_stretched(poller: &Poller, times: Option<f64>) {
+    if let Some(times) = times {
+        tracing::warn!(account = %poller.account, class = "config",
+            "the budget does not hold every conversation at its max_interval: intervals are {times:.1} times as long; raise \
+             max_interval or the budget by as much, or follow fewer conversations");
     }
 }
 

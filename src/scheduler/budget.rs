@@ -1,6 +1,7 @@
 //! The requests an account may make. Every poll, probe and start passes here.
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,12 +16,20 @@ use crate::time::UnixMillis;
 #[derive(Clone)]
 pub struct Budget {
     limiter: Arc<DefaultDirectRateLimiter>,
+    requests_per_minute: NonZeroU32,
+    accounts: u32,
 }
 
 impl Budget {
-    /// At most `requests_per_minute` in any minute.
-    pub fn per_minute(requests_per_minute: NonZeroU32) -> Self {
-        Self { limiter: Arc::new(RateLimiter::direct(quota(requests_per_minute))) }
+    /// At most `requests_per_minute` in any minute, for so many accounts together.
+    pub fn per_minute(requests_per_minute: NonZeroU32, accounts: u32) -> Self {
+        let limiter = Arc::new(RateLimiter::direct(quota(requests_per_minute)));
+        Self { limiter, requests_per_minute, accounts: accounts.max(1) }
+    }
+
+    /// The share of one account.
+    fn requests_per_second(&self) -> f64 {
+        f64::from(self.requests_per_minute.get()) / 60.0 / f64::from(self.accounts)
     }
 }
 
@@ -113,22 +122,28 @@ pub(super) struct Gate {
     budget: Budget,
     credits: Option<Credits>,
     closed_until: Mutex<Option<Instant>>,
+    admitted: AtomicU64,
 }
 
 impl Gate {
     pub(super) fn new(budget: Budget, credits: Option<Credits>) -> Self {
-        Self { budget, credits, closed_until: Mutex::new(None) }
+        Self { budget, credits, closed_until: Mutex::new(None), admitted: AtomicU64::new(0) }
     }
 
     pub(super) fn credits(&self) -> Option<&Credits> {
         self.credits.as_ref()
     }
 
-    /// The shortest interval of each of so many conversations: where every answer costs credits, looking at what has not
-    /// moved is spread over the day.
-    pub(super) fn shortest_interval(&self, conversations: usize) -> Duration {
-        let pace = self.credits.as_ref().map_or(Duration::ZERO, Credits::pace);
-        pace.saturating_mul(u32::try_from(conversations).unwrap_or(u32::MAX))
+    /// Requests a second that looks at conversations may take together: what the minute allows, and where every answer costs
+    /// credits, a third of the day.
+    pub(super) fn requests_per_second(&self) -> f64 {
+        let by_minute = self.budget.requests_per_second();
+        self.credits.as_ref().map_or(by_minute, |credits| by_minute.min(1.0 / credits.pace().as_secs_f64()))
+    }
+
+    /// Requests admitted since the start.
+    pub(super) fn admitted(&self) -> u64 {
+        self.admitted.load(Ordering::Relaxed)
     }
 
     /// Waits for room in the budget. Also what waits already is turned away when the account is paused meanwhile.
@@ -153,6 +168,7 @@ impl Gate {
     }
 
     async fn reserve(&self, purpose: Purpose) -> Result<Permit, Closed> {
+        self.admitted.fetch_add(1, Ordering::Relaxed);
         match &self.credits {
             Some(credits) => credits.reserve(purpose).await,
             None => Ok(Permit { day: None }),
@@ -210,7 +226,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_pause_turns_away_what_already_waits() {
-        let gate = Arc::new(Gate::new(Budget::per_minute(NonZeroU32::new(60).unwrap()), None));
+        let gate = Arc::new(Gate::new(Budget::per_minute(NonZeroU32::new(60).unwrap(), 1), None));
         gate.settle(gate.admit(Purpose::Live).await.unwrap(), None).await;
         let waiting = tokio::spawn({
             let gate = Arc::clone(&gate);

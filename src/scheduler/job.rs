@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::budget::Purpose;
 use super::due::Cadence;
+use super::pace::Pace;
 use super::{Baseline, Polling};
 use crate::model::{Conversation, Route};
 use crate::store::{Announce, Mark, OpenGaps, SourceId, Walk};
@@ -18,6 +19,8 @@ pub(super) struct Job {
     pub(super) conversation: Arc<Conversation>,
     pub(super) baseline: Baseline,
     pub(super) cadence: Cadence,
+    /// The pace of its account when this poll began.
+    pub(super) pace: Pace,
     pub(super) first_contact: bool,
     /// First contact announces what is younger than this, whatever the baseline says.
     pub(super) line: Option<UnixMillis>,
@@ -151,6 +154,7 @@ pub(super) mod tests {
             }),
             baseline: Baseline::Now,
             cadence: Cadence { min_interval: Duration::from_secs(1), max_interval: Duration::from_secs(1) },
+            pace: Pace::FASTEST,
             first_contact: false,
             line: None,
             watermark: Some(at(1_000)),

@@ -4,7 +4,7 @@
 //! while the account may not be asked, and [`outcome`] takes in what came of a poll. [`poll`] is one poll from question to
 //! commit, [`read_on`] the part of it that takes more than one page. [`sweep`] lists the inbox to find what moved, and
 //! [`sweeping`] is the loop's side of that, [`monitoring`] has the provider fill it; [`upkeep`] starts and watches the provider's own collecting where it must be told
-//! to; [`command`] is what an operator asks for. The decisions are pure and sit apart: [`pace`] and [`due`] (when), [`job`] (from where
+//! to; [`command`] is what an operator asks for. The decisions are pure and sit apart: [`pace`], [`pacing`] and [`due`] (when), [`job`] (from where
 //! on), [`walk`] (how far), [`failure`] (what next).
 
 mod account;
@@ -16,6 +16,7 @@ mod job;
 mod monitoring;
 mod outcome;
 mod pace;
+mod pacing;
 mod pause;
 mod poll;
 mod read_on;

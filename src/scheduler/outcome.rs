@@ -26,10 +26,10 @@ impl AccountLoop {
         self.pauses.forget_row();
         self.recovered(index);
         let now = UnixMillis::now();
-        let (cadence, id) = (self.sources[index].job.cadence, self.sources[index].job.source);
+        let Job { cadence, pace, source: id, .. } = self.sources[index].job;
         let due = match found {
             Found::Quiet(coverage) => {
-                let interval = poll::interval(cadence, id, self.sources[index].job.last_message_at, now);
+                let interval = poll::interval((cadence, pace), id, self.sources[index].job.last_message_at, now);
                 self.poller.store.record_quiet_poll(QuietPoll {
                     source: id,
                     polled_at: now,
@@ -44,7 +44,7 @@ impl AccountLoop {
                 self.recorded(index, &recorded, coverage, fingerprint);
                 self.settle_mark(index, asked.mark.as_ref(), recorded.mark_kept);
                 self.cover(index, coverage);
-                began + poll::interval(cadence, id, recorded.last_message_at, now)
+                began + poll::interval((cadence, pace), id, recorded.last_message_at, now)
             }
             Found::WalkGoesOn => {
                 let job = &self.sources[index].job;
@@ -54,6 +54,7 @@ impl AccountLoop {
                 self.round_began.unwrap_or_else(Instant::now)
             }
         };
+        self.sources[index].paced = self.sources[index].job.walk.is_none().then_some(due);
         self.schedule(index, due);
     }
 

@@ -12,6 +12,7 @@ use super::Polling;
 use super::budget::{Closed, Gate, Purpose};
 use super::due::Cadence;
 use super::job::{Bounds, Job};
+use super::pace::Pace;
 use super::walk::{self, Step};
 use crate::model::AccountName;
 use crate::providers::{self, Class, Page, PageRequest, Proof, Provider};
@@ -242,7 +243,7 @@ impl Poller {
 
     pub(super) async fn record(&self, job: &Job, page: Page, recording: Recording) -> Result<Found, Failure> {
         let Recording { announce, coverage, fingerprint, low, ends_walk } = recording;
-        let (cadence, source) = (job.cadence, job.source);
+        let (cadence, pace, source) = (job.cadence, job.pace, job.source);
         let polled_at = UnixMillis::now();
         let record = PollRecord {
             source,
@@ -259,7 +260,9 @@ impl Poller {
             ends_walk,
             mark: job.mark.clone(),
             covers_gaps_from: (job.gaps.is_some() && coverage.verified_until.is_some()).then_some(low),
-            due: Box::new(move |last_message_at| polled_at + interval(cadence, source, last_message_at, polled_at)),
+            due: Box::new(move |last_message_at| {
+                polled_at + interval((cadence, pace), source, last_message_at, polled_at)
+            }),
         };
         let recorded = self.store.record_poll(record).await?;
         Ok(Found::Recorded { recorded, coverage, fingerprint })
@@ -283,16 +286,21 @@ fn is_quiet(job: &Job, coverage: Coverage, fingerprint: u64) -> bool {
     fingerprint == job.fingerprint && !job.recheck && !job.first_contact && job.mark.is_none() && lapse_stands
 }
 
-/// The interval to the next poll, by the age of the youngest message; a conversation without one is as young as can be
-/// only in its first moment, so it counts as a day old.
+/// The age of the youngest message; a conversation without one is as young as can be only in its first moment, so it counts as
+/// a day old.
+pub(super) fn age(last_message_at: Option<UnixMillis>, now: UnixMillis) -> Duration {
+    const EMPTY: Duration = Duration::from_secs(86_400);
+    last_message_at.map_or(EMPTY, |at| now.since(at))
+}
+
+/// The interval to the next poll.
 pub(super) fn interval(
-    cadence: Cadence,
+    (cadence, pace): (Cadence, Pace),
     source: SourceId,
     last_message_at: Option<UnixMillis>,
     now: UnixMillis,
 ) -> Duration {
-    const EMPTY: Duration = Duration::from_secs(86_400);
-    let age = last_message_at.map_or(EMPTY, |at| now.since(at));
+    let age = age(last_message_at, now);
     // A new draw each time, from numbers a restart knows too.
-    cadence.interval(age, crate::backoff::mix(source.seed(), now.as_millis().unsigned_abs() / 1000))
+    cadence.interval(age, pace, crate::backoff::mix(source.seed(), now.as_millis().unsigned_abs() / 1000))
 }

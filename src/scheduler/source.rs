@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::job::Job;
+use super::pace::Pace;
 use super::{Cadence, LONGEST_WAIT, Polled, Polling};
 use crate::backoff::stretched;
 use crate::providers::Class;
@@ -23,6 +24,8 @@ pub(super) struct SourceState {
     /// Polls that a mark has asked for and that did not find what it promised.
     pub(super) mark_tries: u32,
     pub(super) due: Instant,
+    /// The due time that its interval gave it after its last poll: while nothing else has changed `due`, it follows the pace.
+    pub(super) paced: Option<Instant>,
     /// When its last poll began.
     pub(super) began: Option<Instant>,
     pub(super) recheck_due: Instant,
@@ -36,12 +39,12 @@ pub(super) struct SourceState {
 }
 
 impl SourceState {
-    /// From what the store knows; `now` and `clock` are the same moment on the two clocks. `floor` is the shortest interval
-    /// that the credits allow.
-    pub(super) fn new(polled: Polled, polling: &Polling, floor: Duration, now: UnixMillis, clock: Instant) -> Self {
+    /// From what the store knows; `now` and `clock` are the same moment on the two clocks. `longest` is the longest
+    /// interval that the budget allows it.
+    pub(super) fn new(polled: Polled, polling: &Polling, longest: Duration, now: UnixMillis, clock: Instant) -> Self {
         let source = polled.source;
         // A stored time may be wrong by any clock step since; it is believed only inside what could have been stored.
-        let longest = if source.failures > 0 { LONGEST_WAIT } else { polled.cadence.max_interval.max(floor) };
+        let longest = if source.failures > 0 { LONGEST_WAIT } else { longest };
         let rechecked = source.rechecked_at.map_or(Duration::ZERO, |at| now.since(at));
         let recheck_in = stretched(polling.recheck_interval, source.id.seed()).saturating_sub(rechecked);
         Self {
@@ -51,6 +54,7 @@ impl SourceState {
             urgent: false,
             mark_tries: 0,
             began: None,
+            paced: None,
             due: clock + source.due_at.since(now).min(longest),
             recheck_due: clock + recheck_in,
             in_flight: false,
@@ -63,6 +67,7 @@ impl SourceState {
                 conversation: polled.conversation,
                 baseline: polled.baseline,
                 cadence: polled.cadence,
+                pace: Pace::FASTEST,
                 first_contact: source.first_polled_at.is_none(),
                 line: source.line,
                 watermark: source.watermark,

@@ -210,25 +210,32 @@ impl AccountLoop {
         for index in 0..self.sources.len() {
             let source = &self.sources[index];
             if source.swept && source.may_begin() && source.job.failures == 0 {
-                let wait = super::poll::interval(source.cadence, source.job.source, source.job.last_message_at, now);
+                let wait = super::poll::interval(
+                    (source.cadence, self.pacing.pace()),
+                    source.job.source,
+                    source.job.last_message_at,
+                    now,
+                );
                 let due = source.due.min(Instant::now() + wait);
                 self.schedule(index, due);
             }
         }
     }
 
-    /// The bounds of an interval as they are at present: where a sweep tells what moved, polls are rare proofs, and where
-    /// every answer costs credits, they are spread over the day.
+    /// The bounds of an interval as they are at present: what the budget can keep, and where a sweep tells what moved, polls are
+    /// rare proofs.
     pub(super) fn cadence(&self, index: usize) -> Cadence {
         let source = &self.sources[index];
-        let mut cadence = source.cadence;
-        let floor = self.poller.gate.shortest_interval(self.sources.len());
-        cadence.min_interval = cadence.min_interval.max(floor);
-        cadence.max_interval = cadence.max_interval.max(floor);
-        if source.swept && self.sweeps.as_ref().is_some_and(|sweeps| sweeps.failures < FALL_BACK_AFTER) {
+        let mut cadence = self.pacing.feasible(source.cadence);
+        if self.is_only_proved(index) {
             cadence.min_interval = cadence.min_interval.max(cadence.max_interval.mul_f64(0.9));
         }
         cadence
+    }
+
+    /// A sweep tells when it moves, so that its polls only prove that nothing was missed.
+    pub(super) fn is_only_proved(&self, index: usize) -> bool {
+        self.sources[index].swept && self.sweeps.as_ref().is_some_and(|sweeps| sweeps.failures < FALL_BACK_AFTER)
     }
 
     fn has_moved(&mut self, moved: Moved) {
@@ -278,7 +285,12 @@ impl AccountLoop {
         if std::mem::take(&mut self.sources[index].swept) {
             let source = &self.sources[index];
             let now = UnixMillis::now();
-            let wait = super::poll::interval(source.cadence, source.job.source, source.job.last_message_at, now);
+            let wait = super::poll::interval(
+                (source.cadence, self.pacing.pace()),
+                source.job.source,
+                source.job.last_message_at,
+                now,
+            );
             let due = source.due.min(Instant::now() + wait);
             self.schedule(index, due);
         }
@@ -321,8 +333,8 @@ impl AccountLoop {
     /// Takes up a conversation, and returns its place.
     pub(super) fn add(&mut self, polled: Polled) -> usize {
         let row = polled.source.id;
-        let floor = self.poller.gate.shortest_interval(self.sources.len());
-        let state = SourceState::new(polled, &self.poller.polling, floor, UnixMillis::now(), Instant::now());
+        let longest = self.pacing.feasible(polled.cadence).max_interval;
+        let state = SourceState::new(polled, &self.poller.polling, longest, UnixMillis::now(), Instant::now());
         let index = match self.by_row.get(&row) {
             // Unfollowed or out of the inbox before, and here again; a poll from before may still be under way.
             Some(&index) => {
