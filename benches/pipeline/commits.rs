@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use inboxd::model::{
     AccountName, Conversation, ConversationId, ConversationType, Direction, Message, MessageId, Route, Sender, SinkName,
 };
-use inboxd::store::{Announce, FollowedAccount, FollowedSink, PollRecord, SourceId, Store, Wants};
+use inboxd::store::{Announce, FollowedAccount, FollowedSink, PollRecord, ReadOnlyStore, SourceId, Store, Tail, Wants};
 use inboxd::time::UnixMillis;
 use tokio::task::JoinSet;
 
@@ -105,6 +105,7 @@ fn poll(source: SourceId, account: &AccountName, conversation: &Arc<Conversation
         attachments: vec![],
         flags: vec![],
         unannounced: false,
+        raw: None,
     };
     PollRecord {
         source,
@@ -138,4 +139,39 @@ fn plain(path: &Path) -> Result<f64> {
         kept += 1;
     }
     Ok(kept as f64 / began.elapsed().as_secs_f64())
+}
+
+/// A database in which so many conversations have so many events each, all of them owed to a sink named "sink"; returns the
+/// events' bytes.
+pub(crate) async fn outbox(path: &Path, conversations: usize, each: usize) -> Result<Vec<String>> {
+    let store = Store::open(path)?;
+    let account = AccountName::new("bench")?;
+    let conversations: Vec<_> = (0..conversations).map(conversation).collect();
+    let minute = Duration::from_secs(60);
+    let followed = FollowedAccount {
+        provider: "bench",
+        name: account.clone(),
+        conversations: conversations.iter().map(|c| (c.clone(), minute)).collect(),
+        discover: false,
+        max_interval: minute,
+    };
+    let sink = FollowedSink { name: SinkName::new("sink")?, wants: Wants::default(), max_pending: u64::MAX };
+    let known = store.follow(vec![followed], vec![sink], UnixMillis::now()).await?;
+    let sources = known.accounts.into_iter().next().context("the store follows no account")?.pinned;
+    let conversations: Vec<_> = conversations.into_iter().map(Arc::new).collect();
+    let total = conversations.len() * each;
+    for round in 0..each {
+        let mut tasks = JoinSet::new();
+        for (source, conversation) in sources.iter().zip(&conversations) {
+            let poll = poll(source.id, &account, conversation, round as u64);
+            let store = store.clone();
+            tasks.spawn(async move { store.record_poll(poll).await });
+        }
+        while let Some(recorded) = tasks.join_next().await {
+            recorded??;
+        }
+    }
+    store.close().await?;
+    let events = ReadOnlyStore::open(path)?.tail(Tail::Last(u32::try_from(total)?))?;
+    Ok(events.into_iter().map(|event| event.body).collect())
 }

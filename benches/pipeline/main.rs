@@ -5,7 +5,7 @@
 //! cargo bench --bench pipeline -- sweep history
 //! ```
 //!
-//! The second line chooses among quiet, memory, backlog, store, sweep and history.
+//! The second line chooses among quiet, memory, backlog, delivery, store, sweep and history.
 //!
 //! Absolute figures say more about the machine than about the program, and on a shared machine not even that: read the
 //! ratios. Each is the median over rounds in which both sides ran one after the other; beside it stand the lowest and
@@ -19,6 +19,9 @@
 //!   process included; every message is on disk before it counts, in the store (synchronous=FULL) and in the file. Bare
 //!   is a `reqwest` loop that decodes the same pages and appends every message to a file, synced once at the end. That
 //!   each message arrives once is checked, outside the measured time.
+//! - Delivery: `inboxd run` on a store in which 1,000 conversations have 100 events each waiting, until the last of them is in
+//!   the file or answered by the receiver, start of the process included; each is recorded durably as delivered. Bare is an
+//!   append of the same bytes, synced once, and a `reqwest` loop with 64 posts of the same bytes in flight.
 //! - Store: `Store::record_poll` with one new message, alone and from 64 tasks. Bare is one INSERT a transaction.
 //! - Memory: `inboxd run` after the first polls. Bare is a process that has asked for the same pages once.
 //! - Sweep: `inboxd run` with `discover = true` on an inbox of 1,000, with time compressed: a second stands for a minute.
@@ -32,6 +35,7 @@
 mod backlog;
 mod bare;
 mod commits;
+mod delivery;
 mod history;
 mod peers;
 mod proc;
@@ -86,7 +90,7 @@ fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
 }
 
 /// What can be chosen by its name.
-const MEASUREMENTS: [&str; 6] = ["quiet", "memory", "backlog", "store", "sweep", "history"];
+const MEASUREMENTS: [&str; 7] = ["quiet", "memory", "backlog", "delivery", "store", "sweep", "history"];
 
 async fn measure() -> Result<()> {
     let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
@@ -113,6 +117,10 @@ async fn measure() -> Result<()> {
         simulation.fill(BACKLOG_EACH).await?;
         say("backlog")?;
         backlog::drain(&mut table, folder, &simulation, BACKLOG_EACH).await?;
+    }
+    if wants("delivery") {
+        say("delivery")?;
+        delivery::delivery(&mut table, folder).await?;
     }
     if wants("store") {
         say("store")?;

@@ -214,6 +214,17 @@ impl Daemon {
         Ok(Self { process: run(folder.path())?, folder })
     }
 
+    /// On a copy of a database; `sink` is the beginning of its only sink, up to where the path of the file would stand.
+    pub(crate) fn on(folder: &Path, database: &Path, sink: &str, account: &str) -> Result<Self> {
+        let folder = tempfile::tempdir_in(folder)?;
+        let path = |name: &str| serde_json::to_string(&folder.path().join(name));
+        fs::copy(database, folder.path().join("inboxd.db"))?;
+        let store = serde_json::to_string(&format!("sqlite:{}", folder.path().join("inboxd.db").display()))?;
+        let text = format!("[store]\nurl = {store}\n{sink}{}\n{account}", path("events.jsonl")?);
+        fs::write(folder.path().join("inboxd.toml"), text)?;
+        Ok(Self { process: run(folder.path())?, folder })
+    }
+
     /// Kills it, as a power cut would, and starts it again on what it left.
     pub(crate) fn kill_and_start_again(&mut self) -> Result<()> {
         self.process.check()?;

@@ -20,6 +20,8 @@ pub struct Sink {
     pub events: Patterns,
     /// Which of them it wants, with the text of the expression; `None`: all.
     pub filter: Option<(String, Filter)>,
+    /// It wants the provider's own object of a message too.
+    pub include_raw: bool,
     /// Nothing but failure for so long parks it.
     pub park_after: Duration,
     /// Polling waits while more deliveries than this are pending.
@@ -32,6 +34,8 @@ pub struct Sink {
 #[derive(Deserialize)]
 struct Common {
     filter: Option<String>,
+    #[serde(default)]
+    include_raw: bool,
     #[serde(default = "default_park_after", with = "crate::settings::duration")]
     park_after: Duration,
     #[serde(default = "default_max_pending", deserialize_with = "crate::settings::count")]
@@ -41,8 +45,8 @@ struct Common {
 /// A sink that is parked sooner would be parked for a reply that is slow.
 const SHORTEST_PARK: Duration = Duration::from_secs(1);
 
-const ALSO_KNOWN: &[&str] = &["type", "events", "filter", "park_after", "max_pending"];
-const COMMON: &[&str] = &["filter", "park_after", "max_pending"];
+const ALSO_KNOWN: &[&str] = &["type", "events", "filter", "include_raw", "park_after", "max_pending"];
+const COMMON: &[&str] = &["filter", "include_raw", "park_after", "max_pending"];
 
 /// Long enough for a deployment of the receiver, short enough to be told in time.
 fn default_park_after() -> Duration {
@@ -101,9 +105,9 @@ fn sink(key: &str, name: &str, entry: Value, warnings: &mut Vec<Problem>) -> Res
     if let Some((name, message)) = settings.problem(&events) {
         return Err(Problem::new(format!("{key}.{name}"), message));
     }
-    let Common { filter, park_after, max_pending } = common;
+    let Common { filter, include_raw, park_after, max_pending } = common;
     let filter = filter.map(|text| parsed(&format!("{key}.filter"), text, &events, warnings)).transpose()?;
-    Ok(Sink { name, events, filter, park_after, max_pending, settings })
+    Ok(Sink { name, events, filter, include_raw, park_after, max_pending, settings })
 }
 
 /// Takes the keys that every sink may have out of its table.

@@ -100,7 +100,7 @@ impl Parts {
 
 /// A sink as the store takes it.
 pub(super) fn followed_sink(sink: &config::Sink) -> FollowedSink {
-    let mut wants = Wants { events: sink.events.clone(), ..Wants::default() };
+    let mut wants = Wants { events: sink.events.clone(), raw: sink.include_raw, ..Wants::default() };
     if let Some((text, filter)) = sink.filter.clone() {
         wants.filter_text = Some(text);
         // What it cannot judge is delivered.

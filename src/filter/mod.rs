@@ -15,6 +15,7 @@
 mod evaluate;
 mod read;
 mod shape;
+mod words;
 
 use crate::model::Patterns;
 use evaluate::Expression;

@@ -9,19 +9,20 @@ use serde_json::Value;
 
 use super::evaluate::{Comparison, Edge, Expression, Function, Step};
 use super::shape::{self, Shape, Type};
-use crate::model::{Patterns, Untrusted, cut_at};
+use super::words::{described, is_place, nearest, not_known, offer, shown, unknown};
+use crate::model::Patterns;
 
 /// The parser and the walks over its tree go as deep as there are operators in a row.
 const OPERATOR_LIMIT: usize = 300;
 
-const FILTERS: [(&str, Function); 5] = [
+pub(super) const FILTERS: [(&str, Function); 5] = [
     ("length", Function::Length),
     ("count", Function::Length),
     ("lower", Function::Lower),
     ("upper", Function::Upper),
     ("trim", Function::Trim),
 ];
-const TESTS: [&str; 6] = ["none", "true", "false", "startingwith", "endingwith", "in"];
+pub(super) const TESTS: [&str; 6] = ["none", "true", "false", "startingwith", "endingwith", "in"];
 
 type Typed = (Expression, Shape);
 
@@ -271,7 +272,7 @@ fn literal(tree: &Expr<'_>) -> Result<Option<Value>, String> {
     known.map(Some).ok_or_else(|| "has a number that JSON does not know".to_owned())
 }
 
-fn steps(tree: &Expr<'_>) -> Result<Vec<Step>, String> {
+pub(super) fn steps(tree: &Expr<'_>) -> Result<Vec<Step>, String> {
     let (inner, step) = match tree {
         Expr::Var(name) => return Ok(vec![Step::Field(name.id.to_owned())]),
         Expr::GetAttr(field) => (&field.expr, Step::Field(field.name.to_owned())),
@@ -306,72 +307,6 @@ fn can_be_equal(left: (&Expr<'_>, &Shape), right: (&Expr<'_>, &Shape)) -> Result
         }
         _ => Ok(()),
     }
-}
-
-fn is_place(tree: &Expr<'_>) -> bool {
-    matches!(tree, Expr::Var(_) | Expr::GetAttr(_) | Expr::GetItem(_))
-}
-
-fn described((tree, shape): (&Expr<'_>, &Shape)) -> String {
-    if is_place(tree) { format!("{} ({})", shown(tree), shape.words()) } else { shape.words() }
-}
-
-/// The name of a place; a text of the expression is not repeated, it may have been meant for elsewhere.
-fn shown(tree: &Expr<'_>) -> String {
-    steps(tree).map_or_else(|_| "the value".into(), |steps| path(&steps))
-}
-
-fn path(steps: &[Step]) -> String {
-    let mut path = String::new();
-    for step in steps {
-        match step {
-            Step::Field(name) if path.is_empty() => path = safe(name),
-            Step::Field(name) => path += &format!(".{}", safe(name)),
-            Step::Item(position) => path += &format!("[{position}]"),
-        }
-    }
-    path
-}
-
-fn safe(name: &str) -> String {
-    Untrusted(cut_at(name, 64)).to_string()
-}
-
-fn unknown(parent: &Shape, steps: &[Step]) -> String {
-    let path = path(steps);
-    let (with, _) = shape::kinds_with(steps);
-    if !with.is_empty() {
-        return format!("{path}: no event that `events` of the sink selects has it; {} have", with.join(", "));
-    }
-    match steps.last() {
-        Some(Step::Field(_)) if parent.names().is_empty() => {
-            format!("{path}: unknown field; above it is {} without fields", parent.words())
-        }
-        Some(Step::Field(name)) => match nearest(name, parent.names()) {
-            Some(meant) => format!("{path}: unknown field; did you mean \"{meant}\"?"),
-            None => format!("{path}: unknown field; known are {}", parent.names().join(", ")),
-        },
-        _ => format!("{path}: only a list has items, and this is {}", parent.words()),
-    }
-}
-
-fn not_known(what: &str, name: &str, known: &[&str]) -> String {
-    match nearest(name, known.iter().copied()) {
-        Some(meant) => format!("unknown {what} \"{}\"; did you mean \"{meant}\"?", safe(name)),
-        None => format!("unknown {what} \"{}\"; there are {}", safe(name), offer()),
-    }
-}
-
-fn offer() -> String {
-    let filters = FILTERS.map(|(name, _)| name);
-    format!("the filters {} and the tests {}", filters.join(", "), TESTS.join(", "))
-}
-
-/// The known name that was most likely meant.
-fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let distance = |known: &&str| strsim::damerau_levenshtein(cut_at(name, 64), known);
-    let near = known.into_iter().filter(|known| distance(known) <= (known.len().max(name.len()) / 3).max(1));
-    near.min_by_key(distance)
 }
 
 fn binary(operation: BinOpKind) -> Option<Comparison> {

@@ -1,12 +1,15 @@
 //! What sinks receive: one message in our envelope (CloudEvents 1.0, structured JSON), with a stable id.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::envelope::{Envelope, stable_id};
 use super::notice::ConversationView;
-use super::{AccountName, Conversation, Direction, Flag, Message, MessageId, Sender, cut_at};
+use super::{AccountName, Conversation, Direction, Flag, Message, MessageId, Sender, cut_at, raw::compact};
 use crate::time::UnixMillis;
 
 /// Types of events.
@@ -96,6 +99,8 @@ pub struct Event {
     pub kind: &'static str,
     /// One JSON object on one line.
     pub body: String,
+    /// The same with the provider's own object under `data.message.raw`, where [`Event::with_raw`] was asked for it.
+    pub body_with_raw: Option<String>,
 }
 
 /// The id of a message's event: a pure function of its type and the key of its message, equal on every retry, replay and
@@ -143,10 +148,18 @@ struct MessageView<'a> {
     attachments: &'a [Value],
     /// What is unusual about the message; mostly empty.
     flags: &'a [Flag],
+    /// The provider's own object of the message, as received; null where there is none, or none that fits into an event.
+    /// Only for sinks with `include_raw`, else absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<BTreeMap<String, Value>>")]
+    raw: Raw<'a>,
 }
 
+/// The provider's own object: left out, or null or there.
+type Raw<'a> = Option<Option<&'a RawValue>>;
+
 impl<'a> MessageView<'a> {
-    fn of(message: &'a Message) -> Self {
+    fn of(message: &'a Message, raw: Raw<'a>) -> Self {
         Self {
             id: message.id.as_str(),
             direction: message.direction,
@@ -155,6 +168,7 @@ impl<'a> MessageView<'a> {
             text: &message.text,
             attachments: &message.attachments,
             flags: &message.flags,
+            raw,
         }
     }
 }
@@ -175,41 +189,56 @@ impl Event {
         Self::of_message(kind::MESSAGE_CHANGED, id, context, message, seen)
     }
 
-    /// An event over the size limit loses its attachments first where they are the larger part, then the end of its
-    /// text, and says so in `flags`.
     fn of_message(kind: &'static str, id: String, context: &EventContext<'_>, message: &Message, seen: Seen) -> Self {
-        let body = render(kind, &id, context, message, seen);
-        if body.len() <= EVENT_LIMIT {
-            return Self { id, kind, body };
-        }
-        let mut smaller = message.clone();
-        if smaller.attachments.iter().map(|a| a.to_string().len()).sum::<usize>() > EVENT_LIMIT / 4 {
-            smaller.attachments.clear();
-            smaller.flags.push(Flag::AttachmentsCut);
-        }
-        for part in
-            [&mut smaller.sender.name, &mut smaller.sender.profile_url, &mut smaller.sender.id].into_iter().flatten()
-        {
-            part.truncate(part.floor_char_boundary(NAME_LIMIT));
-        }
-        let mut body = render(kind, &id, context, &smaller, seen);
-        if body.len() > EVENT_LIMIT {
-            smaller.flags.push(Flag::TextCut);
-        }
-        while body.len() > EVENT_LIMIT && !smaller.text.is_empty() {
-            // One byte of text may take six in JSON, so the excess alone does not say where to cut.
-            let keep = (smaller.text.len() * EVENT_LIMIT / body.len()).saturating_sub(64);
-            smaller.text = cut_at(&smaller.text, keep).to_owned();
-            body = render(kind, &id, context, &smaller, seen);
-        }
-        Self { id, kind, body }
+        let body = fitting(kind, &id, context, message, seen, None);
+        Self { id, kind, body, body_with_raw: None }
     }
+
+    /// The same with a body that has the provider's own object too, under `data.message.raw`: null where the provider gave
+    /// none, and where the event would pass its size limit with it. To be given what the event was made of.
+    pub fn with_raw(self, context: &EventContext<'_>, message: &Message, seen: Seen) -> Self {
+        let raw = message.raw.as_deref().and_then(compact);
+        let render = |raw: &RawValue| render(self.kind, &self.id, context, message, seen, Some(Some(raw)));
+        let body = raw.as_deref().map(render).filter(|body| body.len() <= EVENT_LIMIT);
+        let body = body.unwrap_or_else(|| fitting(self.kind, &self.id, context, message, seen, Some(None)));
+        Self { body_with_raw: Some(body), ..self }
+    }
+}
+
+/// Renders an event that keeps its size limit. One over it loses its attachments first where they are the larger part,
+/// then the end of its text, and says so in `flags`.
+fn fitting(kind: &str, id: &str, context: &EventContext<'_>, message: &Message, seen: Seen, raw: Raw<'_>) -> String {
+    let body = render(kind, id, context, message, seen, raw);
+    if body.len() <= EVENT_LIMIT {
+        return body;
+    }
+    let mut smaller = Message { raw: None, ..message.clone() };
+    if smaller.attachments.iter().map(|a| a.to_string().len()).sum::<usize>() > EVENT_LIMIT / 4 {
+        smaller.attachments.clear();
+        smaller.flags.push(Flag::AttachmentsCut);
+    }
+    for part in
+        [&mut smaller.sender.name, &mut smaller.sender.profile_url, &mut smaller.sender.id].into_iter().flatten()
+    {
+        part.truncate(part.floor_char_boundary(NAME_LIMIT));
+    }
+    let mut body = render(kind, id, context, &smaller, seen, raw);
+    if body.len() > EVENT_LIMIT {
+        smaller.flags.push(Flag::TextCut);
+    }
+    while body.len() > EVENT_LIMIT && !smaller.text.is_empty() {
+        // One byte of text may take six in JSON, so the excess alone does not say where to cut.
+        let keep = (smaller.text.len() * EVENT_LIMIT / body.len()).saturating_sub(64);
+        smaller.text = cut_at(&smaller.text, keep).to_owned();
+        body = render(kind, id, context, &smaller, seen, raw);
+    }
+    body
 }
 
 /// Longest sender name or profile kept in an event that is too large.
 const NAME_LIMIT: usize = 512;
 
-fn render(kind: &str, id: &str, context: &EventContext<'_>, message: &Message, seen: Seen) -> String {
+fn render(kind: &str, id: &str, context: &EventContext<'_>, message: &Message, seen: Seen, raw: Raw<'_>) -> String {
     let data = MessageData {
         provider: context.provider,
         account: context.account,
@@ -219,7 +248,7 @@ fn render(kind: &str, id: &str, context: &EventContext<'_>, message: &Message, s
             person_url: context.conversation.person_url.as_deref(),
             title: context.title,
         },
-        message: MessageView::of(message),
+        message: MessageView::of(message, raw),
         seen,
     };
     let time = message.sent_at.unwrap_or(seen.at);
@@ -250,6 +279,7 @@ mod tests {
             attachments: vec![],
             flags: vec![],
             unannounced: false,
+            raw: None,
         }
     }
 
@@ -315,5 +345,33 @@ mod tests {
             assert!(event.body.len() > EVENT_LIMIT / 2, "cut further than needed: {}", event.body.len());
             assert_eq!(valid(&event)["data"]["message"]["flags"], serde_json::json!(["text_cut"]));
         }
+    }
+
+    #[test]
+    fn the_providers_own_object_is_in_the_body_that_was_asked_for_and_in_no_other() {
+        let account = AccountName::new("main").unwrap();
+        let conversation = conversation();
+        let context = EventContext { provider: "unipile", account: &account, conversation: &conversation, title: None };
+        let received = |raw: &str| Message { raw: serde_json::from_str(raw).unwrap(), ..message("See you then") };
+        let rendered = |message: &Message| {
+            let plain = Event::message_new(&context, message, seen());
+            let with_raw = plain.clone().with_raw(&context, message, seen());
+            assert_eq!((&with_raw.body, &plain.body_with_raw), (&plain.body, &None));
+            assert!(valid(&plain)["data"]["message"].get("raw").is_none());
+            let body = with_raw.body_with_raw.unwrap();
+            assert!(body.len() <= EVENT_LIMIT && !body.contains('\n'), "{} bytes", body.len());
+            let mut value = valid(&Event { body: body.clone(), ..plain.clone() });
+            let raw = value["data"]["message"].as_object_mut().unwrap().remove("raw").unwrap();
+            (value == valid(&plain), raw, body)
+        };
+        let own = "{\n \"id\": \"2-TTE=\",\n \"n\": 1.50, \"a\": null\n}";
+        let (same, _, body) = rendered(&received(own));
+        assert!(same && body.contains(r#""raw":{"id":"2-TTE=","n":1.50,"a":null}"#), "{body}");
+        assert_eq!(rendered(&message("See you then")), (true, Value::Null, rendered(&message("See you then")).2));
+        let large = format!("{{\"text\":\"{}\"}}", "x".repeat(EVENT_LIMIT - 500));
+        let (same, raw, _) = rendered(&received(&large));
+        assert!(same && raw.is_null(), "what does not fit is left out, and nothing else is cut for it");
+        let both = Message { text: "x".repeat(EVENT_LIMIT), ..received(&large) };
+        assert!(rendered(&both).1.is_null());
     }
 }

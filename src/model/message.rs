@@ -6,6 +6,7 @@ use data_encoding::BASE32_NOPAD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::MessageId;
@@ -75,6 +76,9 @@ pub struct Message {
     /// recorded and nobody is told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unannounced: bool,
+    /// The provider's own object, as received; in no event unless it is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<Box<RawValue>>,
 }
 
 impl Message {
@@ -132,6 +136,7 @@ mod tests {
             attachments: vec![],
             flags: vec![],
             unannounced: false,
+            raw: None,
         }
     }
 

@@ -6,6 +6,7 @@ mod event;
 mod ids;
 mod message;
 mod notice;
+mod raw;
 mod readable;
 mod sample;
 mod schema;

@@ -124,7 +124,7 @@ impl Event {
             detail: notice.detail,
         };
         let body = Envelope::render(notice.kind, &id, notice.account.source(), subject, notice.since, data);
-        Self { id, kind: notice.kind, body }
+        Self { id, kind: notice.kind, body, body_with_raw: None }
     }
 
     /// Renders a change of state of a sink. Its id is a pure function of type, sink and the moment of the change.
@@ -133,7 +133,7 @@ impl Event {
         let id = stable_id(&[kind, sink.as_str(), &since.as_millis().to_string()]);
         let data = SinkNoticeData { sink, state, reason, since, detail };
         let body = Envelope::render(kind, &id, sink.source(), sink.as_str(), since, data);
-        Self { id, kind, body }
+        Self { id, kind, body, body_with_raw: None }
     }
 }
 

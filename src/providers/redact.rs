@@ -1,5 +1,5 @@
 //! Keeps an account's own credentials out of its errors: a provider may repeat them in a refusal, and an error's detail
-//! goes into the log, the store and `status`.
+//! goes into the log, the store and `status`. And out of the provider's own objects of messages, which go into events.
 
 use std::time::Duration;
 
@@ -21,6 +21,15 @@ impl Redacted {
             error.detail = masked(&error.detail, secret);
         }
         error
+    }
+
+    /// An object that has a credential in it is not passed on at all: masked, it would not be the provider's any more.
+    fn redact_page(&self, mut page: Page) -> Page {
+        for message in &mut page.messages {
+            let secrets = || self.secrets.iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty());
+            message.raw.take_if(|raw| secrets().any(|secret| raw.get().contains(secret)));
+        }
+        page
     }
 
     fn redact_workflow(&self, workflow: Workflow) -> Workflow {
@@ -57,12 +66,13 @@ fn masked(text: &str, secret: &str) -> String {
 #[async_trait]
 impl Provider for Redacted {
     async fn page(&self, request: PageRequest<'_>) -> Result<Page, Error> {
-        self.inner.page(request).await.map_err(|e| self.redact(e))
+        self.inner.page(request).await.map(|page| self.redact_page(page)).map_err(|e| self.redact(e))
     }
 
     async fn batch(&self, requests: &[PageRequest<'_>]) -> Result<Vec<Result<Page, Error>>, Error> {
         let pages = self.inner.batch(requests).await.map_err(|e| self.redact(e))?;
-        Ok(pages.into_iter().map(|page| page.map_err(|e| self.redact(e))).collect())
+        let redact = |page: Result<Page, Error>| page.map(|page| self.redact_page(page)).map_err(|e| self.redact(e));
+        Ok(pages.into_iter().map(redact).collect())
     }
 
     async fn probe(&self) -> Result<(), Error> {
@@ -132,6 +142,49 @@ impl Monitoring for Redacted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{ConversationId, ConversationType, Direction, Message, MessageId, Sender};
+
+    struct Fake(Vec<&'static str>);
+
+    #[async_trait]
+    impl Provider for Fake {
+        async fn page(&self, _: PageRequest<'_>) -> Result<Page, Error> {
+            let message = |raw: &&str| Message {
+                id: MessageId::new("1"),
+                direction: Direction::Unknown,
+                sent_at: None,
+                sender: Sender::default(),
+                text: String::new(),
+                attachments: vec![],
+                flags: vec![],
+                unannounced: false,
+                raw: serde_json::from_str(raw).unwrap(),
+            };
+            Ok(Page { messages: self.0.iter().map(message).collect(), ..Page::default() })
+        }
+
+        async fn probe(&self) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn an_object_that_repeats_a_secret_is_not_passed_on() {
+        let fake = Fake(vec![r#"{"a": 1}"#, r#"{"token": "s3cr3t"}"#]);
+        let provider = Redacted { inner: Box::new(fake), secrets: vec!["".into(), "s3cr3t".into()] };
+        let conversation = Conversation {
+            id: ConversationId::new("2-A"),
+            address: "2-A".into(),
+            kind: ConversationType::Standard,
+            person_url: None,
+        };
+        let request = PageRequest { conversation: &conversation, since: None, cursor: None };
+        let batch = provider.batch(&[request]).await.unwrap().remove(0).unwrap();
+        for page in [provider.page(request).await.unwrap(), batch] {
+            let kept: Vec<_> = page.messages.iter().map(|message| message.raw.is_some()).collect();
+            assert_eq!(kept, [true, false]);
+        }
+    }
 
     #[test]
     fn a_secret_is_masked_whole_or_cut() {

@@ -59,6 +59,7 @@ mod tests {
             attachments: vec![],
             flags: vec![],
             unannounced: false,
+            raw: None,
         });
         Page { messages: messages.collect(), rest, ..Page::default() }
     }

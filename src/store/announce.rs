@@ -90,6 +90,11 @@ impl Outlet<'_> {
         self.sinks.iter().any(|subscriber| subscriber.wants.events.want(kind))
     }
 
+    /// Whether any sink wants the provider's own object with events of this type.
+    pub(super) fn wants_raw(&self, kind: &str) -> bool {
+        self.sinks.iter().any(|subscriber| subscriber.wants.raw && subscriber.wants.events.want(kind))
+    }
+
     /// Stores an event of a conversation and owes it to the sinks that want it. Returns its row.
     pub(super) fn of_conversation(&self, source: SourceId, event: &Event) -> Result<i64, Error> {
         self.store(Some(source), source.into(), event, None)
@@ -103,8 +108,16 @@ impl Outlet<'_> {
         not_to: Option<SinkId>,
     ) -> Result<i64, Error> {
         self.tx
-            .prepare_cached("INSERT INTO events (event_id, conversation, created_at, body) VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![event.id, source.map(|source| source.0), self.now.as_millis(), event.body])?;
+            .prepare_cached(
+                "INSERT INTO events (event_id, conversation, created_at, body, raw_body) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![
+                event.id,
+                source.map(|source| source.0),
+                self.now.as_millis(),
+                event.body,
+                event.body_with_raw
+            ])?;
         let row = self.tx.last_insert_rowid();
         let wanting = self.sinks.iter().filter(|s| Some(s.sink) != not_to && s.wants.events.want(event.kind));
         for subscriber in wanting {

@@ -279,7 +279,7 @@ impl<'a> Recording<'a> {
         } else {
             self.recorded.announced += 1;
             let event = Event::message_new(&self.context, &message, self.seen(&message));
-            Some(self.outlet.of_conversation(self.source, &event)?)
+            Some(self.announce(event, &message)?)
         };
         self.outlet
             .tx
@@ -356,9 +356,18 @@ impl<'a> Recording<'a> {
             .execute(params![self.source.0, message.id.as_str(), content_hash])?;
         if told_first > 0 {
             let event = Event::message_changed(&self.context, message, self.seen(message));
-            self.outlet.of_conversation(self.source, &event)?;
+            self.announce(event, message)?;
         }
         Ok(())
+    }
+
+    /// Owes an event to the sinks that want it, with the provider's own object to those that want that.
+    fn announce(&self, event: Event, message: &Message) -> Result<i64, Error> {
+        let event = match self.outlet.wants_raw(event.kind) {
+            true => event.with_raw(&self.context, message, self.seen(message)),
+            false => event,
+        };
+        self.outlet.of_conversation(self.source, &event)
     }
 
     fn stays_silent(&self, message: &Message) -> bool {

@@ -89,7 +89,11 @@ fn word(route: Route) -> &'static str {
 impl Store {
     /// Stages a page and the walk as it stands after it. Returns how many of its messages the walk had not yet seen:
     /// none means that the provider's paging does not advance.
-    pub async fn stage_page(&self, page: PageRecord) -> Result<usize, Error> {
+    pub async fn stage_page(&self, mut page: PageRecord) -> Result<usize, Error> {
+        // The provider's own objects may be many times the size of the rest.
+        if !self.sinks().iter().any(|sink| sink.wants.raw) {
+            page.messages.iter_mut().for_each(|message| message.raw = None);
+        }
         self.write(move |tx| stage_page(tx, &page)).await
     }
 
@@ -190,4 +194,78 @@ pub(super) fn forget(tx: &Connection, source: SourceId) -> Result<(), Error> {
     tx.prepare_cached("DELETE FROM walks WHERE conversation = ?1")?.execute([source.0])?;
     tx.prepare_cached("DELETE FROM staged_messages WHERE conversation = ?1")?.execute([source.0])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{ConversationId, ConversationType, Direction, MessageId, Sender, SinkName};
+    use crate::store::{FollowedAccount, FollowedSink, Wants};
+
+    fn message(raw: &str) -> Message {
+        Message {
+            id: MessageId::new("1"),
+            direction: Direction::Inbound,
+            sent_at: None,
+            sender: Sender::default(),
+            text: "text".into(),
+            attachments: vec![],
+            flags: vec![],
+            unannounced: false,
+            raw: serde_json::from_str(raw).unwrap(),
+        }
+    }
+
+    /// The staged message of a store whose only sink wants the provider's own objects or not.
+    async fn staged(wants_raw: bool, message: Message) -> Message {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("inboxd.db");
+        let store = Store::open(&path).unwrap();
+        let conversation = Conversation {
+            id: ConversationId::new("2-A"),
+            address: "2-A".into(),
+            kind: ConversationType::Standard,
+            person_url: None,
+        };
+        let period = Duration::from_secs(60);
+        let account = FollowedAccount {
+            provider: "unipile",
+            name: AccountName::new("main").unwrap(),
+            conversations: vec![(conversation, period)],
+            discover: false,
+            max_interval: period,
+        };
+        let wants = Wants { raw: wants_raw, ..Wants::default() };
+        let sink = FollowedSink { name: SinkName::new("crm").unwrap(), wants, max_pending: 1 };
+        let source = store.follow(vec![account], vec![sink], UnixMillis::now()).await.unwrap().accounts[0].pinned[0].id;
+        let walk = Walk {
+            low: None,
+            cursor: None,
+            baseline: false,
+            route: Route::Poll,
+            started_at: UnixMillis::now(),
+            pages: 1,
+            messages: 1,
+            proved_until: None,
+            has_gap: false,
+        };
+        let unseen = store.stage_page(PageRecord { source, walk, messages: vec![message] }).await.unwrap();
+        assert_eq!(unseen, 1);
+        let body: String = Connection::open(&path)
+            .unwrap()
+            .query_row("SELECT body FROM staged_messages", [], |row| row.get(0))
+            .unwrap();
+        store.close().await.unwrap();
+        serde_json::from_str(&body).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_providers_own_object_is_staged_letter_by_letter_where_a_sink_wants_it_and_nowhere_else() {
+        let own = r#"{"z": 1.50,  "id": "1"}"#;
+        assert_eq!(staged(true, message(own)).await.raw.as_deref().map(|raw| raw.get()), Some(own));
+        assert!(staged(false, message(own)).await.raw.is_none());
+        assert_eq!(staged(false, message(own)).await.content_hash(), message("null").content_hash());
+    }
 }

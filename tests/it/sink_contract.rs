@@ -193,3 +193,48 @@ async fn reloads_while_a_file_is_written_tear_nothing_out_of_it() {
     assert_eq!(ids.len(), 600);
     assert_eq!(daemon.stop(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_gets_the_providers_own_object_where_it_asks_for_it_and_no_other_sink_does() {
+    for polling in ["", "max_pages = 2\n"] {
+        let mut rig = Rig::new().await;
+        rig.polling = polling.into();
+        rig.http = "include_raw = true\n".into();
+        rig.more = "\n[sinks.archive]\ntype = \"file\"\npath = \"events.jsonl\"\n".into();
+        let conversation = rig.follow(Dialect::ConnectSafely, "Ada Byron");
+        // More than two pages: these are staged before they are announced.
+        for number in 0..120 {
+            rig.world().push(conversation, &number.to_string());
+        }
+        let daemon = rig.start();
+        rig.until_taken(120).await;
+        for event in rig.receiver.taken() {
+            let message = &event["data"]["message"];
+            let raw = message["raw"].as_object().expect("an object");
+            assert!(raw.values().any(|value| *value == message["text"]), "{raw:?}");
+        }
+        let lines = || std::fs::read_to_string(rig.path().join("events.jsonl")).unwrap_or_default();
+        until("the file", || lines().lines().count() == 120).await;
+        for line in lines().lines() {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert!(event["data"]["message"].get("raw").is_none());
+        }
+        assert_eq!(daemon.stop(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rate_spaces_attempts_evenly_whatever_waits() {
+    let mut rig = Rig::new().await;
+    rig.http = "rate = \"10/s\"\n".into();
+    for person in 0..4 {
+        let conversation = rig.follow(Dialect::LinkedApi, &format!("Person {person}"));
+        (0..4).for_each(|number| drop(rig.world().push(conversation, &number.to_string())));
+    }
+    let daemon = rig.start();
+    until("the first event", || rig.receiver.taken_count() > 0).await;
+    let began = std::time::Instant::now();
+    rig.until_taken(16).await;
+    assert!(began.elapsed() >= Duration::from_millis(1_300), "15 more in {:?}", began.elapsed());
+    assert_eq!(daemon.stop(), 0);
+}

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::ConnectSafely;
 use super::nested::Nested;
 use crate::model::{Conversation, Direction, Flag, Message, MessageId, Sender, assign_missing_ids, cut_at};
+use crate::providers::json::Received;
 use crate::providers::{Page, Rest, http, urn};
 use crate::time::UnixMillis;
 
@@ -18,7 +19,7 @@ pub(super) struct Payload {
     #[serde(default)]
     data: Option<Box<Payload>>,
     #[serde(default)]
-    messages: Option<Vec<WireMessage>>,
+    messages: Option<Vec<Received<WireMessage>>>,
     #[serde(default)]
     participants: Option<Vec<Participant>>,
     #[serde(default)]
@@ -97,20 +98,20 @@ impl ConnectSafely {
         }
         let wire = payload.messages.unwrap_or_default();
         let owner = urn::mailbox_owner(&conversation.address)
-            .or_else(|| wire.iter().find_map(|m| urn::mailbox_owner(m.message_urn.as_deref()?)))
+            .or_else(|| wire.iter().find_map(|m| urn::mailbox_owner(m.part.message_urn.as_deref()?)))
             .map(str::to_owned);
-        let needs_identity = wire.iter().any(|m| by_profile_id(m, owner.as_deref()).is_none());
+        let needs_identity = wire.iter().any(|m| by_profile_id(&m.part, owner.as_deref()).is_none());
         let identity = if needs_identity { self.owner.identity(self).await } else { None };
         let participants = payload.participants.unwrap_or_default();
         let title = title(&participants, owner.as_deref());
         let mut messages: Vec<_> = wire
             .into_iter()
-            .map(|m| {
+            .map(|Received { part: m, raw }| {
                 let direction = by_profile_id(&m, owner.as_deref())
                     .or_else(|| identity.as_ref()?.direction(m.sender_profile_id.as_deref(), m.sender_name.as_deref()))
                     .or(if m.is_sent_by_owner == Some(true) { Some(Direction::Outbound) } else { None })
                     .unwrap_or(Direction::Unknown);
-                message(m, direction)
+                Message { raw: Some(raw), ..message(m, direction) }
             })
             .collect();
         assign_missing_ids(&mut messages);
@@ -155,5 +156,6 @@ fn message(wire: WireMessage, direction: Direction) -> Message {
         attachments: wire.attachments.unwrap_or_default(),
         flags: if sent_at.is_none() { vec![Flag::TimeUnknown] } else { vec![] },
         unannounced: false,
+        raw: None,
     }
 }

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::poll::{WireMessage, message, time};
 use super::{LinkedApi, bare_url, errors, wire_type};
 use crate::model::{Conversation, ConversationId, ConversationType, assign_missing_ids};
+use crate::providers::json::Received;
 use crate::providers::{
     Class, Error, Inbox, ListRequest, Listed, Listing, Monitoring, Page, PageRequest, Started, Workflow,
 };
@@ -35,7 +36,7 @@ struct Asked<'a> {
 #[derive(Deserialize)]
 struct Answered {
     #[serde(default)]
-    messages: Option<Vec<InboxMessage>>,
+    messages: Option<Vec<Received<InboxMessage>>>,
 }
 
 #[derive(Deserialize)]
@@ -76,7 +77,7 @@ pub(super) fn thread_id(conversation: &Conversation) -> Option<&str> {
 }
 
 impl LinkedApi {
-    async fn inbox_poll(&self, asked: Asked<'_>) -> Result<Vec<InboxMessage>, Error> {
+    async fn inbox_poll(&self, asked: Asked<'_>) -> Result<Vec<Received<InboxMessage>>, Error> {
         let body = serde_json::to_vec(&asked).expect("strings and times always serialise");
         let answer = self.call(Method::POST, "/inbox/poll", Some(body)).await?;
         let answered: Answered = errors::result(&answer)?;
@@ -89,8 +90,8 @@ impl LinkedApi {
         let asked = Asked { since: request.since, kind, thread_id: Some(thread_id) };
         let messages = self.inbox_poll(asked).await?;
         // What the service mixes in of other threads is theirs.
-        let own = messages.into_iter().filter(|m| m.thread_id.as_deref().is_none_or(|id| id == thread_id));
-        let mut messages: Vec<_> = own.map(|m| message(request.conversation, m.wire)).collect();
+        let own = messages.into_iter().filter(|m| m.part.thread_id.as_deref().is_none_or(|id| id == thread_id));
+        let mut messages: Vec<_> = own.map(|m| message(request.conversation, m.part.wire, m.raw)).collect();
         assign_missing_ids(&mut messages);
         Ok(Page { messages, ..Page::default() })
     }
@@ -120,9 +121,9 @@ impl Inbox for LinkedApi {
 }
 
 /// One row for each thread, by its youngest message. What belongs to no thread cannot be read again, and is left out.
-fn threads(kind: &str, messages: Vec<InboxMessage>) -> Vec<Listed> {
+fn threads(kind: &str, messages: Vec<Received<InboxMessage>>) -> Vec<Listed> {
     let mut rows: HashMap<String, Listed> = HashMap::new();
-    for message in messages {
+    for Received { part: message, .. } in messages {
         let Some(thread_id) = message.thread_id.clone().filter(|id| !id.is_empty()) else { continue };
         let sent_at = message.wire.time.as_ref().and_then(time);
         let person_url = message.person_url();

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{LinkedApi, bare_url, errors, wire_type};
 use crate::model::{Conversation, Direction, Flag, Message, MessageId, Sender, assign_missing_ids};
+use crate::providers::json::Received;
 use crate::providers::{Class, Error, Page, PageRequest, Proof};
 use crate::time::UnixMillis;
 
@@ -29,7 +31,7 @@ struct Entry {
     person_url: Option<String>,
     #[serde(default, rename = "type")]
     kind: Option<String>,
-    messages: Option<Vec<WireMessage>>,
+    messages: Option<Vec<Received<WireMessage>>>,
     #[serde(default)]
     sync_until: Option<Value>,
 }
@@ -101,13 +103,13 @@ fn page(request: PageRequest<'_>, entry: Entry) -> Result<Page, Error> {
     let Some(messages) = entry.messages else {
         return Err(Error::new(Class::Protocol, "the entry of the conversation has no messages array"));
     };
-    let mut messages: Vec<_> = messages.into_iter().map(|m| message(request.conversation, m)).collect();
+    let mut messages: Vec<_> = messages.into_iter().map(|m| message(request.conversation, m.part, m.raw)).collect();
     assign_missing_ids(&mut messages);
     let proof = entry.sync_until.as_ref().and_then(time).map_or(Proof::Now, Proof::CollectedUntil);
     Ok(Page { messages, proof, ..Page::default() })
 }
 
-pub(super) fn message(conversation: &Conversation, wire: WireMessage) -> Message {
+pub(super) fn message(conversation: &Conversation, wire: WireMessage, raw: Box<RawValue>) -> Message {
     let sent_at = wire.time.as_ref().and_then(time);
     let direction = match wire.sender.as_deref() {
         Some("us") => Direction::Outbound,
@@ -129,6 +131,7 @@ pub(super) fn message(conversation: &Conversation, wire: WireMessage) -> Message
         attachments: vec![],
         flags: if sent_at.is_none() { vec![Flag::TimeUnknown] } else { vec![] },
         unannounced: false,
+        raw: Some(raw),
     }
 }
 

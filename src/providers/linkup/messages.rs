@@ -8,8 +8,13 @@ use super::settings::{Settings, is_profile};
 use crate::model::{Conversation, Direction, Flag, Message, MessageId, Sender, assign_missing_ids};
 use crate::providers::{Class, Error, urn};
 
-/// The messages of an answer; anything but an array of objects is an error.
-pub(super) fn read(reply: &Reply, conversation: &Conversation, settings: &Settings) -> Result<Vec<Message>, Error> {
+/// The messages of an answer, with those that it had as `received`; anything but an array of objects is an error.
+pub(super) fn read(
+    reply: &Reply,
+    received: &[u8],
+    conversation: &Conversation,
+    settings: &Settings,
+) -> Result<Vec<Message>, Error> {
     let wire = reply.messages().filter(|wire| wire.iter().all(Value::is_object));
     let wire = wire.ok_or_else(|| Error::new(Class::Protocol, "the answer has no array of messages"))?;
     let authors: Vec<_> = wire.iter().map(author).collect();
@@ -31,6 +36,9 @@ pub(super) fn read(reply: &Reply, conversation: &Conversation, settings: &Settin
         })
         .collect();
     assign_missing_ids(&mut messages);
+    for (message, raw) in messages.iter_mut().zip(reply.raw_messages(received)) {
+        message.raw = Some(raw);
+    }
     Ok(messages)
 }
 
@@ -67,6 +75,7 @@ fn message(wire: &Value, author: Author, direction: Direction, include: &[String
         attachments,
         flags: if sent_at.is_none() { vec![Flag::TimeUnknown] } else { vec![] },
         unannounced: !included && !is_by_a_person(kind, empty),
+        raw: None,
     }
 }
 
@@ -92,7 +101,8 @@ mod tests {
     fn read_with(settings: &str, conversation: &Conversation, messages: Value) -> Result<Vec<Message>, Error> {
         let body = json!({"data": {"messages": messages}});
         let settings = serde_json::from_str(&format!(r#"{{"api_key":"k"{settings}}}"#)).unwrap();
-        read(&Reply::new(body, 1), conversation, &settings)
+        let received = body.to_string().into_bytes();
+        read(&Reply::new(body, 1), &received, conversation, &settings)
     }
 
     fn one(settings: &str, message: Value) -> Message {

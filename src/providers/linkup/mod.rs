@@ -143,7 +143,7 @@ impl Provider for Linkup {
         let asked = self.asked(request.cursor);
         let answer = self.send(self.generation.messages(request.conversation, request.cursor)).await?;
         let reply = self.generation.reply(&answer, asked)?;
-        let messages = messages::read(&reply, request.conversation, &self.settings)?;
+        let messages = messages::read(&reply, &answer.body, request.conversation, &self.settings)?;
         let rest = reply.rest(request.cursor, self.settings.page_size());
         Ok(Page { messages, rest, credits: reply.credits, ..Page::default() })
     }

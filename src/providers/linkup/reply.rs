@@ -2,8 +2,9 @@
 //! documentation stands at the top in another.
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use crate::providers::Rest;
+use crate::providers::{Rest, json};
 use crate::time::UnixMillis;
 
 /// Below it, a time is in seconds: as milliseconds it would lie before 2001.
@@ -34,6 +35,18 @@ impl Reply {
     /// The messages, newest first.
     pub(super) fn messages(&self) -> Option<&Vec<Value>> {
         self.field("messages")?.as_array()
+    }
+
+    /// The messages as they were `received`, newest first.
+    pub(super) fn raw_messages(&self, received: &[u8]) -> Vec<Box<RawValue>> {
+        let is_within =
+            self.body.get("data").and_then(|data| data.get("messages")).is_some_and(|inner| !inner.is_null());
+        match self.messages() {
+            Some(messages) if !messages.is_empty() => {
+                json::elements(received, if is_within { &["data", "messages"] } else { &["messages"] })
+            }
+            _ => vec![],
+        }
     }
 
     /// The rows of a list whose name is not documented: the first array of objects, and rather one whose objects have
@@ -167,6 +180,20 @@ mod tests {
         }
         assert_eq!(reply(json!({"data": {"conversations": [], "total_results": 0}})).rows("x"), Some(&vec![]));
         assert_eq!(reply(json!({"data": {"total_results": 0, "names": ["x"]}})).rows("x"), None);
+    }
+
+    #[test]
+    fn messages_are_kept_as_they_were_received_wherever_they_stand() {
+        for received in [
+            r#"{"data": {"messages": [{"b": 1.0,  "a": 2}]}, "messages": [{}]}"#,
+            r#"{"data": {"messages": null}, "messages": [{"b": 1.0,  "a": 2}]}"#,
+            r#"{"messages": [{"b": 1.0,  "a": 2}]}"#,
+        ] {
+            let raw = reply(serde_json::from_str(received).unwrap()).raw_messages(received.as_bytes());
+            let raw: Vec<_> = raw.iter().map(|raw| raw.get()).collect();
+            assert_eq!(raw, [r#"{"b": 1.0,  "a": 2}"#], "{received}");
+        }
+        assert!(reply(json!({"data": {"messages": []}})).raw_messages(b"{}").is_empty());
     }
 
     #[test]

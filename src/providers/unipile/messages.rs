@@ -22,41 +22,42 @@ const fn names(version: Version) -> Names {
 
 impl Api {
     /// Turns the items of a list into messages.
-    pub(super) async fn messages(&self, items: Vec<Value>) -> Vec<Message> {
+    pub(super) async fn messages(&self, list: &wire::List) -> Vec<Message> {
+        let items = &list.items;
         let needs_owner = items.iter().any(|item| wire::flag(item, "is_sender").is_none() && sender_id(item).is_some());
         let owner = if needs_owner { self.owner_id().await } else { None };
         let (version, include) = (self.version(), self.settings.include.as_slice());
-        let mut messages: Vec<_> =
-            items.into_iter().map(|item| message(version, include, owner.as_deref(), item)).collect();
+        let mut messages: Vec<_> = items.iter().map(|item| message(version, include, owner.as_deref(), item)).collect();
         assign_missing_ids(&mut messages);
+        for (message, raw) in messages.iter_mut().zip(list.raw_items()) {
+            message.raw = Some(raw);
+        }
         messages
     }
 }
 
-fn message(version: Version, include: &[Kind], owner: Option<&str>, mut item: Value) -> Message {
+fn message(version: Version, include: &[Kind], owner: Option<&str>, item: &Value) -> Message {
     let names = names(version);
-    let is = |key| wire::flag(&item, key) == Some(true);
+    let is = |key| wire::flag(item, key) == Some(true);
     let kinds = [(Kind::Event, is("is_event")), (Kind::Hidden, is(names.hidden)), (Kind::Deleted, is(names.deleted))];
-    let sent_at = wire::time(&item, "timestamp");
+    let sent_at = wire::time(item, "timestamp");
     let flags =
         [(Flag::TimeUnknown, sent_at.is_none()), (Flag::Edited, is(names.edited)), (Flag::Deleted, is(names.deleted))];
     let person = item.get("sender");
     Message {
-        id: MessageId::new(wire::id(&item, "id").unwrap_or_default()),
-        direction: direction(&item, owner),
+        id: MessageId::new(wire::id(item, "id").unwrap_or_default()),
+        direction: direction(item, owner),
         sent_at,
         sender: Sender {
-            id: sender_id(&item),
+            id: sender_id(item),
             name: person.and_then(|person| wire::text(person, "display_name")).map(str::to_owned),
             profile_url: person.and_then(|person| wire::text(person, "profile_url")).map(str::to_owned),
         },
-        text: wire::text(&item, "text").unwrap_or_default().to_owned(),
+        text: wire::text(item, "text").unwrap_or_default().to_owned(),
         flags: flags.into_iter().filter_map(|(flag, applies)| applies.then_some(flag)).collect(),
         unannounced: kinds.iter().any(|(kind, applies)| *applies && !include.contains(kind)),
-        attachments: match item.get_mut("attachments").map(Value::take) {
-            Some(Value::Array(attachments)) => attachments,
-            _ => vec![],
-        },
+        attachments: item.get("attachments").and_then(Value::as_array).cloned().unwrap_or_default(),
+        raw: None,
     }
 }
 
@@ -81,7 +82,7 @@ mod tests {
     use super::*;
 
     fn read(version: Version, item: Value) -> Message {
-        message(version, &[], Some("ACoAAme"), item)
+        message(version, &[], Some("ACoAAme"), &item)
     }
 
     #[test]
@@ -139,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_is_no_persons_words_is_announced_only_where_every_kind_it_is_of_is_asked_for() {
-        let unannounced = |version, include: &[Kind], item: Value| message(version, include, None, item).unannounced;
+        let unannounced = |version, include: &[Kind], item: Value| message(version, include, None, &item).unannounced;
         let both = json!({ "is_event": true, "is_hidden": true });
         assert!(unannounced(Version::V2, &[], both.clone()));
         assert!(unannounced(Version::V2, &[Kind::Event], both.clone()));

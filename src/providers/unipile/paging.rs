@@ -121,7 +121,12 @@ mod tests {
     use super::*;
 
     fn page(length: usize, next_cursor: Option<&str>, total_count: Option<u64>) -> List {
-        List { items: vec![Value::Null; length], next_cursor: next_cursor.map(str::to_owned), total_count }
+        List {
+            items: vec![Value::Null; length],
+            next_cursor: next_cursor.map(str::to_owned),
+            total_count,
+            ..List::default()
+        }
     }
 
     #[test]

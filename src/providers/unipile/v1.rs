@@ -28,10 +28,10 @@ pub(super) struct V1(pub(super) Api);
 impl V1 {
     async fn list(&self, path: &str, position: &Position, limit: u64, filters: &str) -> Result<wire::List, Error> {
         match self.0.get(path, &position.query(limit, filters), FRESH).await {
-            Ok((answer, body)) => wire::list(&answer, body, "items", "cursor"),
+            Ok((answer, body)) => wire::list(answer, body, "items", "cursor"),
             Err(refusal) => {
                 position.judge(refusal)?;
-                Ok(wire::List { items: vec![], next_cursor: None, total_count: None })
+                Ok(wire::List::default())
             }
         }
     }
@@ -64,8 +64,8 @@ impl Provider for V1 {
         };
         let path = format!("/chats/{}/messages", encoded(&request.conversation.address));
         let list = self.list(&path, &position, LIMIT, &filters).await?;
+        let messages = self.0.messages(&list).await;
         let rest = rest(by_cursor(list.next_cursor));
-        let messages = self.0.messages(list.items).await;
         Ok(Page { messages, rest, proof, ..Page::default() })
     }
 

@@ -34,8 +34,9 @@ impl V2 {
         let path = format!("/{}{path}", encoded(self.api.settings.account_id()));
         match self.api.get(&path, &position.query(LIMIT, ""), FRESH).await {
             Ok((answer, body)) => {
-                let list = wire::list(&answer, body, "data", "next_cursor")?;
-                Ok(Some((is_cached(&answer.headers), list)))
+                let cached = is_cached(&answer.headers);
+                let list = wire::list(answer, body, "data", "next_cursor")?;
+                Ok(Some((cached, list)))
             }
             Err(refusal) => position.judge(refusal).map(|()| None),
         }
@@ -55,7 +56,7 @@ impl Provider for V2 {
         };
         let full = self.full_of_messages.at(&list, LIMIT);
         let rest = rest(position.next(&list, full));
-        let messages = self.api.messages(list.items).await;
+        let messages = self.api.messages(&list).await;
         let proof = if cached && proof == Proof::Now { Proof::Cached } else { proof };
         Ok(Page { messages, rest, proof, ..Page::default() })
     }
@@ -77,7 +78,7 @@ impl Inbox for V2 {
         }
         let path = format!("/{}/inboxes", encoded(self.api.settings.account_id()));
         let (answer, body) = self.api.get(&path, "", SOMEWHAT_FRESH).await?;
-        let primary = primary(&wire::list(&answer, body, "data", "next_cursor")?.items);
+        let primary = primary(&wire::list(answer, body, "data", "next_cursor")?.items);
         if primary.is_empty() {
             tracing::warn!("no enabled inbox is called *_PRIMARY; those to list can be named under `inboxes`");
         }

@@ -2,9 +2,10 @@
 //! absent and fails nothing.
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::providers::http::Answer;
-use crate::providers::{Class, Error};
+use crate::providers::{Class, Error, json};
 use crate::time::UnixMillis;
 
 /// A text that says something.
@@ -36,18 +37,31 @@ pub(super) fn time(object: &Value, key: &str) -> Option<UnixMillis> {
 }
 
 /// A list answer.
+#[derive(Default)]
 pub(super) struct List {
     pub(super) items: Vec<Value>,
     pub(super) next_cursor: Option<String>,
     pub(super) total_count: Option<u64>,
+    /// The answer as it was received.
+    pub(super) received: Vec<u8>,
+    pub(super) items_key: &'static str,
+}
+
+impl List {
+    /// The items as they were received.
+    pub(super) fn raw_items(&self) -> Vec<Box<RawValue>> {
+        if self.items.is_empty() { vec![] } else { json::elements(&self.received, &[self.items_key]) }
+    }
 }
 
 /// Reads the envelope: the items stand under `items_key`, and are objects or it is not this API that answers.
-pub(super) fn list(answer: &Answer, mut body: Value, items_key: &str, cursor_key: &str) -> Result<List, Error> {
+pub(super) fn list(answer: Answer, mut body: Value, items_key: &'static str, cursor_key: &str) -> Result<List, Error> {
     let next_cursor = id(&body, cursor_key);
     let total_count = body.get("total_count").and_then(Value::as_u64);
     match body.get_mut(items_key).map(Value::take) {
-        Some(Value::Array(items)) if items.iter().all(Value::is_object) => Ok(List { items, next_cursor, total_count }),
+        Some(Value::Array(items)) if items.iter().all(Value::is_object) => {
+            Ok(List { items, next_cursor, total_count, received: answer.body, items_key })
+        }
         _ => {
             let status = answer.status.as_u16();
             Err(Error::new(Class::Protocol, format!("status {status}: the answer has no list under `{items_key}`")))

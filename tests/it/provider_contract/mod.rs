@@ -2,6 +2,7 @@
 
 mod faults;
 mod messages;
+mod raw;
 
 use inboxd::simulator::{ConversationRef, Dialect, Endpoint, Fault, Kind};
 
@@ -33,7 +34,8 @@ macro_rules! rows {
                 messages::messages_of_one_millisecond_all_come,
                 messages::a_message_that_turns_up_late_comes_once_and_is_marked,
                 messages::what_is_written_while_pages_are_read_comes_after_them,
-                messages::a_message_of_the_owner_is_told_and_never_taken_for_one_of_the_other
+                messages::a_message_of_the_owner_is_told_and_never_taken_for_one_of_the_other,
+                raw::the_providers_own_object_is_kept_as_it_was_sent
             );
         }
     )* };
