@@ -29,6 +29,11 @@ pub trait Sink: Send + Sync {
     /// not the next one. May be given the same event again, with the same bytes.
     async fn deliver(&self, events: &[Outgoing]) -> Delivered;
 
+    /// Asks the place whether it is there, without giving it an event.
+    async fn probe(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Opens its files afresh, after somebody moved them away.
     fn reopen(&self) {}
 }
@@ -88,6 +93,15 @@ impl Error {
             None => self.detail.clone(),
         }
     }
+}
+
+/// Shorter ones are no secrets worth the name, and would tear holes into any reply.
+const SHORTEST_SECRET: usize = 8;
+
+/// A reply without our own secrets, which a receiver may have repeated in it.
+fn without<'a>(reply: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
+    let words = secrets.into_iter().flat_map(str::split_whitespace).filter(|word| word.len() >= SHORTEST_SECRET);
+    words.fold(reply.to_owned(), |reply, word| reply.replace(word, "***"))
 }
 
 /// How much a sink takes at once.
@@ -198,6 +212,11 @@ impl Settings {
             Self::Http(settings) => Intake::Single { concurrency: settings.concurrency },
             Self::Exec(settings) => Intake::Single { concurrency: settings.concurrency },
         }
+    }
+
+    /// Whether it is elsewhere and can be asked for.
+    pub fn is_remote(&self) -> bool {
+        matches!(self, Self::Http(_))
     }
 
     /// How many attempts it is given in a time; `None`: as many as it takes.
