@@ -1,6 +1,7 @@
 //! How the parts read their settings: each owns its settings type, the configuration hands it a table. Durations and
 //! sizes are written with units; a bare number where a unit is needed is an error.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -21,6 +22,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 const DURATION: &str = "expected a duration with a unit, such as \"30s\", \"10m\" or \"6h\"";
+const RATE: &str = "expected a rate of at least 1, such as \"10/s\", \"30/m\" or \"500/h\"";
 const SIZE: &str = "expected a size with a unit, such as \"256MiB\"";
 
 /// For `#[serde(with = ...)]`: one duration.
@@ -69,6 +71,36 @@ pub mod size {
     }
 }
 
+/// How many attempts a sink is given in a time, evenly spaced: `"10/s"`, `"30/m"` or `"500/h"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// So many ...
+    pub events: NonZeroU32,
+    /// ... in so long: a second, a minute or an hour.
+    pub per: Duration,
+}
+
+impl Rate {
+    /// Reads a number and a unit with a slash between them.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (events, unit) = text.split_once('/')?;
+        let per = match unit.trim() {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            _ => return None,
+        };
+        Some(Self { events: events.trim().parse().ok()?, per: Duration::from_secs(per) })
+    }
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer).map_err(|_| serde::de::Error::custom(RATE))?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom(RATE))
+    }
+}
+
 /// A count that may also be written as text, as environment variables are.
 pub fn count<'de, D: Deserializer<'de>, T: std::str::FromStr + TryFrom<u64>>(deserializer: D) -> Result<T, D::Error> {
     #[derive(Deserialize)]
@@ -102,5 +134,18 @@ mod tests {
         assert_eq!(parse_duration("1d 12h"), Some(Duration::from_secs(36 * 3600)));
         assert_eq!(parse_duration("100ms"), Some(Duration::from_millis(100)));
         assert_eq!(parse_duration("soon"), None);
+    }
+
+    #[test]
+    fn a_rate_is_a_number_and_a_unit_of_time() {
+        let rate = |events, seconds| {
+            Some(Rate { events: NonZeroU32::new(events).unwrap(), per: Duration::from_secs(seconds) })
+        };
+        assert_eq!(Rate::parse("10/s"), rate(10, 1));
+        assert_eq!(Rate::parse("30/m"), rate(30, 60));
+        assert_eq!(Rate::parse(" 500 / h "), rate(500, 3600));
+        for wrong in ["0/s", "10", "10/", "/s", "10/d", "-1/s", "1.5/s", "10/2s", "10 s", "99999999999/s"] {
+            assert_eq!(Rate::parse(wrong), None, "{wrong}");
+        }
     }
 }

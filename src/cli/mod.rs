@@ -9,6 +9,7 @@ mod demo;
 mod explain;
 mod init;
 mod run;
+mod secret;
 mod simulate;
 mod status;
 mod tail;
@@ -90,6 +91,9 @@ enum Command {
     Explain(explain::Arguments),
     /// Print events as they come
     Tail(tail::Arguments),
+    /// Make secrets to sign events with
+    #[command(subcommand)]
+    Secret(secret::Command),
     /// Run a provider made of scripted conversations, with faults on demand
     Simulate(simulate::Arguments),
 }
@@ -127,6 +131,7 @@ pub fn main() -> ExitCode {
         Command::Replay(arguments) => deliveries::replay(arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Tail(arguments) => tail::run(&arguments),
+        Command::Secret(command) => secret::run(&command),
         Command::Simulate(arguments) => simulate::run(&arguments),
     };
     match outcome {

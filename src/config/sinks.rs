@@ -102,7 +102,7 @@ fn sink(key: &str, name: &str, entry: Value, warnings: &mut Vec<Problem>) -> Res
     let reader = Reader { key, also_known: ALSO_KNOWN };
     let settings = Settings::read(&kind, &reader, Value::Object(entry))
         .ok_or_else(|| Problem::new(type_key, unknown("type", &kind, TYPES)))??;
-    if let Some((name, message)) = settings.problem() {
+    if let Some((name, message)) = settings.problem(&events) {
         return Err(Problem::new(format!("{key}.{name}"), message));
     }
     let Common { filter, include_raw, park_after, max_pending } = common;

@@ -8,6 +8,7 @@ mod message;
 mod notice;
 mod raw;
 mod readable;
+mod sample;
 mod schema;
 #[cfg(test)]
 #[path = "../../tests/it/support/strict.rs"]
@@ -19,6 +20,7 @@ pub use event::{EVENT_LIMIT, Event, EventContext, Route, Seen, event_id, kind};
 pub use ids::{AccountName, ConversationId, InvalidName, MessageId, SinkName};
 pub use message::{Direction, Flag, Message, Sender, assign_missing_ids};
 pub use notice::{Change, ConversationView, Notice, Patterns, SinkNotice};
-pub use readable::{counted, readable_line};
+pub use readable::{Readable, counted, readable_line};
+pub use sample::sample_events;
 pub use schema::event_schema;
 pub use untrusted::{Untrusted, chain, cut_at};

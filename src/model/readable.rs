@@ -1,8 +1,8 @@
-//! An event as one line for people.
+//! An event as people read it: one line for a terminal, or a headline and a text for a chat.
 
 use serde_json::Value;
 
-use super::Untrusted;
+use super::{Untrusted, kind};
 
 /// Renders an event for a terminal: time, account, direction, person and text, with nothing in it that could move the
 /// cursor or break the line. An event that is not a message shows its type and subject.
@@ -10,32 +10,114 @@ pub fn readable_line(event: &str) -> String {
     let Ok(event) = serde_json::from_str::<Value>(event) else {
         return "(an event that is not JSON)".into();
     };
-    let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let time = text("/time").get(..19).unwrap_or_default().replace('T', " ");
-    let account = text("/data/account");
+    let time = text(&event, "/time").get(..19).unwrap_or_default().replace('T', " ");
+    let account = text(&event, "/data/account");
     if !event["data"]["message"].is_object() {
-        return format!("{time}  {account}  {}  {}", Untrusted(text("/type")), Untrusted(text("/subject")));
+        return format!(
+            "{time}  {account}  {}  {}",
+            Untrusted(text(&event, "/type")),
+            Untrusted(text(&event, "/subject"))
+        );
     }
-    let arrow = match text("/data/message/direction") {
+    // With whom, not by whom: the arrow says the rest.
+    let arrow = match text(&event, "/data/message/direction") {
         "inbound" => "<-",
         "outbound" => "->",
         _ => "--",
     };
-    // With whom, not by whom: the arrow says the rest.
-    let author = if arrow == "<-" { text("/data/message/sender/name") } else { "" };
-    let profile = text("/data/conversation/person_url").rsplit('/').next().unwrap_or_default();
-    let person = [author, text("/data/conversation/title"), profile, text("/subject")]
-        .into_iter()
-        .find(|name| !name.is_empty())
-        .unwrap_or_default();
     let marks = ["late", "backfill"].map(|mark| match event["data"]["seen"][mark].as_bool() {
         Some(true) => format!(" [{mark}]"),
         _ => String::new(),
     });
-    let attachments = event["data"]["message"]["attachments"].as_array().map_or(0, Vec::len);
-    let attached = if attachments > 0 { format!(" [{attachments} attached]") } else { String::new() };
-    let words = Untrusted(text("/data/message/text")).to_string();
-    format!("{time}  {account}  {arrow} {}: {words}{attached}{}", Untrusted(person), marks.concat())
+    let words = Untrusted(text(&event, "/data/message/text"));
+    format!("{time}  {account}  {arrow} {}: {words}{}{}", person(&event), attached(&event), marks.concat())
+}
+
+/// What an event says, for people. Control characters and bidirectional overrides are spelled out as [`Untrusted`] does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readable {
+    /// Who and where, on one line: `Ada Byron · sales`; of an operator event its state in words.
+    pub headline: String,
+    /// The text of the message, or the detail; never empty. Its line breaks are line breaks.
+    pub summary: String,
+}
+
+impl Readable {
+    /// Reads an event.
+    pub fn of(event: &Value) -> Self {
+        if event["data"]["message"].is_object() { Self::of_message(event) } else { Self::of_state(event) }
+    }
+
+    fn of_message(event: &Value) -> Self {
+        let to = if text(event, "/data/message/direction") == "outbound" { "to " } else { "" };
+        let deleted =
+            event["data"]["message"]["flags"].as_array().is_some_and(|flags| flags.contains(&"deleted".into()));
+        let change = match text(event, "/type") {
+            kind::MESSAGE_CHANGED if deleted => " · deleted",
+            kind::MESSAGE_CHANGED => " · changed",
+            _ => "",
+        };
+        let words = format!("{}{}", lines(text(event, "/data/message/text")), attached(event));
+        let summary = if words.is_empty() { "(no text)" } else { words.trim_start_matches(' ') };
+        Self { headline: format!("{to}{}{change}", place(event)), summary: summary.to_owned() }
+    }
+
+    fn of_state(event: &Value) -> Self {
+        let (kind, left) = (text(event, "/type"), text(event, "/data/state") == "left");
+        let account = Untrusted(first(event, &["/data/account", "/subject"])).to_string();
+        let (place, subject) = (place(event), Untrusted(text(event, "/subject")));
+        let headline = match (kind, left) {
+            (kind::ACCOUNT_ACTION_REQUIRED, false) => format!("{account} needs a person"),
+            (kind::ACCOUNT_ACTION_REQUIRED, true) | (kind::ACCOUNT_RECOVERED, _) => format!("{account} works again"),
+            (kind::CONVERSATION_COVERAGE_LAPSED, false) => format!("{place} is not collected any more"),
+            (kind::CONVERSATION_COVERAGE_LAPSED, true) => format!("{place} is collected again"),
+            (kind::CONVERSATION_GAP, false) => format!("a part of {place} cannot be read"),
+            (kind::CONVERSATION_GAP, true) => format!("the missing part of {place} has been read"),
+            (kind::BUDGET_EXHAUSTED, false) => format!("the credits of {account} are spent"),
+            (kind::BUDGET_EXHAUSTED, true) => format!("{account} has credits again"),
+            (kind::SINK_PARKED, false) => format!("sink {subject} only fails"),
+            (kind::SINK_PARKED, true) | (kind::SINK_RECOVERED, _) => format!("sink {subject} takes events again"),
+            (other, _) => format!("{}: {subject}", Untrusted(other)),
+        };
+        let summary = lines(first(event, &["/data/detail", "/data/reason", "/type"]));
+        Self { headline, summary }
+    }
+}
+
+fn text<'e>(event: &'e Value, pointer: &str) -> &'e str {
+    event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The first of these that says anything.
+fn first<'e>(event: &'e Value, pointers: &[&str]) -> &'e str {
+    pointers.iter().map(|pointer| text(event, pointer)).find(|text| !text.is_empty()).unwrap_or_default()
+}
+
+/// With whom, by the best name that is known.
+fn person(event: &Value) -> Untrusted<'_> {
+    let inbound = text(event, "/data/message/direction") == "inbound";
+    let author = if inbound { text(event, "/data/message/sender/name") } else { "" };
+    let profile = text(event, "/data/conversation/person_url").rsplit('/').next().unwrap_or_default();
+    let names = [author, text(event, "/data/conversation/title"), profile, text(event, "/subject")];
+    Untrusted(names.into_iter().find(|name| !name.is_empty()).unwrap_or_default())
+}
+
+/// Who, and by which account.
+fn place(event: &Value) -> String {
+    format!("{} · {}", person(event), Untrusted(text(event, "/data/account")))
+}
+
+fn attached(event: &Value) -> String {
+    match event["data"]["message"]["attachments"].as_array().map_or(0, Vec::len) {
+        0 => String::new(),
+        count => format!(" [{count} attached]"),
+    }
+}
+
+/// Text whose line breaks stay and whose other control characters are spelled out.
+fn lines(text: &str) -> String {
+    let harmless: Vec<_> = text.trim().lines().map(|line| Untrusted(line).to_string()).collect();
+    harmless.join("\n")
 }
 
 /// A number with its noun, in the plural where it should be: "1 sink", "2 sinks".
@@ -46,10 +128,11 @@ pub fn counted(number: usize, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_message_is_one_harmless_line() {
-        let event = serde_json::json!({
+        let event = json!({
             "time": "2026-11-20T09:14:03.512Z", "type": "message.new", "subject": "2-Q",
             "data": {"account": "main", "conversation": {"title": "Ada"},
                 "message": {"direction": "inbound", "sender": {"name": "Ada\u{202e}"}, "text": "See\nyou\u{1b}[2J", "attachments": [{}]},
@@ -59,5 +142,40 @@ mod tests {
             readable_line(&event.to_string()),
             "2026-11-20 09:14:03  main  <- Ada\\u{202e}: See\\nyou\\u{1b}[2J [1 attached] [late]"
         );
+    }
+
+    fn message(kind: &str, message: Value) -> Readable {
+        Readable::of(&json!({"type": kind, "subject": "2-Q",
+            "data": {"account": "sales", "conversation": {"title": "Ada Byron"}, "message": message}}))
+    }
+
+    #[test]
+    fn a_message_has_who_and_where_above_its_text_and_its_line_breaks_stay() {
+        let inbound = json!({"direction": "inbound", "sender": {"name": "Ada\u{202e} King"}, "text": "See\r\nyou\u{1b}[2J\n",
+            "attachments": [{}, {}]});
+        let read = message("message.new", inbound);
+        assert_eq!(read.headline, "Ada\\u{202e} King · sales");
+        assert_eq!(read.summary, "See\nyou\\u{1b}[2J [2 attached]");
+        let outbound = json!({"direction": "outbound", "sender": {"name": "Me"}, "text": ""});
+        let read = message("message.new", outbound);
+        assert_eq!((read.headline.as_str(), read.summary.as_str()), ("to Ada Byron · sales", "(no text)"));
+        let deleted = json!({"direction": "unknown", "text": "", "flags": ["deleted"], "attachments": [{}]});
+        let read = message("message.changed", deleted);
+        assert_eq!((read.headline.as_str(), read.summary.as_str()), ("Ada Byron · sales · deleted", "[1 attached]"));
+    }
+
+    #[test]
+    fn every_type_of_event_has_a_headline_of_its_own_and_a_summary() {
+        let headlines: std::collections::BTreeSet<_> = crate::model::sample_events(kind::ALL)
+            .iter()
+            .map(|event| {
+                let read = Readable::of(event);
+                assert!(!read.summary.is_empty(), "{event}");
+                assert!(!read.headline.starts_with(text(event, "/type")), "{read:?} is not in words");
+                read.headline
+            })
+            .collect();
+        // Of new messages there is a sample with names and one without.
+        assert_eq!(headlines.len(), kind::ALL.len() + 1, "{headlines:?}");
     }
 }

@@ -5,19 +5,21 @@
 
 mod file;
 mod http;
+mod network;
 mod stdout;
+mod template;
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::backoff::Backoff;
-use crate::model::SinkName;
+use crate::model::{Patterns, SinkName};
 use crate::settings::Read;
 
-pub use http::{Secrets, SignatureError};
+pub use crate::settings::Rate;
+pub use http::{NoRandomness, Secrets, SignatureError, new_key_pair, new_shared_secret};
 
 /// A place that events go to.
 #[async_trait]
@@ -108,15 +110,6 @@ pub enum RetrySchedule {
     Forever(Backoff),
 }
 
-/// How many attempts a sink is given in a time, evenly spaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// So many ...
-    pub events: NonZeroU32,
-    /// ... in so long.
-    pub per: Duration,
-}
-
 /// The settings of one sink, by its type.
 #[derive(Clone, Debug)]
 pub enum Settings {
@@ -125,7 +118,7 @@ pub enum Settings {
     /// A file of JSON lines.
     File(file::Settings),
     /// An HTTP callback.
-    Http(http::Settings),
+    Http(Box<http::Settings>),
 }
 
 /// Names that `type =` takes.
@@ -145,6 +138,9 @@ pub enum BuildError {
         /// The system's word.
         source: std::io::Error,
     },
+    /// A value that `check` refuses.
+    #[error("{0}")]
+    Settings(String),
     /// Its HTTP client cannot be set up.
     #[error("the HTTP client cannot be set up, perhaps for want of CA certificates: {0}")]
     Client(String),
@@ -156,17 +152,18 @@ impl Settings {
         Some(match kind {
             "stdout" => reader.read(table).map(Self::Stdout),
             "file" => reader.read(table).map(Self::File),
-            "http" => reader.read(table).map(Self::Http),
+            "http" => reader.read(table).map(|settings| Self::Http(Box::new(settings))),
             _ => return None,
         })
     }
 
-    /// What is wrong with the settings, where it can be told without trying: key and problem.
-    pub fn problem(&self) -> Option<(&'static str, String)> {
+    /// What is wrong with the settings of a sink that is sent `events`, where it can be told without trying: key and
+    /// problem.
+    pub fn problem(&self, events: &Patterns) -> Option<(&'static str, String)> {
         match self {
             Self::Stdout(_) => None,
             Self::File(settings) => settings.problem(),
-            Self::Http(settings) => settings.problem(),
+            Self::Http(settings) => settings.problem(events),
         }
     }
 
@@ -195,19 +192,20 @@ impl Settings {
         }
     }
 
+    /// How many attempts it is given in a time; `None`: as many as it takes.
+    pub fn rate(&self) -> Option<Rate> {
+        match self {
+            Self::Http(settings) => settings.rate(),
+            Self::Stdout(_) | Self::File(_) => None,
+        }
+    }
+
     /// When a failed delivery is tried again.
     pub fn retry(&self) -> RetrySchedule {
         match self {
             Self::Stdout(_) | Self::File(_) => RetrySchedule::Forever(LOCAL),
             Self::Http(settings) => RetrySchedule::Then(settings.retry.clone()),
         }
-    }
-}
-
-impl Settings {
-    /// How many attempts it is given in a time; `None`: as many as it takes.
-    pub fn rate(&self) -> Option<Rate> {
-        None
     }
 }
 

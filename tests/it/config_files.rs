@@ -301,7 +301,7 @@ fn every_documented_default_is_a_key_that_is_read() {
             include_str!("../../src/providers/connectsafely/mod.rs"),
             include_str!("../../src/providers/linkup/settings.rs"),
             include_str!("../../src/providers/unipile/settings.rs"),
-            include_str!("../../src/sinks/http.rs"),
+            include_str!("../../src/sinks/http/settings.rs"),
             include_str!("../../src/sinks/file.rs"),
             include_str!("../../src/sinks/stdout.rs"),
         ]

@@ -83,25 +83,27 @@ async fn retry_after_is_kept_and_a_schedule_that_ends_makes_the_delivery_dead() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_event_is_dead_at_once_while_a_wrong_receiver_is_tried_again_and_a_redirect_is_not_followed() {
+async fn a_refusal_is_final_unless_it_asks_for_patience_and_a_redirect_is_not_followed() {
     let mut rig = Rig::new().await;
     let elsewhere = crate::support::Receiver::start().await;
     let conversation = rig.follow(Dialect::LinkedApi, "Ada Byron");
-    rig.http = "retry = [\"100ms\", \"100ms\", \"100ms\"]\n".into();
-    rig.receiver.script(vec![
-        Reply::Status(400),
-        Reply::Redirect(elsewhere.url()),
-        Reply::Status(404),
-        Reply::Status(401),
-    ]);
-    for text in ["refused", "redirected, then found"] {
-        rig.world().push(conversation, text);
+    rig.http = format!("retry = [{}]\n", ["\"100ms\""; 8].join(", "));
+    let refused = [400, 401, 403, 404, 410, 413];
+    let patient = [408, 425, 429, 500, 503].map(Reply::Status).into_iter().chain([Reply::Redirect(elsewhere.url())]);
+    rig.receiver.script(refused.map(Reply::Status).into_iter().chain(patient).collect());
+    for status in refused {
+        rig.world().push(conversation, &format!("refused with {status}"));
     }
+    rig.world().push(conversation, "taken in the end");
     let daemon = rig.start();
     rig.until_taken(1).await;
-    assert_eq!(rig.receiver.texts(), ["redirected, then found"]);
+    assert_eq!(rig.receiver.texts(), ["taken in the end"]);
+    assert_eq!(rig.receiver.arrived().len(), refused.len() + 7, "each refusal is final at the first attempt");
     assert_eq!(elsewhere.arrived().len(), 0);
-    until("one dead delivery", || rig.overview().unwrap().sinks[0].dead == 1).await;
+    let sink = || rig.overview().unwrap().sinks.remove(0);
+    until("all to be settled", || (sink().delivered, sink().dead) == (1, refused.len() as u64)).await;
+    let redirected = "status 302: redirects to another place are not followed; put the new address into url";
+    assert!(daemon.log().contains(redirected), "{}", daemon.log());
     assert_eq!(daemon.stop(), 0);
 }
 

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 pub(crate) use daemon::{Daemon, Output, finished, inboxd, inboxd_in};
-pub(crate) use receiver::{Receiver, Reply};
+pub(crate) use receiver::{Arrived, Receiver, Reply};
 pub(crate) use rig::{Rig, account_name};
 
 /// Longest wait for anything: far beyond what a slow machine needs, so that only a broken daemon meets it.

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -25,6 +25,8 @@ pub(crate) enum Reply {
         seconds: u64,
     },
     Redirect(String),
+    /// Answers with this JSON; takes the event when the status says so.
+    Json(u16, Value),
     /// Refuses, and repeats the event in its reply.
     Echo(u16),
     /// Takes the event and never answers.
@@ -43,6 +45,7 @@ pub(crate) enum Reply {
 /// One attempt as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrived {
+    pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
     /// The receiver kept it.
@@ -53,14 +56,14 @@ pub(crate) struct Arrived {
 
 impl Arrived {
     /// A body that calls itself a CloudEvent has to be one.
-    fn new(headers: HeaderMap, body: String, taken: bool) -> Self {
+    fn new(path: String, headers: HeaderMap, body: String, taken: bool) -> Self {
         let is_event = headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/cloudevents+json");
         let violation = match serde_json::from_str(&body) {
             _ if !is_event => None,
             Ok(event) => STRICT.check(&event).err(),
             Err(error) => Some(format!("not JSON: {error}")),
         };
-        Self { headers, body, taken, violation }
+        Self { path, headers, body, taken, violation }
     }
 
     pub(crate) fn event(&self) -> Value {
@@ -97,7 +100,15 @@ impl Receiver {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/hooks", self.addr)
+        self.url_of("/hooks")
+    }
+
+    pub(crate) fn url_of(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.addr.port()
     }
 
     /// How it answers from now on.
@@ -108,6 +119,11 @@ impl Receiver {
     /// Answers to the next attempts, before the standing reply.
     pub(crate) fn script(&self, replies: Vec<Reply>) {
         *self.shared.script.lock().unwrap() = replies;
+    }
+
+    /// What arrived at this path.
+    pub(crate) fn arrived_at(&self, path: &str) -> Vec<Arrived> {
+        self.arrived().into_iter().filter(|arrived| arrived.path == path).collect()
     }
 
     pub(crate) fn arrived(&self) -> Vec<Arrived> {
@@ -156,7 +172,8 @@ impl Receiver {
     }
 }
 
-async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn receive(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let path = uri.path().to_owned();
     let reply = {
         let mut script = shared.script.lock().unwrap();
         if script.is_empty() { shared.reply.lock().unwrap().clone() } else { Some(script.remove(0)) }
@@ -173,9 +190,12 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
             (false, (StatusCode::from_u16(status).unwrap(), headers, "later").into_response())
         }
         Some(Reply::Redirect(to)) => (false, (StatusCode::FOUND, [("location", to)], "").into_response()),
+        Some(Reply::Json(code, value)) => {
+            (code < 300, (StatusCode::from_u16(code).unwrap(), axum::Json(value)).into_response())
+        }
         Some(Reply::TakenButFailed) => (true, StatusCode::BAD_GATEWAY.into_response()),
         Some(Reply::Hang) => {
-            shared.arrived.lock().unwrap().push(Arrived::new(headers, body, true));
+            shared.arrived.lock().unwrap().push(Arrived::new(path, headers, body, true));
             tokio::time::sleep(Duration::from_secs(3600)).await;
             return StatusCode::NO_CONTENT.into_response();
         }
@@ -193,6 +213,6 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
             (!fails, if fails { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }.into_response())
         }
     };
-    shared.arrived.lock().unwrap().push(Arrived::new(headers, body, taken));
+    shared.arrived.lock().unwrap().push(Arrived::new(path, headers, body, taken));
     response
 }

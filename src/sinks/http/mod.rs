@@ -1,0 +1,132 @@
+//! An HTTP callback, signed as Standard Webhooks says: headers `webhook-id` (the event id, equal on every attempt),
+//! `webhook-timestamp` (fresh on every attempt) and `webhook-signature` (one for each live secret). The body is the event,
+//! or what a template or a preset makes of it; what is signed is what is sent.
+
+mod headers;
+mod preset;
+mod reply;
+mod settings;
+mod signature;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Client, Url};
+
+use super::network::{Refusal, Resolver};
+use super::template::Template;
+use super::{BuildError, Delivered, Error, Outgoing, Sink};
+use crate::model::chain;
+use crate::time::UnixMillis;
+use preset::Preset;
+use reply::REPLY_LIMIT;
+
+pub(super) use settings::Settings;
+pub use signature::{NoRandomness, Secrets, SignatureError, new_key_pair, new_shared_secret};
+
+/// Longest wait for a connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+pub(super) struct Http {
+    client: Client,
+    url: Url,
+    secrets: Secrets,
+    headers: HeaderMap,
+    content_type: HeaderValue,
+    template: Option<Template>,
+    preset: Option<Preset>,
+}
+
+impl Http {
+    pub(super) fn new(settings: &Settings) -> Result<Self, BuildError> {
+        let wrong = |(key, message): (&str, String)| BuildError::Settings(format!("{key} {message}"));
+        let target = settings.target().map_err(wrong)?;
+        settings.network.check_host(&target.url).map_err(|refusal| wrong(("url", refusal.to_string())))?;
+        let body = settings.body(&target).map_err(wrong)?;
+        Ok(Self {
+            client: client(settings)?,
+            secrets: settings.secrets().map_err(|error| wrong(("secret", error.to_string())))?,
+            headers: settings.headers().map_err(wrong)?,
+            url: target.url,
+            content_type: body.content_type,
+            template: body.template,
+            preset: settings.preset(),
+        })
+    }
+
+    async fn attempt(&self, event: &Outgoing) -> Result<(), Error> {
+        let body = match &self.template {
+            None => event.body.clone(),
+            Some(template) => template.render(&event.body).map_err(|error| Error {
+                rejected: true,
+                detail: format!("the template fails: {}", error.summary),
+                reply: Some(error.detail),
+                wait: None,
+            })?,
+        };
+        let timestamp = UnixMillis::now().as_millis() / 1000;
+        let mut request = self
+            .client
+            .post(self.url.clone())
+            .headers(self.headers.clone())
+            .header(CONTENT_TYPE, self.content_type.clone())
+            .header("webhook-id", &event.id)
+            .header("webhook-timestamp", timestamp);
+        let signature = self.secrets.sign(&event.id, timestamp, &body);
+        if !signature.is_empty() {
+            request = request.header("webhook-signature", signature);
+        }
+        let response = request.body(body).send().await.map_err(transport)?;
+        reply::judge(response, self.preset).await
+    }
+}
+
+fn client(settings: &Settings) -> Result<Client, BuildError> {
+    let proxy = settings.proxy().map_err(|(key, message)| BuildError::Settings(format!("{key} {message}")))?;
+    let mut client = Client::builder()
+        .user_agent(concat!("inboxd/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(settings.timeout.min(CONNECT_LIMIT))
+        .timeout(settings.timeout)
+        // A receiver that has moved must be put into the configuration; a redirect would carry events elsewhere.
+        .redirect(reqwest::redirect::Policy::none())
+        // Credentials and events go where the configuration says, whatever the environment says.
+        .no_proxy()
+        .dns_resolver(Resolver(settings.network.clone()));
+    if let Some(proxy) = proxy {
+        client = client.proxy(proxy);
+    }
+    client.build().map_err(|e| BuildError::Client(chain(&e.without_url(), REPLY_LIMIT)))
+}
+
+#[async_trait]
+impl Sink for Http {
+    async fn deliver(&self, events: &[Outgoing]) -> Delivered {
+        for (count, event) in events.iter().enumerate() {
+            if let Err(failure) = self.attempt(event).await {
+                return Delivered { count, failure: Some(failure) };
+            }
+        }
+        Delivered::all(events)
+    }
+}
+
+fn transport(error: reqwest::Error) -> Error {
+    let error = error.without_url();
+    match refusal(&error) {
+        Some(refusal) => Error::retry(refusal.to_string()),
+        None => Error::retry(chain(&error, REPLY_LIMIT)),
+    }
+}
+
+/// What the network rule has refused, if that is behind an error.
+fn refusal(error: &reqwest::Error) -> Option<&Refusal> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if let Some(refusal) = inner.downcast_ref() {
+            return Some(refusal);
+        }
+        cause = inner.source();
+    }
+    None
+}

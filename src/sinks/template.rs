@@ -1,0 +1,331 @@
+//! What a sink makes of an event by a template: minijinja over the event's fields, `headline` and `summary`.
+//!
+//! The text of a message is data here and never part of a template. A template comes from the configuration; its work and
+//! its output are bounded all the same, so that a slip in it costs one event and not the daemon.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, escape_formatter};
+use serde_json::Value;
+
+use crate::model::{Readable, Untrusted, cut_at};
+
+/// Steps that rendering one event may take. An event with a thousand attachments, each looked at, takes some 20,000.
+const FUEL: u64 = 200_000;
+
+/// Longest output.
+const OUTPUT_LIMIT: usize = 256 << 10;
+
+/// Longest description of what went wrong.
+const DETAIL_LIMIT: usize = 200;
+
+const NAME: &str = "template";
+
+/// What `{{ value }}` becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Escape {
+    /// JSON: text comes with its quotes. What is rendered has to be JSON.
+    Json,
+    /// The plain text; nothing for null.
+    Plain,
+}
+
+/// A template that has been compiled.
+pub(super) struct Template {
+    environment: Environment<'static>,
+    escape: Escape,
+}
+
+/// Why an event could not be rendered.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{summary}")]
+pub(super) struct RenderError {
+    /// The kind of failure and its line; no word of the event.
+    pub(super) summary: String,
+    /// The engine's words, which may repeat the event.
+    pub(super) detail: String,
+}
+
+impl Template {
+    /// Compiles a template. `constants` are names that it may use besides those of the event. The error names the line.
+    pub(super) fn compile(
+        source: String,
+        escape: Escape,
+        constants: &[(&'static str, String)],
+    ) -> Result<Self, String> {
+        let mut environment = Environment::new();
+        environment.set_fuel(Some(FUEL));
+        // An event of another type has other fields: they are undefined, however deep. Names that no event has are found
+        // by `check`.
+        environment.set_undefined_behavior(UndefinedBehavior::Chainable);
+        environment.set_auto_escape_callback(move |_| match escape {
+            Escape::Json => AutoEscape::Json,
+            Escape::Plain => AutoEscape::None,
+        });
+        environment.set_formatter(|out, state, value| match state.auto_escape() {
+            AutoEscape::None if value.is_none() => Ok(()),
+            _ => escape_formatter(out, state, value),
+        });
+        environment.add_filter("cut", cut);
+        environment.add_filter("cut_bytes", cut_bytes);
+        environment.add_filter("markdown", markdown);
+        for (name, value) in constants {
+            environment.add_global(*name, value.clone());
+        }
+        environment.add_template_owned(NAME, source).map_err(|error| described(&error))?;
+        Ok(Self { environment, escape })
+    }
+
+    /// What can be told without waiting for events: names that none of these has, and whether each of them can be rendered.
+    pub(super) fn check(&self, samples: &[Value]) -> Result<(), String> {
+        if let Some(name) = self.unknown_name(samples) {
+            let shown = Untrusted(cut_at(&name, DETAIL_LIMIT)).to_string();
+            return Err(format!("uses {shown}, which no event of this sink has; docs/events.md shows what they have"));
+        }
+        for sample in samples {
+            let rendered = self.render(&sample.to_string());
+            let kind = sample["type"].as_str().unwrap_or_default();
+            rendered.map_err(|error| format!("cannot render an event of type {kind}: {}", error.detail))?;
+        }
+        Ok(())
+    }
+
+    /// Renders an event.
+    pub(super) fn render(&self, event: &str) -> Result<String, RenderError> {
+        let event: Value = serde_json::from_str(event).map_err(|_| RenderError::new("the event is not JSON"))?;
+        let template = self.environment.get_template(NAME).map_err(|error| RenderError::of(&error))?;
+        let mut output = Bounded(Vec::new());
+        let rendered = template.render_captured_to(context(event), &mut output);
+        if output.0.len() > OUTPUT_LIMIT {
+            return Err(RenderError::new("the template's output is longer than 256 KiB"));
+        }
+        rendered.map_err(|error| RenderError::of(&error))?;
+        let text = String::from_utf8(output.0).map_err(|_| RenderError::new("the template's output is not UTF-8"))?;
+        match self.escape {
+            Escape::Json => json(text),
+            Escape::Plain => Ok(text),
+        }
+    }
+
+    /// A name in the template that none of the events has, as far as that can be told: what is below text, a list or null
+    /// cannot.
+    fn unknown_name(&self, samples: &[Value]) -> Option<String> {
+        let template = self.environment.get_template(NAME).ok()?;
+        let constants: BTreeSet<_> = self.environment.globals().map(|(name, _)| name.to_owned()).collect();
+        let contexts: Vec<Value> = samples.iter().cloned().map(fields).collect();
+        let known = |path: &str| contexts.iter().any(|context| may_have(context, path));
+        // In the order of the alphabet, so that the same template always gives the same error.
+        let names: BTreeSet<_> = template.undeclared_variables(true).into_iter().collect();
+        names.into_iter().find(|path| !constants.contains(path.split('.').next().unwrap_or_default()) && !known(path))
+    }
+}
+
+fn may_have(context: &Value, path: &str) -> bool {
+    let mut value = context;
+    for part in path.split('.') {
+        match value {
+            Value::Object(entries) => match entries.get(part) {
+                Some(inner) => value = inner,
+                None => return false,
+            },
+            _ => return true,
+        }
+    }
+    true
+}
+
+/// The names that a template may use: those of the event, and what it says to people.
+fn fields(event: Value) -> Value {
+    let Readable { headline, summary } = Readable::of(&event);
+    let mut event = event;
+    event["headline"] = headline.into();
+    event["summary"] = summary.into();
+    event
+}
+
+fn context(event: Value) -> minijinja::Value {
+    minijinja::value::Serde(fields(event)).into()
+}
+
+fn json(text: String) -> Result<String, RenderError> {
+    match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(RenderError::new(&format!(
+            "what it gives is not JSON, from its line {} on; values bring their own quotes, so write {{{{ headline }}}} and \
+             not \"{{{{ headline }}}}\"",
+            error.line()
+        ))),
+    }
+}
+
+impl RenderError {
+    fn new(summary: &str) -> Self {
+        Self { summary: summary.to_owned(), detail: summary.to_owned() }
+    }
+
+    fn of(error: &minijinja::Error) -> Self {
+        let line = error.line().map_or_else(String::new, |line| format!(" in line {line}"));
+        let kind = match error.kind() {
+            ErrorKind::OutOfFuel => "it takes too many steps".to_owned(),
+            kind => kind.to_string(),
+        };
+        Self { summary: format!("{kind}{line}"), detail: described(error) }
+    }
+}
+
+/// An error of the engine with its line, on one bounded line.
+fn described(error: &minijinja::Error) -> String {
+    let line = error.line().map_or_else(String::new, |line| format!("line {line}: "));
+    let detail = error.detail().map_or_else(|| error.kind().to_string(), ToOwned::to_owned);
+    Untrusted(cut_at(&format!("{line}{detail}"), DETAIL_LIMIT)).to_string()
+}
+
+/// Keeps the beginning of what is written and refuses the rest: one byte more than the limit says that there was more.
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = (OUTPUT_LIMIT + 1).saturating_sub(self.0.len());
+        if room == 0 {
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        }
+        let taken = bytes.len().min(room);
+        self.0.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// `text|cut(80)`: at most so many UTF-16 units, which is how chat services count; what was cut ends with "…".
+fn cut(text: String, units: usize) -> String {
+    if text.encode_utf16().count() <= units {
+        return text;
+    }
+    let mut room = units.saturating_sub(1);
+    let fits = |c: &char| {
+        let fits = c.len_utf16() <= room;
+        room = room.saturating_sub(c.len_utf16());
+        fits
+    };
+    let kept: String = text.chars().take_while(fits).collect();
+    kept + "…"
+}
+
+/// `text|cut_bytes(80)`: at most so many bytes of UTF-8; what was cut ends with "…".
+fn cut_bytes(text: String, bytes: usize) -> String {
+    if text.len() <= bytes { text } else { cut_at(&text, bytes.saturating_sub("…".len())).to_owned() + "…" }
+}
+
+/// `text|markdown`: text as it stands, for a place that would read it as Markdown. A link stays one: a word that begins
+/// with its scheme cannot hide where it leads, and would lead elsewhere with a backslash in it.
+fn markdown(text: String) -> String {
+    let escaped = |word: &str| -> String {
+        if word.starts_with("https://") || word.starts_with("http://") {
+            return word.to_owned();
+        }
+        let special =
+            |c: char| c.is_ascii_punctuation() && !matches!(c, '.' | ',' | ';' | '!' | '?' | '\'' | '"' | '/');
+        word.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
+    };
+    text.split_inclusive(char::is_whitespace).map(escaped).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{kind, sample_events};
+
+    fn compiled(source: &str, escape: Escape) -> Template {
+        Template::compile(source.to_owned(), escape, &[]).unwrap()
+    }
+
+    fn checked(source: &str, escape: Escape, kinds: &[&str]) -> Result<(), String> {
+        Template::compile(source.to_owned(), escape, &[])?.check(&sample_events(kinds))
+    }
+
+    fn message() -> String {
+        sample_events([&kind::MESSAGE_NEW])[0].to_string()
+    }
+
+    #[test]
+    fn in_json_every_value_is_escaped_and_brings_its_quotes() {
+        let template =
+            compiled("{\"text\": {{ data.message.text }}, \"none\": {{ data.nothing.at.all }}}", Escape::Json);
+        let rendered: Value = serde_json::from_str(&template.render(&message()).unwrap()).unwrap();
+        assert_eq!(rendered, serde_json::json!({"text": "See you \"then\"\nand there", "none": null}));
+    }
+
+    #[test]
+    fn in_plain_text_nothing_is_escaped_and_null_is_nothing() {
+        let template =
+            compiled("{{ headline }}|{{ summary }}|{{ data.message.raw }}|{{ data.nothing }}", Escape::Plain);
+        assert_eq!(
+            template.render(&message()).unwrap(),
+            "Ada Byron · sales|See you \"then\"\nand there [1 attached]||"
+        );
+    }
+
+    #[test]
+    fn syntax_errors_name_their_line() {
+        let error = Template::compile("{\n\"a\": {{ headline }\n}".into(), Escape::Json, &[]).err().unwrap();
+        assert!(error.starts_with("line 2: unexpected"), "{error}");
+        let error = checked("\n\n{{ headline|shout }}", Escape::Plain, &[kind::MESSAGE_NEW]).unwrap_err();
+        assert!(error.contains("line 3") && error.contains("shout"), "{error}");
+    }
+
+    #[test]
+    fn names_that_no_wanted_event_has_are_told_and_those_of_another_type_are_null() {
+        let unknown = |source: &str| checked(source, Escape::Json, &[kind::MESSAGE_NEW]).unwrap_err();
+        assert!(unknown("{{ hedline }}").contains("uses hedline, which no event"));
+        assert!(unknown("{{ data.message.txt }}").contains("uses data.message.txt,"));
+        assert!(unknown("{{ data.state }}").contains("uses data.state,"));
+        let both = [kind::MESSAGE_NEW, kind::ACCOUNT_RECOVERED];
+        assert_eq!(checked("[{{ data.state }}, {{ data.message.text }}]", Escape::Json, &both), Ok(()));
+        assert_eq!(checked("[{{ data.message.raw.x }}, {{ range(3)|length }}]", Escape::Json, &both), Ok(()));
+        let loops = "[{% for a in data.message.attachments %}{{ a.name }}{{ ',' if not loop.last }}{% endfor %}]";
+        assert!(checked(loops, Escape::Plain, &[kind::MESSAGE_NEW]).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_json_is_told_with_the_usual_reason() {
+        let error = checked("{\"text\": \"{{ headline }}\"}", Escape::Json, &[kind::MESSAGE_NEW]).unwrap_err();
+        assert!(error.contains("message.new") && error.contains("bring their own quotes"), "{error}");
+    }
+
+    #[test]
+    fn work_and_output_are_bounded() {
+        let error = compiled("{% for a in range(100000) %}{{ a * 2 + 1 }}{% endfor %}", Escape::Plain);
+        assert_eq!(error.render(&message()).unwrap_err().summary, "it takes too many steps in line 1");
+        let long = compiled("{% for a in range(3000) %}{{ id ~ id ~ id ~ id }}{% endfor %}", Escape::Plain);
+        assert!(long.render(&message()).unwrap_err().summary.contains("longer than 256 KiB"));
+    }
+
+    #[test]
+    fn a_failure_says_its_kind_and_line_and_no_word_of_the_message() {
+        let error = compiled("\n{{ data.message.text - 1 }}", Escape::Plain).render(&message()).unwrap_err();
+        assert!(error.summary.contains("line 2") && !error.summary.contains("See you"), "{error:?}");
+    }
+
+    #[test]
+    fn text_is_cut_between_characters_and_says_so() {
+        assert_eq!(cut("abc".into(), 3), "abc");
+        assert_eq!(cut("abcd".into(), 3), "ab…");
+        assert_eq!(cut("a😀😀".into(), 4), "a😀…", "a character is never split");
+        assert_eq!(cut("a😀".into(), 3), "a😀");
+        assert_eq!(cut_bytes("aüü".into(), 5), "aüü");
+        assert_eq!(cut_bytes("aüü😀".into(), 7), "aü…");
+    }
+
+    #[test]
+    fn markdown_says_what_the_text_says_and_links_stay_links() {
+        assert_eq!(
+            markdown("*a* _b_ [c](https://d.example)".into()),
+            "\\*a\\* \\_b\\_ \\[c\\]\\(https\\://d.example\\)"
+        );
+        assert_eq!(markdown("see\nhttps://a.example/b_c_d now".into()), "see\nhttps://a.example/b_c_d now");
+    }
+}
