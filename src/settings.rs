@@ -21,6 +21,12 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     if bare_number { None } else { humantime::parse_duration(text.trim()).ok() }
 }
 
+/// Reads `"256MiB"`, `"1 GB"`: bytes.
+pub fn parse_size(text: &str) -> Option<u64> {
+    let bare_number = text.trim().bytes().all(|b| b.is_ascii_digit());
+    if bare_number { None } else { text.trim().parse::<bytesize::ByteSize>().ok().map(|size| size.as_u64()) }
+}
+
 const DURATION: &str = "expected a duration with a unit, such as \"30s\", \"10m\" or \"6h\"";
 const RATE: &str = "expected a rate of at least 1, such as \"10/s\", \"30/m\" or \"500/h\"";
 const SIZE: &str = "expected a size with a unit, such as \"256MiB\"";
@@ -65,9 +71,7 @@ pub mod size {
     /// Reads text with a unit.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         let text = String::deserialize(deserializer).map_err(|_| serde::de::Error::custom(SIZE))?;
-        let bare_number = text.trim().bytes().all(|b| b.is_ascii_digit());
-        let size = if bare_number { None } else { text.trim().parse::<bytesize::ByteSize>().ok() };
-        size.map(|size| size.as_u64()).ok_or_else(|| serde::de::Error::custom(SIZE))
+        parse_size(&text).ok_or_else(|| serde::de::Error::custom(SIZE))
     }
 }
 

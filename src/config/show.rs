@@ -43,8 +43,8 @@ pub(super) fn show(mut masked: Value, config: &Config) -> String {
     toml::to_string_pretty(&masked).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
 }
 
-/// A copy of the tree without its secrets: values of secret keys and headers, values that came from files, and all of a
-/// sink's URL and proxy but the origin, because many services put a token into the path.
+/// A copy of the tree without its secrets: values of secret keys, of a sink's `env` and `headers`, values that came from
+/// files, and all of a sink's URL and proxy but the origin, because many services put a token into the path.
 pub(super) fn masked(tree: &Value, from_files: &[String]) -> Value {
     let mut shown = tree.clone();
     mask(&mut shown, "", from_files);
@@ -66,7 +66,7 @@ fn mask(value: &mut Value, key: &str, from_files: &[String]) {
                 mask(item, &format!("{key}[{position}]"), from_files);
             }
         }
-        _ if is_header(key) || SECRET_KEYS.contains(&name) || from_files.iter().any(|k| k == key) => {
+        _ if SECRET_KEYS.contains(&name) || is_given_away(key) || from_files.iter().any(|k| k == key) => {
             *value = MASK.into()
         }
         Value::String(url) if key.starts_with("sinks.") && matches!(name, "url" | "proxy") => {
@@ -77,10 +77,11 @@ fn mask(value: &mut Value, key: &str, from_files: &[String]) {
     }
 }
 
-/// Whether the key is a header of a sink. Its name may have dots in it; that of a sink has none.
-fn is_header(key: &str) -> bool {
+/// What a program or a receiver is given beside the event, which may be its credentials. Names there may have dots in them;
+/// that of a sink has none.
+fn is_given_away(key: &str) -> bool {
     let mut parts = key.split('.');
-    parts.next() == Some("sinks") && parts.nth(1) == Some("headers")
+    parts.next() == Some("sinks") && matches!(parts.nth(1), Some("env" | "headers"))
 }
 
 #[cfg(test)]
@@ -93,7 +94,8 @@ mod tests {
             "store": {"url": "sqlite:x.db"},
             "accounts": {"a": {"api_key": 12345, "account_id": "from-a-file", "base_url": "http://127.0.0.1"}},
             "sinks": {"s": {"url": "https://hooks.example.com/T0/SECRET?x=SECRET", "secret": ["whsec_A", "whsec_B"],
-                "proxy": "http://user:SECRET@10.0.0.1:3128", "headers": {"Authorization": "SECRET", "X.Url": 12345}}}
+                "proxy": "http://user:SECRET@10.0.0.1:3128", "headers": {"Authorization": "SECRET", "X.Url": 12345}},
+                      "run": {"command": ["/bin/handler"], "env": {"CRM.KEY": "k", "url": "http://u:p@h/", "N": 5}}}
         });
         let shown = masked(&tree, &["accounts.a.account_id".into()]);
         assert_eq!(
@@ -102,7 +104,8 @@ mod tests {
                 "store": {"url": "sqlite:x.db"},
                 "accounts": {"a": {"api_key": "***", "account_id": "***", "base_url": "http://127.0.0.1"}},
                 "sinks": {"s": {"url": "https://hooks.example.com/***", "secret": ["***", "***"],
-                    "proxy": "http://10.0.0.1:3128/***", "headers": {"Authorization": "***", "X.Url": "***"}}}
+                    "proxy": "http://10.0.0.1:3128/***", "headers": {"Authorization": "***", "X.Url": "***"}},
+                          "run": {"command": ["/bin/handler"], "env": {"CRM.KEY": "***", "url": "***", "N": "***"}}}
             })
         );
     }

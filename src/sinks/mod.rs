@@ -3,6 +3,7 @@
 //! A sink knows nothing of the store, of retries or of other sinks. To add one: a file here, a variant of
 //! [`Settings`], a line in [`build`] and a row in the contract test.
 
+mod exec;
 mod file;
 mod http;
 mod network;
@@ -119,10 +120,12 @@ pub enum Settings {
     File(file::Settings),
     /// An HTTP callback.
     Http(Box<http::Settings>),
+    /// A program.
+    Exec(exec::Settings),
 }
 
 /// Names that `type =` takes.
-pub const TYPES: &[&str] = &["stdout", "file", "http"];
+pub const TYPES: &[&str] = &["stdout", "file", "http", "exec"];
 
 /// A local place is expected back soon, and giving up on it would only make work for a person.
 const LOCAL: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(60) };
@@ -153,6 +156,7 @@ impl Settings {
             "stdout" => reader.read(table).map(Self::Stdout),
             "file" => reader.read(table).map(Self::File),
             "http" => reader.read(table).map(|settings| Self::Http(Box::new(settings))),
+            "exec" => reader.read(table).map(Self::Exec),
             _ => return None,
         })
     }
@@ -164,14 +168,17 @@ impl Settings {
             Self::Stdout(_) => None,
             Self::File(settings) => settings.problem(),
             Self::Http(settings) => settings.problem(events),
+            Self::Exec(settings) => settings.problem(),
         }
     }
 
     /// What a user should know about the settings although they are valid.
     pub fn warning(&self) -> Option<String> {
         match self {
+            Self::Stdout(_) => None,
+            Self::File(settings) => settings.warning(),
             Self::Http(settings) => settings.warning(),
-            _ => None,
+            Self::Exec(settings) => settings.warning(),
         }
     }
 
@@ -180,7 +187,7 @@ impl Settings {
         match self {
             Self::Stdout(_) => Some("/dev/stdout".into()),
             Self::File(settings) => std::path::absolute(&settings.path).ok(),
-            Self::Http(_) => None,
+            Self::Http(_) | Self::Exec(_) => None,
         }
     }
 
@@ -189,6 +196,7 @@ impl Settings {
         match self {
             Self::Stdout(_) | Self::File(_) => Intake::Together,
             Self::Http(settings) => Intake::Single { concurrency: settings.concurrency },
+            Self::Exec(settings) => Intake::Single { concurrency: settings.concurrency },
         }
     }
 
@@ -196,7 +204,7 @@ impl Settings {
     pub fn rate(&self) -> Option<Rate> {
         match self {
             Self::Http(settings) => settings.rate(),
-            Self::Stdout(_) | Self::File(_) => None,
+            Self::Stdout(_) | Self::File(_) | Self::Exec(_) => None,
         }
     }
 
@@ -205,6 +213,7 @@ impl Settings {
         match self {
             Self::Stdout(_) | Self::File(_) => RetrySchedule::Forever(LOCAL),
             Self::Http(settings) => RetrySchedule::Then(settings.retry.clone()),
+            Self::Exec(settings) => RetrySchedule::Then(settings.retry.clone()),
         }
     }
 }
@@ -215,5 +224,6 @@ pub fn build(name: &SinkName, settings: &Settings) -> Result<Arc<dyn Sink>, Buil
         Settings::Stdout(settings) => Arc::new(stdout::Stdout::new(settings)),
         Settings::File(settings) => Arc::new(file::File::open(name, settings)?),
         Settings::Http(settings) => Arc::new(http::Http::new(settings)?),
+        Settings::Exec(settings) => Arc::new(exec::Exec::new(name, settings)),
     })
 }

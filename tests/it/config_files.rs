@@ -276,7 +276,7 @@ fn the_embedded_defaults_the_example_and_all_templates_are_valid() {
         assert_eq!(output.code, 0, "{provider}: {}", output.stderr);
     }
     let example = include_str!("../../config/example.toml").replace("/run/secrets", folder.path().to_str().unwrap());
-    for name in ["linked_api_token", "identification_token", "connectsafely", "linkup", "unipile"] {
+    for name in ["linked_api_token", "identification_token", "connectsafely", "linkup", "unipile", "notify_token"] {
         std::fs::write(folder.path().join(name), "x\n").unwrap();
     }
     std::fs::write(folder.path().join("crm_whsec"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
@@ -302,7 +302,8 @@ fn every_documented_default_is_a_key_that_is_read() {
             include_str!("../../src/providers/linkup/settings.rs"),
             include_str!("../../src/providers/unipile/settings.rs"),
             include_str!("../../src/sinks/http/settings.rs"),
-            include_str!("../../src/sinks/file.rs"),
+            include_str!("../../src/sinks/exec.rs"),
+            include_str!("../../src/sinks/file/mod.rs"),
             include_str!("../../src/sinks/stdout.rs"),
         ]
         .concat();

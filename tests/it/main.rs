@@ -18,6 +18,8 @@ mod deliveries;
 mod discovery;
 mod discovery_edges;
 mod event_schema;
+mod exec_sink;
+mod file_sink;
 mod history;
 mod http_presets;
 mod http_sink;

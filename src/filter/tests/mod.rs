@@ -8,7 +8,6 @@ use crate::model::{
     AccountName, Change, Conversation, ConversationId, ConversationType, Direction, Event, EventContext, Flag, Message,
     MessageId, Notice, Route, Seen, Sender, kind,
 };
-use crate::time::UnixMillis;
 
 fn patterns(patterns: &[&str]) -> Patterns {
     Patterns::new(patterns.iter().map(|p| (*p).to_owned()).collect()).unwrap()
@@ -22,11 +21,16 @@ fn refused(text: &str, events: &[&str]) -> String {
     Filter::parse(text, &patterns(events)).expect_err(text)
 }
 
+/// A moment, whatever its type is called.
+fn at<T: serde::de::DeserializeOwned>(time: &str) -> T {
+    serde_json::from_value(time.into()).unwrap()
+}
+
 fn message(change: impl FnOnce(&mut Message)) -> String {
     let mut message = Message {
         id: MessageId::new("2-TTE="),
         direction: Direction::Inbound,
-        sent_at: UnixMillis::parse("2026-11-20T09:14:03.512Z"),
+        sent_at: Some(at("2026-11-20T09:14:03.512Z")),
         sender: Sender { id: Some("ACoAAb1".into()), name: Some("Ada Byron".into()), profile_url: None },
         text: "See You then".into(),
         attachments: vec![json!({"type": "img", "size": 5})],
@@ -43,7 +47,7 @@ fn message(change: impl FnOnce(&mut Message)) -> String {
     };
     let account = AccountName::new("main").unwrap();
     let context = EventContext { provider: "unipile", account: &account, conversation: &conversation, title: None };
-    let at = UnixMillis::parse("2026-11-20T09:14:31.002Z").unwrap();
+    let at = at("2026-11-20T09:14:31.002Z");
     Event::message_new(&context, &message, Seen { at, route: Route::Poll, late: false, backfill: false }).body
 }
 
@@ -63,7 +67,7 @@ fn signed_out() -> String {
         conversation: None,
         state: Change::Entered,
         reason: Some("auth"),
-        since: UnixMillis::from_millis(0),
+        since: at("1970-01-01T00:00:00Z"),
         detail: "signed out",
     })
     .body

@@ -22,7 +22,7 @@ use crate::time::UnixMillis;
 use preset::Preset;
 use reply::REPLY_LIMIT;
 
-pub(super) use settings::Settings;
+pub(super) use settings::{Settings, default_retry};
 pub use signature::{NoRandomness, Secrets, SignatureError, new_key_pair, new_shared_secret};
 
 /// Longest wait for a connection.

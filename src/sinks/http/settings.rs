@@ -91,7 +91,7 @@ fn default_concurrency() -> usize {
     8
 }
 
-fn default_retry() -> Vec<Duration> {
+pub(in crate::sinks) fn default_retry() -> Vec<Duration> {
     DEFAULT_RETRY.to_vec()
 }
 

@@ -1,0 +1,122 @@
+//! Opening the file: folder, permissions, and the repair of what a crash has left.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::model::EVENT_LIMIT;
+use crate::time::UnixMillis;
+
+/// A file that is written to.
+pub(super) struct Open {
+    pub(super) file: fs::File,
+    /// When what is in it was written: for a file found with content, when it was last written to before; for one that
+    /// was empty, the first write since. `None` while it is empty.
+    pub(super) written_at: Option<UnixMillis>,
+}
+
+impl Open {
+    pub(super) fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+}
+
+/// Opens the file, made where it is missing, and repairs its end.
+pub(super) fn open(path: &Path) -> io::Result<Open> {
+    let folder = folder_of(path);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    let mut written_at = None;
+    if file.metadata()?.is_file() {
+        file.lock()?;
+        let found = file.metadata()?;
+        if found.len() == 0 {
+            // It may be new, and events in a file that a power cut makes vanish are lost.
+            sync_folder(folder)?;
+        } else {
+            // Looked at before the repair, which is a write too.
+            written_at = Some(moment(found.modified()?));
+        }
+        let repaired = repair(&mut file);
+        file.unlock()?;
+        repaired?;
+    }
+    Ok(Open { file, written_at })
+}
+
+/// The folder that a path lies in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes creations, renames and removals in a folder last.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    match fs::File::open(folder)?.sync_all() {
+        // Some network file systems cannot sync a folder and need not.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    }
+}
+
+fn moment(time: std::time::SystemTime) -> UnixMillis {
+    let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    UnixMillis::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Removes a last line that a crash left torn: its event was not recorded as delivered and comes again, whole. A tail
+/// that is not the start of one of our events is somebody else's and is only closed with a line break.
+fn repair(file: &mut fs::File) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    let window = length.min(EVENT_LIMIT as u64 + 1);
+    file.seek(SeekFrom::Start(length - window))?;
+    let mut tail = Vec::with_capacity(EVENT_LIMIT + 1);
+    file.take(window).read_to_end(&mut tail)?;
+    let line_start = tail.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+    let torn = &tail[line_start..];
+    if torn.is_empty() {
+        return Ok(());
+    }
+    let ours = b"{\"specversion\":\"1.0\",";
+    let begins_like_ours = torn.starts_with(ours) || ours.starts_with(torn);
+    if begins_like_ours && serde_json::from_slice::<serde::de::IgnoredAny>(torn).is_err() {
+        file.set_len(length - torn.len() as u64)?;
+    } else {
+        file.write_all(b"\n")?;
+    }
+    file.sync_data()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repaired(before: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        fs::write(&path, before).unwrap();
+        open(&path).unwrap();
+        fs::read_to_string(&path).unwrap()
+    }
+
+    #[test]
+    fn a_torn_last_line_of_ours_is_removed_and_any_other_tail_is_kept() {
+        let whole = "{\"specversion\":\"1.0\",\"id\":\"a\"}\n";
+        assert_eq!(repaired(whole), whole);
+        assert_eq!(repaired(&format!("{whole}{{\"specversion\":\"1.0\",\"id\":\"b")), whole);
+        assert_eq!(repaired(&format!("{whole}{{\"spec")), whole);
+        assert_eq!(repaired(whole.trim_end()), whole, "a whole event only lacks its line break");
+        assert_eq!(repaired("notes of mine"), "notes of mine\n");
+        assert_eq!(repaired(""), "");
+    }
+
+    #[test]
+    fn files_are_for_their_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/events.jsonl");
+        open(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+}
