@@ -159,7 +159,8 @@ async fn telegram_says_no_in_its_body_whatever_the_status() {
         Reply::Status(200),
     ]);
     rig.more = format!(
-        "\n[sinks.bot]\ntype = \"http\"\npreset = \"telegram\"\nchat_id = \"@sales\"\nurl = \"{}\"\nretry = [\"100ms\", \"100ms\"]\n",
+        "\n[sinks.bot]\ntype = \"http\"\npreset = \"telegram\"\nchat_id = \"@sales\"\nurl = \"{}\"\n\
+         retry = [\"100ms\", \"100ms\"]\n",
         bot.url_of("/bot1:x/sendMessage")
     );
     let conversation = rig.follow(Dialect::ConnectSafely, "Ada Byron");

@@ -15,7 +15,8 @@ const TRICKY: &str = "say \"hi\" \\ to\nGrüße 😀 {{ id }} ${HOME}";
 async fn a_template_makes_the_body_and_what_is_signed_is_what_is_sent() {
     let mut rig = Rig::new().await;
     let conversation = rig.follow(Dialect::ConnectSafely, "Ada Byron");
-    let template = "{\"said\": {{ data.message.text }}, \"by\": {{ headline }}, \"no\": {{ data.message.raw }},\n \"id\": {{ id }}}";
+    let template = "{\"said\": {{ data.message.text }}, \"by\": {{ headline }},\n \"no\": {{ data.message.raw }}, \
+                    \"id\": {{ id }}}";
     rig.http = format!("template = '''{template}'''\ncontent_type = \"application/vnd.crm+json\"\n");
     rig.world().push(conversation, TRICKY);
     let daemon = rig.start();
