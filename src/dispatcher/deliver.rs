@@ -45,18 +45,20 @@ impl Courier {
     pub(super) async fn deliver_lane(&self, lane: Lane) -> HandedOver {
         fault_point("claimed");
         let mut handed_over = HandedOver { lanes: vec![lane.id], failed: 0 };
-        for owed in lane.owed {
+        let mut owed = lane.owed.into_iter().peekable();
+        while let Some(next) = owed.next() {
             if self.must_wait_in_vain().await {
                 break;
             }
-            let delivered = self.sink.deliver(&[outgoing(&owed)]).await;
+            let delivered = self.sink.deliver(&[outgoing(&next)]).await;
             fault_point("answered");
             let at = UnixMillis::now();
-            let attempt = self.attempt(&owed, lane.id, delivered.failure.as_ref(), at);
-            let goes_on = matches!(attempt.outcome, Outcome::Delivered | Outcome::Dead);
+            let attempt = self.attempt(&next, lane.id, delivered.failure.as_ref(), at);
+            let is_settled = matches!(attempt.outcome, Outcome::Delivered | Outcome::Dead);
+            let goes_on = is_settled && owed.peek().is_some() && !self.drain.stop.is_cancelled();
             handed_over.failed += u64::from(delivered.failure.is_some());
             let standing = self.health().note(delivered.count > 0, delivered.failure.as_ref(), at);
-            let settlement = Settlement { lane: lane.id, attempts: vec![attempt] };
+            let settlement = Settlement { lane: lane.id, attempts: vec![attempt], goes_on };
             if !self.settle(vec![settlement], standing).await || !goes_on {
                 break;
             }
@@ -90,7 +92,9 @@ impl Courier {
         let at = UnixMillis::now();
         let mut settlements: HashMap<LaneId, Settlement> = lanes
             .iter()
-            .map(|lane| (lane.id, Settlement { lane: lane.id, attempts: Vec::with_capacity(lane.owed.len()) }))
+            .map(|lane| {
+                (lane.id, Settlement { lane: lane.id, attempts: Vec::with_capacity(lane.owed.len()), goes_on: false })
+            })
             .collect();
         let mut failed = 0;
         for (position, (lane, owed)) in owed.into_iter().enumerate() {

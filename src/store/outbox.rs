@@ -74,6 +74,8 @@ pub struct Settlement {
     pub lane: LaneId,
     /// The attempts.
     pub attempts: Vec<Attempt>,
+    /// Whoever holds the lane goes on with it: its next turn is written down when that ends.
+    pub goes_on: bool,
 }
 
 /// What attempts have shown of a sink that was not known before.
@@ -297,19 +299,25 @@ fn settle(tx: &Connection, sink: SinkId, settlement: &Settlement) -> Result<(), 
                 (0, Some("probe"))
             }
         };
-        let number: i64 = tx
+        let number: Option<i64> = tx
             .prepare_cached(
                 "UPDATE deliveries SET state = ?3, attempts = attempts + 1, retries = retries + ?4,
                     settled_at = iif(?3 = 0, NULL, ?5)
                  WHERE event = ?1 AND sink = ?2 RETURNING attempts",
             )?
-            .query_row(params![attempt.event, sink.0, state, failed == Some("retry"), at], |r| r.get(0))?;
-        if let Some(outcome) = failed {
+            .query_row(params![attempt.event, sink.0, state, failed == Some("retry"), at], |r| r.get(0))
+            .optional()?;
+        // None: a command has removed it while it was under way.
+        if let (Some(outcome), Some(number)) = (failed, number) {
             tx.prepare_cached(
                 "INSERT INTO attempts (event, sink, number, at, outcome, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
             .execute(params![attempt.event, sink.0, number, at, outcome, attempt.detail])?;
         }
+    }
+    if settlement.goes_on {
+        // It lies in the past until then, so that after a crash the lane is due at once.
+        return Ok(());
     }
     let pending: Option<i64> = tx
         .prepare_cached("SELECT event FROM deliveries WHERE sink = ?1 AND lane = ?2 AND state = 0 LIMIT 1")?

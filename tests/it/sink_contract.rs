@@ -222,3 +222,19 @@ async fn a_sink_gets_the_providers_own_object_where_it_asks_for_it_and_no_other_
         assert_eq!(daemon.stop(), 0);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rate_spaces_attempts_evenly_whatever_waits() {
+    let mut rig = Rig::new().await;
+    rig.http = "rate = \"10/s\"\n".into();
+    for person in 0..4 {
+        let conversation = rig.follow(Dialect::LinkedApi, &format!("Person {person}"));
+        (0..4).for_each(|number| drop(rig.world().push(conversation, &number.to_string())));
+    }
+    let daemon = rig.start();
+    until("the first event", || rig.receiver.taken_count() > 0).await;
+    let began = std::time::Instant::now();
+    rig.until_taken(16).await;
+    assert!(began.elapsed() >= Duration::from_millis(1_300), "15 more in {:?}", began.elapsed());
+    assert_eq!(daemon.stop(), 0);
+}
