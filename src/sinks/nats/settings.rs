@@ -189,8 +189,10 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    const SEED: &str = "-----BEGIN NATS USER JWT-----\neyJ0eXAi.s3cr3t.x\n------END NATS USER JWT------\n\n\
-        -----BEGIN USER NKEY SEED-----\nSUAIO3FHUX5PNV2LQIIP7TZ3N4L7TX3W53MQGEIVYFIGA635OZCKEYHFLM\n------END USER NKEY SEED------";
+    /// The example of NATS's own documentation, with another JWT.
+    const CREDENTIALS: &str = "-----BEGIN NATS USER JWT-----\neyJ0eXAi.s3cr3t.x\n------END NATS USER JWT------\n\n\
+        -----BEGIN USER NKEY SEED-----\nSUAIO3FHUX5PNV2LQIIP7TZ3N4L7TX3W53MQGEIVYFIGA635OZCKEYHFLM\n\
+        ------END USER NKEY SEED------";
 
     fn settings(keys: Value) -> Settings {
         let mut table = json!({"url": "nats://127.0.0.1:4222"});
@@ -226,7 +228,7 @@ mod tests {
     fn there_is_one_way_to_log_in() {
         let user = json!({"user": "u", "password": "s3cr3t"});
         let token = json!({"token": "s3cr3t"});
-        let credentials = json!({"credentials": SEED});
+        let credentials = json!({"credentials": CREDENTIALS});
         let in_url = json!({"url": "nats://u:p%40ss@h"});
         let all = [user, token, credentials, in_url];
         for keys in &all {
