@@ -6,6 +6,7 @@
 mod exec;
 mod file;
 mod http;
+mod nats;
 mod network;
 mod stdout;
 mod template;
@@ -136,10 +137,12 @@ pub enum Settings {
     Http(Box<http::Settings>),
     /// A program.
     Exec(exec::Settings),
+    /// A stream of NATS JetStream.
+    Nats(Box<nats::Settings>),
 }
 
 /// Names that `type =` takes.
-pub const TYPES: &[&str] = &["stdout", "file", "http", "exec"];
+pub const TYPES: &[&str] = &["stdout", "file", "http", "exec", "nats"];
 
 /// A local place is expected back soon, and giving up on it would only make work for a person.
 const LOCAL: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(60) };
@@ -171,6 +174,7 @@ impl Settings {
             "file" => reader.read(table).map(Self::File),
             "http" => reader.read(table).map(|settings| Self::Http(Box::new(settings))),
             "exec" => reader.read(table).map(Self::Exec),
+            "nats" => reader.read(table).map(|settings| Self::Nats(Box::new(settings))),
             _ => return None,
         })
     }
@@ -183,13 +187,14 @@ impl Settings {
             Self::File(settings) => settings.problem(),
             Self::Http(settings) => settings.problem(events),
             Self::Exec(settings) => settings.problem(),
+            Self::Nats(settings) => settings.problem(events),
         }
     }
 
     /// What a user should know about the settings although they are valid.
     pub fn warning(&self) -> Option<String> {
         match self {
-            Self::Stdout(_) => None,
+            Self::Stdout(_) | Self::Nats(_) => None,
             Self::File(settings) => settings.warning(),
             Self::Http(settings) => settings.warning(),
             Self::Exec(settings) => settings.warning(),
@@ -201,7 +206,7 @@ impl Settings {
         match self {
             Self::Stdout(_) => Some("/dev/stdout".into()),
             Self::File(settings) => std::path::absolute(&settings.path).ok(),
-            Self::Http(_) | Self::Exec(_) => None,
+            Self::Http(_) | Self::Exec(_) | Self::Nats(_) => None,
         }
     }
 
@@ -211,6 +216,7 @@ impl Settings {
             Self::Stdout(_) | Self::File(_) => Intake::Together,
             Self::Http(settings) => Intake::Single { concurrency: settings.concurrency },
             Self::Exec(settings) => Intake::Single { concurrency: settings.concurrency },
+            Self::Nats(settings) => Intake::Single { concurrency: settings.concurrency },
         }
     }
 
@@ -223,6 +229,7 @@ impl Settings {
     pub fn rate(&self) -> Option<Rate> {
         match self {
             Self::Http(settings) => settings.rate(),
+            Self::Nats(settings) => settings.rate,
             Self::Stdout(_) | Self::File(_) | Self::Exec(_) => None,
         }
     }
@@ -233,6 +240,7 @@ impl Settings {
             Self::Stdout(_) | Self::File(_) => RetrySchedule::Forever(LOCAL),
             Self::Http(settings) => RetrySchedule::Then(settings.retry.clone()),
             Self::Exec(settings) => RetrySchedule::Then(settings.retry.clone()),
+            Self::Nats(settings) => RetrySchedule::Then(settings.retry.clone()),
         }
     }
 }
@@ -244,5 +252,6 @@ pub fn build(name: &SinkName, settings: &Settings) -> Result<Arc<dyn Sink>, Buil
         Settings::File(settings) => Arc::new(file::File::open(name, settings)?),
         Settings::Http(settings) => Arc::new(http::Http::new(settings)?),
         Settings::Exec(settings) => Arc::new(exec::Exec::new(name, settings)),
+        Settings::Nats(settings) => Arc::new(nats::Nats::new(settings)?),
     })
 }
