@@ -7,13 +7,14 @@ use crate::config::{Account, Config};
 use crate::model::counted;
 use crate::ops::control::{self, Request};
 use crate::providers::{self, Class, Error, Fault};
-use crate::scheduler;
+use crate::{scheduler, sinks};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     file: ConfigFile,
-    /// Also ask every account's provider, in one request each that costs nothing where that is possible; 3 if one refuses
+    /// Also ask every account's provider, in one request each that costs nothing where that is possible, and whether every
+    /// HTTP sink can be reached; 3 if one refuses
     #[arg(long)]
     online: bool,
 }
@@ -40,7 +41,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     for account in &config.accounts {
         say_what_credits_buy(account)?;
     }
-    if arguments.online { ask_accounts(config) } else { Ok(()) }
+    if arguments.online { ask(config) } else { Ok(()) }
 }
 
 /// Where answers cost credits, how often the inbox is listed follows from them.
@@ -61,7 +62,7 @@ fn provider(account: &Account) -> Result<std::sync::Arc<dyn providers::Provider>
         .map_err(|error| Failure::new(super::CONFIG, error.to_string()))
 }
 
-fn ask_accounts(config: Config) -> Result<(), Failure> {
+fn ask(config: Config) -> Result<(), Failure> {
     block_on(async {
         let probes = config.accounts.iter().map(probe);
         let outcomes = futures_util::future::join_all(probes).await;
@@ -80,12 +81,36 @@ fn ask_accounts(config: Config) -> Result<(), Failure> {
             };
             writeln!(std::io::stdout(), "accounts.{} ({provider}): {said}", account.name)?;
         }
+        let unreachable = ask_sinks(&config).await?;
+        let mut problems = vec![];
         if refused > 0 {
-            let of = counted(config.accounts.len(), "account");
-            return Err(Failure::new(FOUND_PROBLEMS, format!("{refused} of {of} cannot be used")));
+            problems.push(format!("{refused} of {} cannot be used", counted(config.accounts.len(), "account")));
         }
-        Ok(())
+        if unreachable > 0 {
+            problems.push(format!("{} cannot be reached", counted(unreachable, "sink")));
+        }
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::new(FOUND_PROBLEMS, problems.join("; "))),
+        }
     })
+}
+
+/// Asks the sinks that are elsewhere, and returns how many do not answer.
+async fn ask_sinks(config: &Config) -> Result<usize, Failure> {
+    let mut unreachable = 0;
+    for sink in config.sinks.iter().filter(|sink| sink.settings.is_remote()) {
+        let built = sinks::build(&sink.name, &sink.settings);
+        let said = match built.map_err(|error| Failure::new(super::CONFIG, error.to_string()))?.probe().await {
+            Ok(()) => "can be reached".to_owned(),
+            Err(error) => {
+                unreachable += 1;
+                format!("CANNOT BE REACHED: {error}")
+            }
+        };
+        writeln!(std::io::stdout(), "sinks.{}: {said}", sink.name)?;
+    }
+    Ok(unreachable)
 }
 
 async fn probe(account: &Account) -> Result<Result<(), Error>, Failure> {

@@ -68,6 +68,21 @@ pub(super) struct Chosen {
     all: bool,
 }
 
+/// Ids in one request: a request has a limit in bytes.
+const IDS_AT_ONCE: usize = 1_000;
+
+impl Chosen {
+    /// Asks for what was chosen, in as many requests as it takes.
+    fn each(self, ask: impl Fn(&ConfigFile, Option<String>, Selection) -> Result<(), Failure>) -> Result<(), Failure> {
+        let Self { file, ids, sink, all: _ } = self;
+        if ids.is_empty() {
+            return ask(&file, sink, Selection::default());
+        }
+        let mut parts = ids.chunks(IDS_AT_ONCE);
+        parts.try_for_each(|ids| ask(&file, sink.clone(), Selection { events: ids.to_vec(), ..Selection::default() }))
+    }
+}
+
 /// `inboxd replay`
 #[derive(Debug, clap::Args)]
 pub(super) struct Replay {
@@ -96,20 +111,23 @@ pub(super) struct Replay {
 pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::List { file, sink, state, limit, json } => list(&file, sink, state, limit, json),
-        Command::Retry(Chosen { file, ids, sink, all: _ }) => {
-            let of = Selection { events: ids, ..Selection::default() };
-            operate(&file, Request::RetryDead { sink, of })
-        }
-        Command::Purge { chosen: Chosen { file, ids, sink, all: _ }, pending, dry_run } => {
-            let of = Selection { events: ids, ..Selection::default() };
-            operate(&file, Request::Purge { sink, of, pending, dry_run })
+        Command::Retry(chosen) => chosen.each(|file, sink, of| operate(file, Request::RetryDead { sink, of })),
+        Command::Purge { chosen, pending, dry_run } => {
+            chosen.each(|file, sink, of| operate(file, Request::Purge { sink, of, pending, dry_run }))
         }
     }
 }
 
 pub(super) fn replay(arguments: Replay) -> Result<(), Failure> {
     let Replay { file, sink, since, until, conversation, events, dry_run } = arguments;
-    operate(&file, Request::Replay { sink, of: Selection { events, conversation, since, until }, dry_run })
+    operate(
+        &file,
+        Request::Replay {
+            sink,
+            of: Selection { events, conversations: conversation.into_iter().collect(), since, until },
+            dry_run,
+        },
+    )
 }
 
 fn list(file: &ConfigFile, sink: Option<String>, state: Option<State>, limit: u32, json: bool) -> Result<(), Failure> {
@@ -144,7 +162,7 @@ fn list(file: &ConfigFile, sink: Option<String>, state: Option<State>, limit: u3
 fn readable(row: &DeliveryRow) -> String {
     let DeliveryRow { event_id, kind, sink, state, subject, title, recorded_at, attempts, due_at, last_failure } = row;
     let whom = Untrusted(title.as_deref().unwrap_or(subject));
-    let next = due_at.map_or_else(String::new, |at| format!(", next attempt {at}"));
+    let next = due_at.map_or_else(String::new, |at| format!(", next turn {at}"));
     let failure = last_failure.as_deref().map_or_else(String::new, |said| format!(": {}", Untrusted(said)));
     let attempts = crate::model::counted(*attempts as usize, "attempt");
     format!("{event_id}\t{sink}\t{state}\t{kind}\t{whom}\trecorded {recorded_at}\t{attempts}{next}{failure}")

@@ -15,7 +15,8 @@ pub(super) fn expand(value: &mut Value, key: &str, from_files: &mut Vec<String>,
     match value {
         Value::String(text) if text.contains("${") => match expand_text(text, key) {
             Ok(expanded) => {
-                if expanded.from_file {
+                // A template is shown only as far as it is written down: what is put into it may be a token.
+                if expanded.from_file || key.ends_with(".template") {
                     from_files.push(key.to_owned());
                 }
                 *text = expanded.text;

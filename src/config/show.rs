@@ -17,6 +17,8 @@ const SECRET_KEYS: &[&str] = &[
     "token",
     "push_secret",
     "password",
+    "credentials",
+    "user",
 ];
 
 /// The masked tree as TOML, with what each account's polling resolves to.
@@ -70,11 +72,17 @@ fn mask(value: &mut Value, key: &str, from_files: &[String]) {
             *value = MASK.into()
         }
         Value::String(url) if key.starts_with("sinks.") && matches!(name, "url" | "proxy") => {
-            let origin = reqwest::Url::parse(url).map(|url| url.origin().ascii_serialization());
-            *value = origin.map_or_else(|_| MASK.into(), |origin| format!("{origin}/{MASK}").into());
+            *value =
+                reqwest::Url::parse(url).ok().and_then(|url| origin(&url)).unwrap_or_else(|| MASK.to_owned()).into();
         }
         _ => {}
     }
+}
+
+/// Where a URL leads, without what is secret in it.
+fn origin(url: &reqwest::Url) -> Option<String> {
+    let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
+    Some(format!("{}://{}{port}/{MASK}", url.scheme(), url.host_str()?))
 }
 
 /// What a program or a receiver is given beside the event, which may be its credentials. Names there may have dots in them;
@@ -95,6 +103,8 @@ mod tests {
             "accounts": {"a": {"api_key": 12345, "account_id": "from-a-file", "base_url": "http://127.0.0.1"}},
             "sinks": {"s": {"url": "https://hooks.example.com/T0/SECRET?x=SECRET", "secret": ["whsec_A", "whsec_B"],
                 "proxy": "http://user:SECRET@10.0.0.1:3128", "headers": {"Authorization": "SECRET", "X.Url": 12345}},
+                      "bus": {"url": ["nats://u:SECRET@10.0.0.1:4222", "tls://SECRET@n.example", "SECRET"], "user": "u",
+                              "credentials": "SECRET"},
                       "run": {"command": ["/bin/handler"], "env": {"CRM.KEY": "k", "url": "http://u:p@h/", "N": 5}}}
         });
         let shown = masked(&tree, &["accounts.a.account_id".into()]);
@@ -105,6 +115,8 @@ mod tests {
                 "accounts": {"a": {"api_key": "***", "account_id": "***", "base_url": "http://127.0.0.1"}},
                 "sinks": {"s": {"url": "https://hooks.example.com/***", "secret": ["***", "***"],
                     "proxy": "http://10.0.0.1:3128/***", "headers": {"Authorization": "***", "X.Url": "***"}},
+                          "bus": {"url": ["nats://10.0.0.1:4222/***", "tls://n.example/***", "***"], "user": "***",
+                                  "credentials": "***"},
                           "run": {"command": ["/bin/handler"], "env": {"CRM.KEY": "***", "url": "***", "N": "***"}}}
             })
         );

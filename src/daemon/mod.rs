@@ -168,6 +168,8 @@ pub async fn run_once(config: Config) -> Result<Round, Error> {
     let store = Store::open(&config.store.path)?;
     let (progress, hold, drain) = (Progress::default(), Hold::default(), Drain::default());
     let parts = Parts::build(&config, &store).await?;
+    space::look(&config.store.path, config.store.min_free, &hold);
+    backlog::look_once(&parts.watched, &store, &hold).await?;
     let stop = CancellationToken::new();
     let shared = scheduler::Shared { store: &store, progress: &progress, hold: &hold, stop: &stop };
     let round = async {
@@ -176,7 +178,7 @@ pub async fn run_once(config: Config) -> Result<Round, Error> {
         Round {
             polled: summary.polled,
             announced: summary.announced,
-            failed: summary.failed + failed,
+            failed: summary.failed + failed + u64::from(hold.is_set()),
             still_failing: summary.still_failing,
         }
     };

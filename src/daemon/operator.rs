@@ -9,10 +9,11 @@ use tokio::sync::oneshot;
 use super::Error;
 use super::parts::followed_sink;
 use crate::config::{self, Config};
+use crate::model::counted;
 use crate::ops::control::{self, Answer, Request};
 use crate::providers::Settings;
 use crate::scheduler::{Baseline, Cadence, Command, Commands, Polled};
-use crate::store::{AccountId, FollowedSink, Purged, Refused, Replayed, Selection, Store};
+use crate::store::{AccountId, FollowedSink, Purge, Purged, Refused, Replayed, Selection, Store};
 use crate::time::UnixMillis;
 
 /// An account as far as commands need it.
@@ -124,16 +125,30 @@ impl Operator {
         if let Some(name) = &sink {
             self.sink(name)?;
         }
-        let retried = self.store.retry_dead(sink, of).await.map_err(|e| e.to_string())?;
+        let sinks = sink.map_or_else(|| self.sinks.keys().cloned().collect(), |name| vec![name]);
+        let (retried, hurried) = self.store.retry_dead(sinks, of).await.map_err(|e| e.to_string())?;
         tracing::info!(deliveries = retried, "a command made dead deliveries pending again");
-        Ok(match retried {
+        let mut done = match retried {
             0 => "no dead delivery fits".into(),
             retried => format!("{} pending again", counted_deliveries(retried)),
-        })
+        };
+        if hurried > 0 {
+            done += &format!(
+                "; {} that waited for a next attempt {} due now",
+                counted(hurried, "conversation"),
+                if hurried == 1 { "is" } else { "are" }
+            );
+        }
+        Ok(done)
     }
 
-    async fn replay(&self, name: &str, of: Selection, dry_run: bool) -> Answer {
+    async fn replay(&self, name: &str, mut of: Selection, dry_run: bool) -> Answer {
         let sink = self.sink(name)?.clone();
+        // As the configuration may name a conversation, at whatever account.
+        let named = of.conversations.clone();
+        let ids = self.accounts.values().flat_map(|(_, account)| named.iter().map(|named| account.id_of(named)));
+        of.conversations.extend(ids);
+        let (max_pending, single) = (sink.max_pending, !of.events.is_empty() || !named.is_empty());
         let replayed = self.store.replay(sink, of, dry_run).await.map_err(|e| e.to_string())?;
         let Replayed { delivered, dead, new, pending, filtered } = replayed;
         let parts = [
@@ -144,7 +159,13 @@ impl Operator {
             (filtered, "filtered out and left alone"),
         ];
         let parts: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-        let found = if parts.is_empty() { "nothing fits".into() } else { parts.join(", ") };
+        if parts.is_empty() && single {
+            return Err("nothing on record fits; inboxd explain says what is known of a message or an event".into());
+        }
+        let mut found = if parts.is_empty() { "nothing fits".into() } else { parts.join(", ") };
+        if replayed.sent() + pending > max_pending {
+            found += "; that is more than max_pending, so polling waits until enough of them are delivered";
+        }
         if dry_run {
             return Ok(format!("{} would be made to {name}: {found}", counted_deliveries(replayed.sent())));
         }
@@ -154,16 +175,22 @@ impl Operator {
 
     async fn purge(&self, sink: Option<String>, of: Selection, pending: bool, dry_run: bool) -> Answer {
         if let Some(name) = &sink
-            && self.store.sink_is_configured(name.clone()).await.map_err(|e| e.to_string())?.is_none()
+            && !self.store.knows_sink(name.clone()).await.map_err(|e| e.to_string())?
         {
             return Err(format!("nothing is known of a sink \"{name}\"; inboxd status shows all of them"));
         }
-        let Purged { dead, pending } = self.store.purge(sink, of, pending, dry_run).await.map_err(|e| e.to_string())?;
+        let kept = match &sink {
+            Some(name) if !pending && self.sinks.contains_key(name) => "; pending ones stay: the sink is configured",
+            _ => "",
+        };
+        let configured = self.sinks.keys().cloned().collect();
+        let purge = Purge { sink, of, pending, configured, dry_run };
+        let Purged { dead, pending } = self.store.purge(purge).await.map_err(|e| e.to_string())?;
         let (would, removed) = if dry_run { ("would be ", "removed") } else { ("", "removed for good") };
         if !dry_run {
             tracing::warn!(dead, pending, "a command removed deliveries");
         }
-        Ok(format!("{would}{removed}: {dead} dead, {pending} pending"))
+        Ok(format!("{would}{removed}: {dead} dead, {pending} pending{kept}"))
     }
 
     /// The account of this name, with its row.

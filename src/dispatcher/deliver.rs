@@ -9,7 +9,7 @@ use super::health::Health;
 use super::{Drain, Pace, retry};
 use crate::model::SinkName;
 use crate::sinks::{self, Outgoing, RetrySchedule, Sink};
-use crate::store::{Attempt, Lane, LaneId, Outcome, Owed, Settlement, SinkId, Standing, Store};
+use crate::store::{Attempt, Lane, LaneId, Outcome, Owed, Settled, Settlement, SinkId, Standing, Store};
 use crate::time::UnixMillis;
 
 /// Between two tries to record an outcome while the store is busy or its disk full. The events are not sent again
@@ -59,8 +59,9 @@ impl Courier {
             handed_over.failed += u64::from(delivered.failure.is_some());
             let standing = self.health().note(delivered.count > 0, delivered.failure.as_ref(), at);
             let settlement = Settlement { lane: lane.id, attempts: vec![attempt], goes_on };
-            if !self.settle(vec![settlement], standing).await || !goes_on {
-                break;
+            match self.settle(vec![settlement], standing).await {
+                Some(Settled::All) if goes_on => {}
+                _ => break,
             }
             fault_point("recorded");
         }
@@ -122,10 +123,10 @@ impl Courier {
                 tracing::info!(%sink, event, attempt, "delivered after failed attempts")
             }
             Outcome::Delivered => {}
-            Outcome::Retry { due_at } if attempt == 1 => {
+            Outcome::Retry { due_at, .. } if attempt == 1 => {
                 tracing::warn!(%sink, event, class = "transient", "not delivered ({detail}); next attempt at {due_at}");
             }
-            Outcome::Retry { due_at } => {
+            Outcome::Retry { due_at, .. } => {
                 tracing::debug!(%sink, event, attempt, class = "transient",
                     "not delivered ({detail}); next attempt at {due_at}");
             }
@@ -138,24 +139,31 @@ impl Courier {
         Attempt { event: owed.event, at, outcome, detail: failure.map(sinks::Error::recorded) }
     }
 
+    fn leave_alone_for(&self, told: Option<Duration>) {
+        if let Some(wait) = told {
+            self.health().leave_alone_until(tokio::time::Instant::now() + wait);
+        }
+    }
+
     fn outcome(&self, owed: &Owed, lane: LaneId, error: &sinks::Error, at: UnixMillis) -> Outcome {
         if error.rejected {
             return Outcome::Dead;
         }
         if self.health().parked_at().is_some() {
+            self.leave_alone_for(error.wait);
             return Outcome::Probed;
         }
         let seed = crate::backoff::mix(lane.seed(), owed.event.unsigned_abs());
-        let wait = retry::wait(&self.retry, owed.retries + 1, error.wait, seed);
-        wait.map_or(Outcome::Dead, |wait| Outcome::Retry { due_at: at + wait })
+        let again = retry::again(&self.retry, owed.retries, error.wait, at.since(owed.recorded_at), seed);
+        again.map_or(Outcome::Dead, |again| Outcome::Retry { due_at: at + again.wait, counts: again.counts })
     }
 
-    /// Records outcomes, for as long as that takes. False when the store is lost or we must leave; then the events
+    /// Records outcomes, for as long as that takes. `None` when the store is lost or we must leave; then the events
     /// are due again at the next start.
-    async fn settle(&self, settlements: Vec<Settlement>, standing: Option<Standing>) -> bool {
+    async fn settle(&self, settlements: Vec<Settlement>, standing: Option<Standing>) -> Option<Settled> {
         loop {
             match self.store.settle(self.id, settlements.clone(), standing.clone()).await {
-                Ok(()) => return true,
+                Ok(settled) => return Some(settled),
                 Err(error) if error.is_retryable() && !self.drain.abandon.is_cancelled() => {
                     tracing::warn!(sink = %self.name, class = "storage", %error, "an outcome was not recorded; trying again in 1 s");
                     tokio::time::sleep(SETTLE_AGAIN).await;
@@ -163,7 +171,7 @@ impl Courier {
                 Err(error) => {
                     tracing::error!(sink = %self.name, class = "storage", %error,
                         "an outcome was not recorded; the event is sent again after the next start");
-                    return false;
+                    return None;
                 }
             }
         }

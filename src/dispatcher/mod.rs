@@ -24,7 +24,7 @@ use crate::status::{LONGEST_SLEEP, Progress, Pulse};
 use crate::store::{ClaimLimit, Lane, LaneId, SinkHealth, SinkId, Store};
 use crate::time::UnixMillis;
 use deliver::{Courier, HandedOver};
-use health::Health;
+use health::{Failure, Health};
 
 /// A sink to serve.
 pub struct Destination {
@@ -214,26 +214,43 @@ impl SinkLoop {
             // The end of a hand-over is the time to look again.
             return Ok(None);
         }
-        let next = self.courier.store.next_due(self.courier.id, self.held()).await?;
-        let parks_at = self.courier.health().parks_at();
-        let next = next.map(|next| parks_at.map_or(next, |at| at.min(next)));
-        Ok(next.map(|at| Instant::now() + at.since(UnixMillis::now())))
+        let Some(next) = self.courier.store.next_due(self.courier.id, self.held()).await? else { return Ok(None) };
+        let now = UnixMillis::now();
+        let mut wake = next;
+        if self.in_flight.is_empty() && next > now {
+            // Everything waits for its next attempt, for hours perhaps; a parked sink is asked every few minutes.
+            let failing = self.courier.health().fails_for_too_long(now);
+            if let Some((since, failure)) = failing {
+                self.park(since, failure).await?;
+                return Ok(Some(self.courier.health().next_probe()));
+            }
+            wake = self.courier.health().parks_at().map_or(next, |at| at.min(next));
+        }
+        Ok(Some(Instant::now() + wake.since(now)))
     }
 
     async fn park_if_it_only_fails(&self) -> Result<(), crate::store::Error> {
-        let now = UnixMillis::now();
-        let to_be_parked = self.courier.health().to_be_parked(now);
-        let Some(failing_since) = to_be_parked else { return Ok(()) };
+        let failing = self.courier.health().must_be_parked();
+        let Some((failing_since, failure)) = failing else { return Ok(()) };
         let store = &self.courier.store;
         if self.in_flight.is_empty() && store.next_due(self.courier.id, vec![]).await?.is_none() {
             // What failed has been given up, and nothing waits for the sink.
             return Ok(());
         }
-        store.park(self.courier.id, failing_since).await?;
-        self.courier.health().park(now, Instant::now());
+        self.park(failing_since, failure).await
+    }
+
+    async fn park(&self, failing_since: UnixMillis, failure: Failure) -> Result<(), crate::store::Error> {
+        // Before it is written down: a success meanwhile unparks it again, here and there.
+        self.courier.health().park(UnixMillis::now(), Instant::now());
         tracing::error!(sink = %self.courier.name, class = "transient",
-            "parked: nothing but failure since {failing_since}; what it is owed is kept, and one event at a time is tried");
-        Ok(())
+            "parked: nothing but failure since {failing_since}, last: {}; what it is owed is kept, and one event at a time is tried",
+            failure.detail);
+        let parked = self.courier.store.park(self.courier.id, failing_since, failure.detail).await;
+        if parked.is_err() {
+            self.courier.health().unpark();
+        }
+        parked
     }
 
     fn held(&self) -> Vec<LaneId> {

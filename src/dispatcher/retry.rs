@@ -5,31 +5,60 @@ use std::time::Duration;
 use crate::backoff::stretched;
 use crate::sinks::RetrySchedule;
 
-/// The wait before the attempt after `attempts` failed ones, up to a tenth longer by the seed; `None`: give up. A wait
-/// that the sink asked for replaces the schedule's.
-pub(super) fn wait(schedule: &RetrySchedule, attempts: u32, told: Option<Duration>, seed: u64) -> Option<Duration> {
-    let planned = match schedule {
-        RetrySchedule::Then(waits) => *waits.get(attempts.saturating_sub(1) as usize)?,
-        RetrySchedule::Forever(backoff) => backoff.delay(attempts, seed),
+/// When a failed delivery has its next attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Again {
+    /// After so long.
+    pub(super) wait: Duration,
+    /// The failed attempt used up a wait of the schedule.
+    pub(super) counts: bool,
+}
+
+/// What follows on `failed` attempts that counted, up to a tenth later by the seed; `None`: give up. A wait that the sink asked
+/// for replaces the schedule's. Where it is shorter, the attempt does not count until the event is as `old` as the schedule is
+/// long: seven times "in five seconds" are no reason to give up what was to be tried for a day.
+pub(super) fn again(
+    schedule: &RetrySchedule,
+    failed: u32,
+    told: Option<Duration>,
+    old: Duration,
+    seed: u64,
+) -> Option<Again> {
+    let (planned, whole) = match schedule {
+        RetrySchedule::Then(waits) => (*waits.get(failed as usize)?, waits.iter().sum()),
+        RetrySchedule::Forever(backoff) => (backoff.delay(failed + 1, seed), Duration::MAX),
     };
-    Some(stretched(told.unwrap_or(planned), seed.wrapping_add(u64::from(attempts))))
+    let counts = told.is_none_or(|told| told >= planned) || old > whole;
+    let wait = stretched(told.unwrap_or(planned), seed.wrapping_add(u64::from(failed + 1)));
+    Some(Again { wait, counts })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NEW: Duration = Duration::ZERO;
+
+    fn schedule() -> RetrySchedule {
+        RetrySchedule::Then([5, 300].map(Duration::from_secs).to_vec())
+    }
+
     #[test]
     fn a_delivery_is_dead_after_the_last_wait_of_its_schedule() {
-        let schedule = RetrySchedule::Then([5, 300].map(Duration::from_secs).to_vec());
-        let waits: Vec<_> = (1..=3).map(|attempts| wait(&schedule, attempts, None, 1).map(|w| w.as_secs())).collect();
-        assert!(matches!(waits[..], [Some(5), Some(300..=330), None]), "{waits:?}");
-        let told = wait(&schedule, 1, Some(Duration::from_secs(60)), 1).unwrap();
-        assert!((60..=66).contains(&told.as_secs()), "{told:?}");
-        assert_eq!(
-            wait(&schedule, 3, Some(Duration::from_secs(60)), 1),
-            None,
-            "a told wait does not prolong the schedule"
-        );
+        let waits: Vec<_> = (0..3)
+            .map(|failed| again(&schedule(), failed, None, NEW, 1).map(|a| (a.wait.as_secs(), a.counts)))
+            .collect();
+        assert!(matches!(waits[..], [Some((5, true)), Some((300..=330, true)), None]), "{waits:?}");
+    }
+
+    #[test]
+    fn a_told_wait_replaces_the_planned_one_and_a_shorter_one_uses_up_nothing() {
+        let told = |seconds, failed, old| again(&schedule(), failed, Some(Duration::from_secs(seconds)), old, 1);
+        let longer = told(60, 0, NEW).unwrap();
+        assert!((60..=66).contains(&longer.wait.as_secs()) && longer.counts, "{longer:?}");
+        let shorter = told(1, 1, NEW).unwrap();
+        assert!(shorter.wait.as_secs() <= 2 && !shorter.counts, "{shorter:?}");
+        assert!(told(1, 1, Duration::from_secs(306)).unwrap().counts, "the schedule's whole time is over");
+        assert_eq!(told(60, 2, NEW), None, "and it does not prolong the schedule");
     }
 }

@@ -41,6 +41,14 @@ pub async fn keep_looking(sinks: Vec<Watched>, store: Store, hold: Hold) {
     }
 }
 
+/// Looks once, for a single round; says so when polling is held.
+pub async fn look_once(sinks: &[Watched], store: &Store, hold: &Hold) -> Result<(), Error> {
+    let above = look(sinks, store, None).await?;
+    tell(sinks, None, above);
+    hold.set(HoldReason::Backlog, above.is_some());
+    Ok(())
+}
+
 /// The first sink that is owed too much: one that is has to come below its low mark first.
 async fn look(sinks: &[Watched], store: &Store, above: Option<usize>) -> Result<Option<usize>, Error> {
     for (position, sink) in sinks.iter().enumerate() {

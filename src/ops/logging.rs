@@ -15,9 +15,10 @@ pub enum Format {
 }
 
 /// Starts logging at this level. Only our own lines: libraries below us speak at `warn` and above, because at lower
-/// levels some of them write whole requests.
+/// levels some of them write whole requests. The NATS client does not speak at all: the sink says of every attempt what
+/// came of it, and the client's lines have addresses and words of the server in them.
 pub fn init(level: Level, format: Format) {
-    let filter = EnvFilter::new(format!("warn,inboxd={}", level.as_str().to_ascii_lowercase()));
+    let filter = EnvFilter::new(format!("warn,async_nats=off,inboxd={}", level.as_str().to_ascii_lowercase()));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     // A second call, after a reload, keeps the first subscriber.

@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Delivered, Error, Outgoing, Sink};
+use super::{Delivered, Error, Outgoing, Sink, without};
 use crate::model::{SinkName, Untrusted, cut_at};
 
 /// First bytes of what a program says that are kept.
@@ -184,7 +184,9 @@ impl Exec {
         };
         let reply = reply(&complained, &said);
         match ended {
-            Ok(Ok(status)) => verdict(status, reply),
+            Ok(Ok(status)) => {
+                verdict(status, without(&reply, self.settings.env.values().map(|value| value.expose_secret())))
+            }
             Ok(Err(error)) => Err(Error::retry(format!("its end could not be waited for: {error}"))),
             Err(_) => Err(self.too_slow(reply)),
         }

@@ -6,6 +6,7 @@
 mod exec;
 mod file;
 mod http;
+mod nats;
 mod network;
 mod stdout;
 mod template;
@@ -28,6 +29,11 @@ pub trait Sink: Send + Sync {
     /// Hands over events in order. Returns how many of them, from the first on, the sink has for good, and why it has
     /// not the next one. May be given the same event again, with the same bytes.
     async fn deliver(&self, events: &[Outgoing]) -> Delivered;
+
+    /// Asks the place whether it is there, without giving it an event.
+    async fn probe(&self) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Opens its files afresh, after somebody moved them away.
     fn reopen(&self) {}
@@ -90,6 +96,15 @@ impl Error {
     }
 }
 
+/// Shorter ones are no secrets worth the name, and would tear holes into any reply.
+const SHORTEST_SECRET: usize = 8;
+
+/// A reply without our own secrets, which a receiver may have repeated in it.
+fn without<'a>(reply: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
+    let words = secrets.into_iter().flat_map(str::split_whitespace).filter(|word| word.len() >= SHORTEST_SECRET);
+    words.fold(reply.to_owned(), |reply, word| reply.replace(word, "***"))
+}
+
 /// How much a sink takes at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intake {
@@ -122,10 +137,12 @@ pub enum Settings {
     Http(Box<http::Settings>),
     /// A program.
     Exec(exec::Settings),
+    /// A stream of NATS JetStream.
+    Nats(Box<nats::Settings>),
 }
 
 /// Names that `type =` takes.
-pub const TYPES: &[&str] = &["stdout", "file", "http", "exec"];
+pub const TYPES: &[&str] = &["stdout", "file", "http", "exec", "nats"];
 
 /// A local place is expected back soon, and giving up on it would only make work for a person.
 const LOCAL: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(60) };
@@ -157,6 +174,7 @@ impl Settings {
             "file" => reader.read(table).map(Self::File),
             "http" => reader.read(table).map(|settings| Self::Http(Box::new(settings))),
             "exec" => reader.read(table).map(Self::Exec),
+            "nats" => reader.read(table).map(|settings| Self::Nats(Box::new(settings))),
             _ => return None,
         })
     }
@@ -169,13 +187,14 @@ impl Settings {
             Self::File(settings) => settings.problem(),
             Self::Http(settings) => settings.problem(events),
             Self::Exec(settings) => settings.problem(),
+            Self::Nats(settings) => settings.problem(events),
         }
     }
 
     /// What a user should know about the settings although they are valid.
     pub fn warning(&self) -> Option<String> {
         match self {
-            Self::Stdout(_) => None,
+            Self::Stdout(_) | Self::Nats(_) => None,
             Self::File(settings) => settings.warning(),
             Self::Http(settings) => settings.warning(),
             Self::Exec(settings) => settings.warning(),
@@ -187,7 +206,7 @@ impl Settings {
         match self {
             Self::Stdout(_) => Some("/dev/stdout".into()),
             Self::File(settings) => std::path::absolute(&settings.path).ok(),
-            Self::Http(_) | Self::Exec(_) => None,
+            Self::Http(_) | Self::Exec(_) | Self::Nats(_) => None,
         }
     }
 
@@ -197,13 +216,20 @@ impl Settings {
             Self::Stdout(_) | Self::File(_) => Intake::Together,
             Self::Http(settings) => Intake::Single { concurrency: settings.concurrency },
             Self::Exec(settings) => Intake::Single { concurrency: settings.concurrency },
+            Self::Nats(settings) => Intake::Single { concurrency: settings.concurrency },
         }
+    }
+
+    /// Whether it is elsewhere and can be asked for.
+    pub fn is_remote(&self) -> bool {
+        matches!(self, Self::Http(_))
     }
 
     /// How many attempts it is given in a time; `None`: as many as it takes.
     pub fn rate(&self) -> Option<Rate> {
         match self {
             Self::Http(settings) => settings.rate(),
+            Self::Nats(settings) => settings.rate,
             Self::Stdout(_) | Self::File(_) | Self::Exec(_) => None,
         }
     }
@@ -214,6 +240,7 @@ impl Settings {
             Self::Stdout(_) | Self::File(_) => RetrySchedule::Forever(LOCAL),
             Self::Http(settings) => RetrySchedule::Then(settings.retry.clone()),
             Self::Exec(settings) => RetrySchedule::Then(settings.retry.clone()),
+            Self::Nats(settings) => RetrySchedule::Then(settings.retry.clone()),
         }
     }
 }
@@ -225,5 +252,6 @@ pub fn build(name: &SinkName, settings: &Settings) -> Result<Arc<dyn Sink>, Buil
         Settings::File(settings) => Arc::new(file::File::open(name, settings)?),
         Settings::Http(settings) => Arc::new(http::Http::new(settings)?),
         Settings::Exec(settings) => Arc::new(exec::Exec::new(name, settings)),
+        Settings::Nats(settings) => Arc::new(nats::Nats::new(settings)?),
     })
 }

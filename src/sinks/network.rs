@@ -152,7 +152,8 @@ type Range = (&'static str, &'static str);
 const GUARDED: &[Range] = &[
     ("169.254.0.0/16", "link-local and cloud metadata"),
     ("fe80::/10", "link-local"),
-    ("fd00:ec2::254/128", "cloud metadata"),
+    ("fd00:ec2::/32", "cloud metadata"),
+    ("192.0.0.192/32", "cloud metadata"),
     ("fd20:ce::254/128", "cloud metadata"),
     ("100.100.100.200/32", "cloud metadata"),
     ("168.63.129.16/32", "cloud metadata"),

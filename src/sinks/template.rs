@@ -3,9 +3,10 @@
 //! The text of a message is data here and never part of a template. A template comes from the configuration; its work and
 //! its output are bounded all the same, so that a slip in it costs one event and not the daemon.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use minijinja::value::merge_maps;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, escape_formatter};
 use serde_json::Value;
 
@@ -29,6 +30,9 @@ pub(super) enum Escape {
     Json,
     /// The plain text; nothing for null.
     Plain,
+    /// Part of one token of a NATS subject: what cannot stand there becomes `_`. The type of an event keeps its dots: it is
+    /// ours, and its parts are tokens.
+    Token,
 }
 
 /// A template that has been compiled.
@@ -62,9 +66,12 @@ impl Template {
         environment.set_auto_escape_callback(move |_| match escape {
             Escape::Json => AutoEscape::Json,
             Escape::Plain => AutoEscape::None,
+            Escape::Token => AutoEscape::Custom("token".into()),
         });
         environment.set_formatter(|out, state, value| match state.auto_escape() {
-            AutoEscape::None if value.is_none() => Ok(()),
+            AutoEscape::None | AutoEscape::Custom(_) if value.is_none() => Ok(()),
+            AutoEscape::Custom(_) if !value.is_safe() => Ok(out.write_str(&token(&value.to_string()))?),
+            AutoEscape::Custom(_) => Ok(write!(out, "{value}")?),
             _ => escape_formatter(out, state, value),
         });
         environment.add_filter("cut", cut);
@@ -79,14 +86,20 @@ impl Template {
 
     /// What can be told without waiting for events: names that none of these has, and whether each of them can be rendered.
     pub(super) fn check(&self, samples: &[Value]) -> Result<(), String> {
-        if let Some(name) = self.unknown_name(samples) {
-            let shown = Untrusted(cut_at(&name, DETAIL_LIMIT)).to_string();
-            return Err(format!("uses {shown}, which no event of this sink has; docs/events.md shows what they have"));
-        }
+        self.check_names(samples)?;
         for sample in samples {
             let rendered = self.render(&sample.to_string());
             let kind = sample["type"].as_str().unwrap_or_default();
             rendered.map_err(|error| format!("cannot render an event of type {kind}: {}", error.detail))?;
+        }
+        Ok(())
+    }
+
+    /// Names that none of these events has.
+    pub(super) fn check_names(&self, samples: &[Value]) -> Result<(), String> {
+        if let Some(name) = self.unknown_name(samples) {
+            let shown = Untrusted(cut_at(&name, DETAIL_LIMIT)).to_string();
+            return Err(format!("uses {shown}, which no event of this sink has; docs/events.md shows what they have"));
         }
         Ok(())
     }
@@ -96,7 +109,7 @@ impl Template {
         let event: Value = serde_json::from_str(event).map_err(|_| RenderError::new("the event is not JSON"))?;
         let template = self.environment.get_template(NAME).map_err(|error| RenderError::of(&error))?;
         let mut output = Bounded(Vec::new());
-        let rendered = template.render_captured_to(context(event), &mut output);
+        let rendered = template.render_captured_to(self.context(event), &mut output);
         if output.0.len() > OUTPUT_LIMIT {
             return Err(RenderError::new("the template's output is longer than 256 KiB"));
         }
@@ -104,7 +117,19 @@ impl Template {
         let text = String::from_utf8(output.0).map_err(|_| RenderError::new("the template's output is not UTF-8"))?;
         match self.escape {
             Escape::Json => json(text),
-            Escape::Plain => Ok(text),
+            Escape::Plain | Escape::Token => Ok(text),
+        }
+    }
+
+    fn context(&self, event: Value) -> minijinja::Value {
+        let kind = event["type"].as_str().unwrap_or_default().to_owned();
+        let fields = minijinja::Value::from(minijinja::value::Serde(fields(event)));
+        match self.escape {
+            Escape::Json | Escape::Plain => fields,
+            Escape::Token => {
+                let kind = BTreeMap::from([("type", minijinja::Value::from_safe_string(kind))]);
+                merge_maps([fields, kind.into()])
+            }
         }
     }
 
@@ -144,10 +169,6 @@ fn fields(event: Value) -> Value {
     event
 }
 
-fn context(event: Value) -> minijinja::Value {
-    minijinja::value::Serde(fields(event)).into()
-}
-
 fn json(text: String) -> Result<String, RenderError> {
     match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
         Ok(_) => Ok(text),
@@ -157,6 +178,11 @@ fn json(text: String) -> Result<String, RenderError> {
             error.line()
         ))),
     }
+}
+
+/// Dots part the tokens of a subject, `*` and `>` are wildcards, `$` begins the subjects that a server keeps for itself.
+fn token(text: &str) -> String {
+    text.replace(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>' | '$'), "_")
 }
 
 impl RenderError {
@@ -267,6 +293,21 @@ mod tests {
             template.render(&message()).unwrap(),
             "Ada Byron · sales|See you \"then\"\nand there [1 attached]||"
         );
+    }
+
+    #[test]
+    fn in_a_subject_a_value_stays_inside_its_token_and_the_type_keeps_its_dots() {
+        let render = |source: &str, text: &str| {
+            let mut event = sample_events([&kind::MESSAGE_NEW])[0].clone();
+            event["data"]["message"]["text"] = text.into();
+            compiled(source, Escape::Token).render(&event.to_string()).unwrap()
+        };
+        assert_eq!(
+            render("x.{{ type }}.{{ data.message.text }}", "a.b *>\r\n\u{85}\u{2003}ü"),
+            "x.message.new.a_b_______ü"
+        );
+        assert_eq!(render("{{ data.message.text }}.x", "$JS.API"), "_JS_API.x");
+        assert_eq!(render("a.{{ data.message.raw }}{{ data.nothing.at.all }}.b", ""), "a..b", "null is nothing");
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct DeliveryRow {
     pub recorded_at: UnixMillis,
     /// Attempts made.
     pub attempts: u32,
-    /// When its lane has its next turn; null unless pending.
+    /// When its conversation has its next turn; null unless it is pending at a sink that is configured and not parked.
     pub due_at: Option<UnixMillis>,
     /// What the last failed attempt came to.
     pub last_failure: Option<String>,
@@ -139,7 +139,7 @@ impl ReadOnlyStore {
             .query_row(params![listing.sink, states], |r| r.get(0))?;
         let mut statement = tx.prepare_cached(&format!(
             "SELECT e.event_id, e.body ->> '$.type', s.name, d.state, e.body ->> '$.subject', c.title, e.created_at,
-                d.attempts, CASE d.state WHEN 0 THEN l.due_at END,
+                d.attempts, CASE WHEN d.state = 0 AND s.configured AND s.parked_at IS NULL THEN l.due_at END,
                 (SELECT a.detail FROM attempts a WHERE a.event = d.event AND a.sink = d.sink ORDER BY a.number DESC LIMIT 1)
              FROM deliveries d JOIN sinks s ON s.id = d.sink JOIN events e ON e.id = d.event
              LEFT JOIN conversations c ON c.id = e.conversation

@@ -43,13 +43,13 @@ pub use explain::{
 pub use follow::{Follow, Followed, FollowedAccount, FollowedRows, Source};
 pub use gaps::OpenGaps;
 pub use operator::Refused;
-pub use outbox::{Attempt, ClaimLimit, Lane, Outcome, Owed, Settlement, SinkHealth, Standing};
+pub use outbox::{Attempt, ClaimLimit, Lane, Outcome, Owed, Settled, Settlement, SinkHealth, Standing};
 pub use overview::{
     AccountOverview, ConversationOverview, FolderOverview, GapOverview, Overview, SinkOverview, Tail, TailedEvent,
 };
 pub use quiet::QuietPoll;
 pub use record_poll::{Announce, Mark, PollRecord, Recorded};
-pub use redeliver::{Purged, Replayed, Selection};
+pub use redeliver::{Purge, Purged, Replayed, Selection};
 pub use retention::Pruned;
 pub use sweeps::{Discovery, Line, Noted, SweptFolder};
 pub use syncs::{SyncRow, SyncState};

@@ -30,8 +30,10 @@ pub struct Lane {
 pub struct Owed {
     /// Row of the event.
     pub event: i64,
-    /// Attempts that failed since it last became pending.
+    /// Attempts that failed, and counted, since it last became pending.
     pub retries: u32,
+    /// When the event was recorded.
+    pub recorded_at: UnixMillis,
     /// Stable id of the event.
     pub event_id: String,
     /// The event's bytes.
@@ -47,6 +49,8 @@ pub enum Outcome {
     Retry {
         /// When.
         due_at: UnixMillis,
+        /// It used up a wait of the schedule.
+        counts: bool,
     },
     /// The sink is parked: to be tried again when the others of it have had their turn.
     Probed,
@@ -76,6 +80,15 @@ pub struct Settlement {
     pub attempts: Vec<Attempt>,
     /// Whoever holds the lane goes on with it: its next turn is written down when that ends.
     pub goes_on: bool,
+}
+
+/// Whether everything was still there to be settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It was.
+    All,
+    /// A command has removed deliveries that were under way.
+    SomeGone,
 }
 
 /// What attempts have shown of a sink that was not known before.
@@ -158,31 +171,36 @@ impl Store {
         sink: SinkId,
         settlements: Vec<Settlement>,
         standing: Option<Standing>,
-    ) -> Result<(), Error> {
+    ) -> Result<Settled, Error> {
         let sinks = self.sinks();
-        let recovered = self
+        let (settled, recovered) = self
             .write(move |tx| {
-                settlements.iter().try_for_each(|settlement| settle(tx, sink, settlement))?;
+                let mut settled = Settled::All;
+                for settlement in &settlements {
+                    if settle(tx, sink, settlement)? == Settled::SomeGone {
+                        settled = Settled::SomeGone;
+                    }
+                }
                 let outlet = Outlet { tx, sinks: &sinks, now: UnixMillis::now() };
-                standing.map_or(Ok(false), |standing| note(outlet, sink, standing))
+                let recovered = standing.map_or(Ok(false), |standing| note(outlet, sink, standing))?;
+                Ok((settled, recovered))
             })
             .await?;
         if recovered {
             self.deliveries().notify_waiters();
         }
-        Ok(())
+        Ok(settled)
     }
 
     /// Parks a sink that has only failed since then, and tells the other sinks.
-    pub async fn park(&self, sink: SinkId, failing_since: UnixMillis) -> Result<(), Error> {
+    pub async fn park(&self, sink: SinkId, failing_since: UnixMillis, last_failure: String) -> Result<(), Error> {
         let sinks = self.sinks();
         self.write(move |tx| {
             let now = UnixMillis::now();
-            let detail: Option<String> = tx
-                .prepare_cached("UPDATE sinks SET parked_at = ?2 WHERE id = ?1 RETURNING failure_detail")?
-                .query_row(params![sink.0, now.as_millis()], |r| r.get(0))?;
-            let failure = detail.as_deref().unwrap_or("it did not say why");
-            let detail = format!("nothing but failure since {failing_since}: {failure}; what it is owed is kept");
+            tx.prepare_cached("UPDATE sinks SET parked_at = ?2, failure_detail = ?3 WHERE id = ?1")?
+                .execute(params![sink.0, now.as_millis(), last_failure])?;
+            let detail =
+                format!("nothing but failure since {failing_since}, last: {last_failure}; what it is owed is kept");
             let change = SinkState { kind: kind::SINK_PARKED, state: Change::Entered, since: now, detail: &detail };
             Outlet { tx, sinks: &sinks, now }.about_sink(sink, change)
         })
@@ -214,7 +232,7 @@ fn claim_due(
     let due =
         due.query_map(params![sink.0, now.as_millis(), limit.lanes + in_flight.len()], |r| Ok(LaneId(r.get(0)?)))?;
     let mut owed = connection.prepare_cached(
-        "SELECT d.event, d.retries, e.event_id, CASE d.raw WHEN 1 THEN coalesce(e.raw_body, e.body) ELSE e.body END
+        "SELECT d.event, d.retries, e.created_at, e.event_id, CASE d.raw WHEN 1 THEN coalesce(e.raw_body, e.body) ELSE e.body END
          FROM deliveries d JOIN events e ON e.id = d.event
          WHERE d.sink = ?1 AND d.lane = ?2 AND d.state = 0 ORDER BY d.event LIMIT ?3",
     )?;
@@ -229,7 +247,13 @@ fn claim_due(
             continue;
         }
         let rows = owed.query_map(params![sink.0, lane.0, limit.per_lane], |r| {
-            Ok(Owed { event: r.get(0)?, retries: r.get(1)?, event_id: r.get(2)?, body: r.get(3)? })
+            Ok(Owed {
+                event: r.get(0)?,
+                retries: r.get(1)?,
+                recorded_at: UnixMillis::from_millis(r.get(2)?),
+                event_id: r.get(3)?,
+                body: r.get(4)?,
+            })
         })?;
         let owed: Vec<_> = rows.collect::<Result<_, _>>()?;
         bytes += owed.iter().map(|owed| owed.body.len()).sum::<usize>();
@@ -244,7 +268,7 @@ fn claim_due(
 /// wait there is, and what was never attempted does not wait at all.
 pub(super) fn believe_due_times(tx: &Connection, now: UnixMillis) -> Result<(), Error> {
     tx.execute(
-        "UPDATE lanes SET due_at = min(due_at, ?1 + ?2 * (SELECT d.retries > 0 FROM deliveries d
+        "UPDATE lanes SET due_at = min(due_at, ?1 + ?2 * (SELECT d.attempts > 0 FROM deliveries d
             WHERE d.sink = lanes.sink AND d.lane = lanes.lane AND d.state = 0 ORDER BY d.event LIMIT 1))
          WHERE due_at > ?1",
         params![now.as_millis(), i64::try_from(LONGEST_WAIT.as_millis()).unwrap_or(i64::MAX)],
@@ -282,15 +306,15 @@ fn note(outlet: Outlet<'_>, sink: SinkId, standing: Standing) -> Result<bool, Er
     }
 }
 
-fn settle(tx: &Connection, sink: SinkId, settlement: &Settlement) -> Result<(), Error> {
+fn settle(tx: &Connection, sink: SinkId, settlement: &Settlement) -> Result<Settled, Error> {
     let lane = params![sink.0, settlement.lane.0];
-    let mut next = Next::EndOfLine;
+    let (mut next, mut settled) = (Next::EndOfLine, Settled::All);
     for attempt in &settlement.attempts {
         let at = attempt.at.as_millis();
         let (state, failed) = match attempt.outcome {
             Outcome::Delivered => (1, None),
             Outcome::Dead => (2, Some("rejected")),
-            Outcome::Retry { due_at } => {
+            Outcome::Retry { due_at, .. } => {
                 next = Next::At(due_at);
                 (0, Some("retry"))
             }
@@ -299,25 +323,29 @@ fn settle(tx: &Connection, sink: SinkId, settlement: &Settlement) -> Result<(), 
                 (0, Some("probe"))
             }
         };
+        let counts = matches!(attempt.outcome, Outcome::Retry { counts: true, .. });
         let number: Option<i64> = tx
             .prepare_cached(
                 "UPDATE deliveries SET state = ?3, attempts = attempts + 1, retries = retries + ?4,
                     settled_at = iif(?3 = 0, NULL, ?5)
                  WHERE event = ?1 AND sink = ?2 RETURNING attempts",
             )?
-            .query_row(params![attempt.event, sink.0, state, failed == Some("retry"), at], |r| r.get(0))
+            .query_row(params![attempt.event, sink.0, state, counts, at], |r| r.get(0))
             .optional()?;
-        // None: a command has removed it while it was under way.
-        if let (Some(outcome), Some(number)) = (failed, number) {
+        let Some(number) = number else {
+            settled = Settled::SomeGone;
+            continue;
+        };
+        if let Some(outcome) = failed {
             tx.prepare_cached(
                 "INSERT INTO attempts (event, sink, number, at, outcome, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
             .execute(params![attempt.event, sink.0, number, at, outcome, attempt.detail])?;
         }
     }
-    if settlement.goes_on {
+    if settlement.goes_on && settled == Settled::All {
         // It lies in the past until then, so that after a crash the lane is due at once.
-        return Ok(());
+        return Ok(settled);
     }
     let pending: Option<i64> = tx
         .prepare_cached("SELECT event FROM deliveries WHERE sink = ?1 AND lane = ?2 AND state = 0 LIMIT 1")?
@@ -325,7 +353,7 @@ fn settle(tx: &Connection, sink: SinkId, settlement: &Settlement) -> Result<(), 
         .optional()?;
     if pending.is_none() {
         tx.prepare_cached("DELETE FROM lanes WHERE sink = ?1 AND lane = ?2")?.execute(lane)?;
-        return Ok(());
+        return Ok(settled);
     }
     let due_at = match next {
         Next::At(due_at) => due_at.as_millis(),
@@ -339,7 +367,7 @@ fn settle(tx: &Connection, sink: SinkId, settlement: &Settlement) -> Result<(), 
         settlement.lane.0,
         due_at
     ])?;
-    Ok(())
+    Ok(settled)
 }
 
 /// When a lane with something left in it has its next turn.

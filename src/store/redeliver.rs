@@ -17,8 +17,8 @@ const STEP: i64 = 1_000;
 pub struct Selection {
     /// Event ids; empty: any.
     pub events: Vec<String>,
-    /// Of this conversation: its id in events, its address or its person's profile.
-    pub conversation: Option<String>,
+    /// Of these conversations: their ids in events, their addresses or their persons' profiles; empty: any.
+    pub conversations: Vec<String>,
     /// Recorded at this time or later.
     pub since: Option<UnixMillis>,
     /// Recorded before this time.
@@ -57,18 +57,23 @@ pub struct Purged {
 }
 
 impl Store {
-    /// Makes dead deliveries of configured sinks pending again, with their whole schedule before them; returns how many.
-    pub async fn retry_dead(&self, sink: Option<String>, of: Selection) -> Result<u64, Error> {
-        let mut retried = 0;
+    /// Makes dead deliveries of these sinks pending again, with their whole schedule before them; returns how many. Unless single
+    /// events are named, what waits for its next attempt is due at once too: of how many conversations is the other figure.
+    pub async fn retry_dead(&self, sinks: Vec<String>, of: Selection) -> Result<(u64, usize), Error> {
+        let (mut retried, mut hurried) = (0, 0);
         let mut from = Some(0);
+        if of.events.is_empty() {
+            let sinks = serde_json::json!(sinks).to_string();
+            hurried = self.write(move |tx| hurry(tx, &sinks)).await?;
+        }
         while let Some(begin) = from {
-            let (sink, of) = (sink.clone(), of.clone());
-            let step = self.write(move |tx| retry_step(tx, sink.as_deref(), &of, begin)).await?;
+            let (sinks, of) = (serde_json::json!(sinks).to_string(), of.clone());
+            let step = self.write(move |tx| retry_step(tx, &sinks, &of, begin)).await?;
             retried += step.0;
             from = step.1;
         }
         self.deliveries().notify_waiters();
-        Ok(retried)
+        Ok((retried, hurried))
     }
 
     /// Sends a sink again what it was sent, and what it wants but was never owed: same ids, same bytes. A dry run only counts.
@@ -83,43 +88,115 @@ impl Store {
         Ok(replayed)
     }
 
-    /// Removes dead deliveries for good, and pending ones too where that is said. Of a sink that is no longer configured
+    /// Removes dead deliveries for good, and pending ones too where that is said. Of a sink that is not among `configured`
     /// everything goes, pending or not, and the sink itself.
-    pub async fn purge(
-        &self,
-        sink: Option<String>,
-        of: Selection,
-        pending: bool,
-        dry_run: bool,
-    ) -> Result<Purged, Error> {
-        self.write(move |tx| purge(tx, sink.as_deref(), &of, pending, dry_run)).await
+    pub async fn purge(&self, purge: Purge) -> Result<Purged, Error> {
+        let mut purged = Purged::default();
+        loop {
+            let step = purge.clone();
+            let found = match purge.dry_run {
+                true => self.read(move |connection| step.count(connection)).await?,
+                false => self.write(move |tx| step.step(tx)).await?,
+            };
+            purged.dead += found.dead;
+            purged.pending += found.pending;
+            if purge.dry_run || found == Purged::default() {
+                return Ok(purged);
+            }
+        }
     }
 
-    /// Whether the store knows a sink of this name, and whether it is configured.
-    pub async fn sink_is_configured(&self, name: String) -> Result<Option<bool>, Error> {
-        self.read(move |connection| {
-            Ok(connection
-                .prepare_cached("SELECT configured FROM sinks WHERE name = ?1")?
-                .query_row([name], |r| r.get(0))
-                .optional()?)
-        })
-        .await
+    /// Whether the store knows a sink of this name.
+    pub async fn knows_sink(&self, name: String) -> Result<bool, Error> {
+        self.read(move |connection| Ok(find_sink(connection, &name)?.is_some())).await
+    }
+}
+
+/// What is to be removed.
+#[derive(Clone, Debug)]
+pub struct Purge {
+    /// Of this sink; `None`: of all.
+    pub sink: Option<String>,
+    /// Of these events.
+    pub of: Selection,
+    /// Pending ones too.
+    pub pending: bool,
+    /// The sinks that the configuration names.
+    pub configured: Vec<String>,
+    /// Only count.
+    pub dry_run: bool,
+}
+
+impl Purge {
+    /// The deliveries that are meant: event, sink, state, lane. Its parameters are those of [`SELECTED`] and ?5 to ?7. Two halves,
+    /// because each has an index of its own.
+    fn meant() -> String {
+        let half = |state: &str| {
+            format!(
+                "SELECT d.event, d.sink, d.state, d.lane FROM sinks s CROSS JOIN deliveries d JOIN events e ON e.id = d.event
+                 WHERE d.sink = s.id AND {state} AND (?6 IS NULL OR s.name = ?6) AND {SELECTED}"
+            )
+        };
+        let pending = "d.state = 0 AND (?5 OR s.name NOT IN (SELECT value FROM json_each(?7)))";
+        format!("{} UNION ALL {}", half("d.state = 2"), half(pending))
+    }
+
+    fn count(&self, connection: &Connection) -> Result<Purged, Error> {
+        let (events, conversations, since, until) = self.of.parameters();
+        let configured = serde_json::json!(self.configured).to_string();
+        let sql = format!(
+            "SELECT count(*) FILTER (WHERE state = 2), count(*) FILTER (WHERE state = 0) FROM ({})",
+            Self::meant()
+        );
+        let counted = connection
+            .prepare_cached(&sql)?
+            .query_row(params![events, conversations, since, until, self.pending, self.sink, configured], |r| {
+                Ok(Purged { dead: r.get(0)?, pending: r.get(1)? })
+            })?;
+        Ok(counted)
+    }
+
+    /// Removes some; nothing when all are gone.
+    fn step(&self, tx: &Connection) -> Result<Purged, Error> {
+        let (events, conversations, since, until) = self.of.parameters();
+        let configured = serde_json::json!(self.configured).to_string();
+        let mut meant = tx.prepare_cached(&format!("{} LIMIT {STEP}", Self::meant()))?;
+        let rows = meant
+            .query_map(params![events, conversations, since, until, self.pending, self.sink, configured], |r| {
+                Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?, r.get::<_, i64>(2)?, r.get::<_, i64>(3)?))
+            })?;
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
+        let mut purged = Purged::default();
+        for (event, sink, state, lane) in rows {
+            *(if state == 2 { &mut purged.dead } else { &mut purged.pending }) += 1;
+            tx.prepare_cached("DELETE FROM attempts WHERE event = ?1 AND sink = ?2")?.execute([event, sink])?;
+            tx.prepare_cached("DELETE FROM deliveries WHERE event = ?1 AND sink = ?2")?.execute([event, sink])?;
+            tx.prepare_cached(
+                "DELETE FROM lanes WHERE sink = ?1 AND lane = ?2 AND NOT EXISTS
+                    (SELECT 1 FROM deliveries d WHERE d.sink = ?1 AND d.lane = ?2 AND d.state = 0)",
+            )?
+            .execute([sink, lane])?;
+        }
+        if purged == Purged::default() && self.of == Selection::default() {
+            forget_sinks(tx, self.sink.as_deref(), &configured)?;
+        }
+        Ok(purged)
     }
 }
 
 /// Restricts rows of `events e` to a selection; its parameters are ?1 to ?4.
 const SELECTED: &str = "(?1 IS NULL OR e.event_id IN (SELECT value FROM json_each(?1)))
-    AND (?2 IS NULL OR e.conversation IN
-        (SELECT id FROM conversations WHERE ?2 IN (conversation_id, address, person_url)))
+    AND (?2 IS NULL OR e.conversation IN (SELECT c.id FROM conversations c JOIN json_each(?2) j
+        ON j.value IN (c.conversation_id, c.address, c.person_url)))
     AND (?3 IS NULL OR e.created_at >= ?3) AND (?4 IS NULL OR e.created_at < ?4)";
 
 impl Selection {
     /// Parameters ?1 to ?4 of [`SELECTED`].
-    fn parameters(&self) -> (Option<String>, Option<&str>, Option<i64>, Option<i64>) {
-        let events = (!self.events.is_empty()).then(|| serde_json::json!(self.events).to_string());
+    fn parameters(&self) -> (Option<String>, Option<String>, Option<i64>, Option<i64>) {
+        let list = |items: &[String]| (!items.is_empty()).then(|| serde_json::json!(items).to_string());
         (
-            events,
-            self.conversation.as_deref(),
+            list(&self.events),
+            list(&self.conversations),
             self.since.map(UnixMillis::as_millis),
             self.until.map(UnixMillis::as_millis),
         )
@@ -128,14 +205,24 @@ impl Selection {
 
 type Step<T> = Result<(T, Option<i64>), Error>;
 
-fn retry_step(tx: &Connection, sink: Option<&str>, of: &Selection, from: i64) -> Step<u64> {
+fn hurry(tx: &Connection, sinks: &str) -> Result<usize, Error> {
+    let hurried = tx
+        .prepare_cached(
+            "UPDATE lanes SET due_at = ?2
+         WHERE due_at > ?2 AND sink IN (SELECT id FROM sinks WHERE name IN (SELECT value FROM json_each(?1)))",
+        )?
+        .execute(params![sinks, UnixMillis::now().as_millis()])?;
+    Ok(hurried)
+}
+
+fn retry_step(tx: &Connection, sinks: &str, of: &Selection, from: i64) -> Step<u64> {
     let (events, conversation, since, until) = of.parameters();
     let mut dead = tx.prepare_cached(&format!(
         "SELECT d.event, d.sink, d.lane FROM deliveries d JOIN events e ON e.id = d.event JOIN sinks s ON s.id = d.sink
-         WHERE d.state = 2 AND d.event > ?5 AND s.configured AND (?6 IS NULL OR s.name = ?6) AND {SELECTED}
+         WHERE d.state = 2 AND d.event > ?5 AND s.name IN (SELECT value FROM json_each(?6)) AND {SELECTED}
          ORDER BY d.event LIMIT {STEP}"
     ))?;
-    let rows = dead.query_map(params![events, conversation, since, until, from, sink], |r| {
+    let rows = dead.query_map(params![events, conversation, since, until, from, sinks], |r| {
         Ok((r.get::<_, i64>(0)?, SinkId(r.get(1)?), LaneId(r.get(2)?)))
     })?;
     let rows = rows.collect::<Result<Vec<_>, _>>()?;
@@ -155,11 +242,21 @@ fn make_pending(tx: &Connection, event: i64, sink: SinkId, lane: LaneId) -> Resu
     open_lane(tx, sink, lane)
 }
 
-/// What comes into a lane goes before what is in it already and is younger, and that waits as long as it waited.
+/// What a person asks for is due at once, and takes what waits in its lane with it.
 fn open_lane(tx: &Connection, sink: SinkId, lane: LaneId) -> Result<(), Error> {
-    tx.prepare_cached("INSERT INTO lanes (sink, lane, due_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?
-        .execute(params![sink.0, lane.0, UnixMillis::now().as_millis()])?;
+    tx.prepare_cached(
+        "INSERT INTO lanes (sink, lane, due_at) VALUES (?1, ?2, ?3)
+         ON CONFLICT DO UPDATE SET due_at = min(due_at, excluded.due_at)",
+    )?
+    .execute(params![sink.0, lane.0, UnixMillis::now().as_millis()])?;
     Ok(())
+}
+
+fn find_sink(tx: &Connection, name: &str) -> Result<Option<SinkId>, Error> {
+    Ok(tx
+        .prepare_cached("SELECT id FROM sinks WHERE name = ?1")?
+        .query_row([name], |r| Ok(SinkId(r.get(0)?)))
+        .optional()?)
 }
 
 /// An event in a replay, with what the sink was owed of it so far.
@@ -181,7 +278,12 @@ fn replay_step(
     from: i64,
     mut replayed: Replayed,
 ) -> Step<Replayed> {
-    let (id, _) = follow::sink_row(tx, sink, UnixMillis::now())?;
+    let id = match find_sink(tx, sink.name.as_str())? {
+        Some(id) => id,
+        // No row has this one: nothing was ever owed to it.
+        None if dry_run => SinkId(0),
+        None => follow::sink_row(tx, sink, UnixMillis::now())?.0,
+    };
     let (events, conversation, since, until) = of.parameters();
     let mut candidates = tx.prepare_cached(&format!(
         "SELECT e.id, e.conversation, e.body, e.body ->> '$.type', e.body ->> '$.subject', d.state,
@@ -259,41 +361,13 @@ fn owe(tx: &Connection, sink: SinkId, wants: &Wants, event: i64, lane: LaneId) -
     open_lane(tx, sink, lane)
 }
 
-fn purge(tx: &Connection, sink: Option<&str>, of: &Selection, pending: bool, dry_run: bool) -> Result<Purged, Error> {
-    let (events, conversation, since, until) = of.parameters();
-    let meant = format!(
-        "SELECT d.event, d.sink FROM deliveries d JOIN events e ON e.id = d.event JOIN sinks s ON s.id = d.sink
-         WHERE (?6 IS NULL OR s.name = ?6) AND (d.state = 2 OR (d.state = 0 AND (?5 OR NOT s.configured))) AND {SELECTED}"
-    );
-    let parameters = params![events, conversation, since, until, pending, sink];
-    let purged = tx
-        .prepare_cached(&format!(
-            "SELECT count(*) FILTER (WHERE state = 2), count(*) FILTER (WHERE state = 0) FROM deliveries
-             WHERE (event, sink) IN ({meant})"
-        ))?
-        .query_row(parameters, |r| Ok(Purged { dead: r.get(0)?, pending: r.get(1)? }))?;
-    if dry_run {
-        return Ok(purged);
-    }
-    tx.prepare_cached(&format!("DELETE FROM attempts WHERE (event, sink) IN ({meant})"))?.execute(parameters)?;
-    tx.prepare_cached(&format!("DELETE FROM deliveries WHERE (event, sink) IN ({meant})"))?.execute(parameters)?;
-    tx.execute(
-        "DELETE FROM lanes WHERE NOT EXISTS
-            (SELECT 1 FROM deliveries d WHERE d.sink = lanes.sink AND d.lane = lanes.lane AND d.state = 0)",
-        [],
-    )?;
-    if of == &Selection::default() {
-        forget_sinks(tx, sink)?;
-    }
-    Ok(purged)
-}
-
 /// What is left of sinks that are no longer configured: what was delivered to them.
-fn forget_sinks(tx: &Connection, sink: Option<&str>) -> Result<(), Error> {
-    let gone = "SELECT id FROM sinks WHERE NOT configured AND (?1 IS NULL OR name = ?1)";
+fn forget_sinks(tx: &Connection, sink: Option<&str>, configured: &str) -> Result<(), Error> {
+    let gone = "name NOT IN (SELECT value FROM json_each(?2)) AND (?1 IS NULL OR name = ?1)";
     for table in ["attempts", "deliveries"] {
-        tx.execute(&format!("DELETE FROM {table} WHERE sink IN ({gone})"), [sink])?;
+        let of = format!("DELETE FROM {table} WHERE sink IN (SELECT id FROM sinks WHERE {gone})");
+        tx.execute(&of, params![sink, configured])?;
     }
-    tx.execute("DELETE FROM sinks WHERE NOT configured AND (?1 IS NULL OR name = ?1)", [sink])?;
+    tx.execute(&format!("DELETE FROM sinks WHERE {gone}"), params![sink, configured])?;
     Ok(())
 }

@@ -20,6 +20,13 @@ fn checked(rig: &Rig, change: impl Fn(&str) -> String) -> (i32, Vec<String>) {
     (output.code, lines)
 }
 
+/// The same, and the line of the sink.
+fn checked_sink(rig: &Rig, change: impl Fn(&str) -> String) -> (i32, String) {
+    std::fs::write(rig.path().join("inboxd.toml"), change(&rig.config())).unwrap();
+    let output = inboxd_in(rig.path(), &["check", "--online"]);
+    (output.code, output.stdout.lines().last().unwrap_or_default().to_owned())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_that_work_are_ok_and_only_where_every_call_is_billed_does_it_cost() {
     let rig = all_accounts().await;
@@ -69,4 +76,15 @@ async fn a_linkedin_account_that_is_signed_out_is_told_as_that() {
         let line = lines.iter().find(|line| line.starts_with(&format!("accounts.{account} "))).unwrap();
         assert!(line.contains("SIGNED OUT"), "{line}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_cannot_be_reached_is_told_without_an_event_being_sent() {
+    let mut rig = Rig::new().await;
+    rig.follow(Dialect::ConnectSafely, "Ada Byron");
+    assert_eq!(checked_sink(&rig, str::to_owned), (0, "sinks.crm: can be reached".to_owned()));
+    let (code, line) = checked_sink(&rig, |config| config.replace(&rig.receiver.url(), "http://127.0.0.1:9/"));
+    assert_eq!(code, 3);
+    assert!(line.starts_with("sinks.crm: CANNOT BE REACHED: "), "{line}");
+    assert_eq!(rig.receiver.taken_count(), 0);
 }

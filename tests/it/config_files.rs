@@ -303,6 +303,7 @@ fn every_documented_default_is_a_key_that_is_read() {
             include_str!("../../src/providers/unipile/settings.rs"),
             include_str!("../../src/sinks/http/settings.rs"),
             include_str!("../../src/sinks/exec.rs"),
+            include_str!("../../src/sinks/nats/settings.rs"),
             include_str!("../../src/sinks/file/mod.rs"),
             include_str!("../../src/sinks/stdout.rs"),
         ]
@@ -348,4 +349,8 @@ fn the_keys_of_every_sink_are_checked() {
     refused(78, &with("park_after = 60"), &["sinks.archive.park_after: expected a duration with a unit"]);
     refused(78, &with("max_pending = 0"), &["sinks.archive.max_pending: must be at least 1"]);
     refused(78, &with("max_pendign = 5"), &["sinks.archive.max_pendign", "did you mean \"max_pending\"?"]);
+    let bus = |keys: &str| format!("{GOOD}\n[sinks.bus]\ntype = \"nats\"\n{keys}\n");
+    refused(78, &bus("url = \"http://127.0.0.1:4222\""), &["sinks.bus.url: must be nats://host:4222"]);
+    refused(78, &bus("url = \"nats://h\"\nsubject = \"a..b\""), &["sinks.bus.subject: ", "has an empty token"]);
+    assert_eq!(checked(&bus("url = [\"nats://h\", \"tls://i:1\"]\nevents = [\"sink.*\"]")).code, 0);
 }

@@ -257,3 +257,58 @@ async fn an_operator_event_passes_a_filter_that_speaks_of_messages_only() {
     assert_eq!(rig.receiver.texts(), Vec::<String>::new());
     assert_eq!(daemon.stop(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_of_a_sink_makes_what_waits_for_its_next_attempt_due_at_once() {
+    let (mut rig, conversation) = rig_with("Ada Byron").await;
+    rig.http = "retry = [\"1h\"]\n".into();
+    rig.receiver.script(vec![Reply::Status(503)]);
+    rig.world().push(conversation, "waiting");
+    let daemon = rig.start();
+    until("the failed attempt", || !rig.receiver.arrived().is_empty()).await;
+    until("it to be on record", || listed(&rig, &[]).first().is_some_and(|row| row["attempts"] == 1)).await;
+    let done = said(&rig, &["deliveries", "retry", "--sink", "crm"]);
+    assert_eq!(done, "no dead delivery fits; 1 conversation that waited for a next attempt is due now\n");
+    rig.until_taken(1).await;
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_goes_by_the_configuration_of_now_and_not_by_that_of_the_last_run() {
+    let (mut rig, conversation) = rig_with("Ada Byron").await;
+    rig.http = "retry = [\"1h\"]\n".into();
+    rig.receiver.reply(Reply::Status(503));
+    rig.more = "\n[sinks.archive]\ntype = \"file\"\npath = \"events.jsonl\"\n".into();
+    rig.world().push(conversation, "owed");
+    let daemon = rig.start();
+    until("the failed attempt", || !rig.receiver.arrived().is_empty()).await;
+    until("it to be on record", || listed(&rig, &[]).first().is_some_and(|row| row["attempts"] == 1)).await;
+    assert_eq!(daemon.stop(), 0);
+    let with_crm = rig.config();
+    std::fs::write(rig.path().join("inboxd.toml"), with_crm.replace("[sinks.crm]", "[sinks.other]")).unwrap();
+    assert_eq!(
+        said(&rig, &["deliveries", "purge", "--sink", "crm", "--dry-run"]),
+        "would be removed: 0 dead, 1 pending\n"
+    );
+    // A round without the sink, and then it is back.
+    inboxd_in(rig.path(), &["run", "--once"]);
+    rig.write_config();
+    let kept = "removed for good: 0 dead, 0 pending; pending ones stay: the sink is configured\n";
+    assert_eq!(said(&rig, &["deliveries", "purge", "--sink", "crm"]), kept);
+    assert_eq!(listed(&rig, &["--sink", "crm"]).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_of_cron_polls_nothing_while_a_sink_is_owed_too_much() {
+    let (mut rig, conversation) = rig_with("Ada Byron").await;
+    rig.http = "retry = [\"1h\"]\nmax_pending = 2\n".into();
+    rig.receiver.reply(Reply::Status(503));
+    (0..3).for_each(|number| drop(rig.world().push(conversation, &number.to_string())));
+    rig.write_config();
+    assert_eq!(inboxd_in(rig.path(), &["run", "--once"]).code, 3);
+    rig.world().push(conversation, "later");
+    let round = inboxd_in(rig.path(), &["run", "--once"]);
+    assert_eq!(round.code, 3);
+    assert!(round.stderr.contains("polling waits until they are 0 or fewer"), "{}", round.stderr);
+    assert_eq!(listed(&rig, &[]).len(), 3, "the fourth is still to be polled");
+}

@@ -25,6 +25,7 @@ mod http_presets;
 mod http_sink;
 mod linkedapi_upkeep;
 mod linkup;
+mod nats;
 mod network_rule;
 mod parking;
 mod poll_to_sink;

@@ -238,3 +238,17 @@ async fn a_rate_spaces_attempts_evenly_whatever_waits() {
     assert!(began.elapsed() >= Duration::from_millis(1_300), "15 more in {:?}", began.elapsed());
     assert_eq!(daemon.stop(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn short_waits_that_a_receiver_asks_for_use_up_no_retry() {
+    let mut rig = Rig::new().await;
+    rig.http = "retry = [\"1h\"]\n".into();
+    let conversation = rig.follow(Dialect::LinkedApi, "Ada Byron");
+    rig.receiver
+        .script(vec![Reply::RetryAfter { status: 503, seconds: 1 }, Reply::RetryAfter { status: 429, seconds: 1 }]);
+    rig.world().push(conversation, "patient");
+    let daemon = rig.start();
+    rig.until_taken(1).await;
+    assert_eq!(rig.receiver.arrived().len(), 3);
+    assert_eq!(daemon.stop(), 0);
+}

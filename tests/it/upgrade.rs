@@ -14,7 +14,21 @@ const FIRST_SCHEMA: &str = include_str!("../../migrations/0001_initial.sql");
 const APPLICATION_ID: i64 = 0x696e_6278;
 
 fn event(id: &str, kind: &str, text: &str) -> String {
-    let body = serde_json::json!({"specversion": "1.0", "id": id, "type": kind, "data": {"message": {"text": text}}});
+    let time = "2026-11-20T09:14:03.512Z";
+    let body = serde_json::json!({
+        "specversion": "1.0", "id": id, "source": "/inboxd/accounts/work", "type": kind, "subject": "2-MGE1", "time": time,
+        "datacontenttype": "application/json",
+        "data": {
+            "provider": "connectsafely", "account": "work",
+            "conversation": {"id": "2-MGE1", "type": "standard", "person_url": null, "title": "Ada Byron"},
+            "message": {
+                "id": id, "direction": "inbound", "sent_at": time,
+                "sender": {"id": null, "name": "Ada Byron", "profile_url": null},
+                "text": text, "attachments": [], "flags": []
+            },
+            "seen": {"at": time, "route": "poll", "late": false, "backfill": false}
+        }
+    });
     body.to_string()
 }
 

@@ -16,7 +16,7 @@ use reqwest::{Client, Url};
 
 use super::network::{Refusal, Resolver};
 use super::template::Template;
-use super::{BuildError, Delivered, Error, Outgoing, Sink};
+use super::{BuildError, Delivered, Error, Outgoing, Sink, without};
 use crate::model::chain;
 use crate::time::UnixMillis;
 use preset::Preset;
@@ -78,7 +78,13 @@ impl Http {
             request = request.header("webhook-signature", signature);
         }
         let response = request.body(body).send().await.map_err(transport)?;
-        reply::judge(response, self.preset).await
+        reply::judge(response, self.preset).await.map_err(|error| self.without_secrets(error))
+    }
+
+    /// A receiver may repeat in its reply what it was sent.
+    fn without_secrets(&self, error: Error) -> Error {
+        let secrets = self.headers.values().filter_map(|value| value.to_str().ok());
+        Error { reply: error.reply.map(|reply| without(&reply, secrets)), ..error }
     }
 }
 
@@ -108,6 +114,11 @@ impl Sink for Http {
             }
         }
         Delivered::all(events)
+    }
+
+    /// Any answer will do: what a callback says to a question without an event tells nothing of what it says to one with.
+    async fn probe(&self) -> Result<(), Error> {
+        self.client.head(self.url.clone()).send().await.map(drop).map_err(transport)
     }
 }
 

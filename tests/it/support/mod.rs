@@ -1,6 +1,8 @@
 //! Harness: a simulator, a recording receiver and the daemon as a process, all in a folder that goes away.
 
 mod daemon;
+pub(crate) mod nats;
+pub(crate) mod nkeys;
 mod receiver;
 mod rig;
 pub(crate) mod strict;

@@ -94,7 +94,7 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
-        let app = Router::new().fallback(receive).with_state(Arc::clone(&shared));
+        let app = Router::new().fallback(axum::routing::post(receive)).with_state(Arc::clone(&shared));
         tokio::spawn(async move { axum::serve(listener, app).await });
         Self { addr, shared }
     }
