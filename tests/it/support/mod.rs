@@ -16,7 +16,7 @@ pub(crate) use receiver::{Arrived, Receiver, Reply};
 pub(crate) use rig::{Rig, account_name};
 
 /// Longest wait for anything: far beyond what a slow machine needs, so that only a broken daemon meets it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A strict reader of events, as the schema has them.
 static STRICT: LazyLock<strict::Strict> = LazyLock::new(|| strict::Strict::new(inboxd::model::event_schema()));
