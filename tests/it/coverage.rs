@@ -356,7 +356,7 @@ async fn an_answer_from_a_cache_proves_nothing_and_what_it_hid_is_told_afterward
 async fn a_gap_stays_open_when_the_daemon_is_killed_before_what_was_read_beside_it_is_announced() {
     let mut rig = with_a_gap().await;
     // No recheck may find it once more, and no later poll prove more than the walk.
-    rig.polling = "recheck_interval = \"30d\"\nmin_interval = \"1h\"\nmax_interval = \"1h\"\n".into();
+    rig.polling = "recheck_interval = \"30d\"\nmin_interval = \"3s\"\nmax_interval = \"1h\"\n".into();
     let reads = Endpoint::ConnectSafelyMessages;
     rig.world().inject(Fault::Hang, When { endpoint: Some(reads), times: Some(1), ..When::default() });
     let daemon = rig.start();
