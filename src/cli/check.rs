@@ -14,7 +14,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     file: ConfigFile,
     /// Also ask every account's provider, in one request each that costs nothing where that is possible, and whether every
-    /// HTTP sink can be reached; 3 if one refuses
+    /// HTTP and NATS sink can be reached; 3 if one refuses
     #[arg(long)]
     online: bool,
 }

@@ -222,7 +222,7 @@ impl Settings {
 
     /// Whether it is elsewhere and can be asked for.
     pub fn is_remote(&self) -> bool {
-        matches!(self, Self::Http(_))
+        matches!(self, Self::Http(_) | Self::Nats(_))
     }
 
     /// How many attempts it is given in a time; `None`: as many as it takes.

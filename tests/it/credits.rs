@@ -232,11 +232,12 @@ async fn an_empty_balance_at_the_provider_stops_the_account() {
         rig.world().set_switches(|s| s.linkup.daily_credits = Some(20));
         let daemon = rig.start();
         until("the pause", || daemon.log().contains("out of credits")).await;
-        let before = asked(&rig);
         for conversation in &conversations {
             rig.world().push(*conversation, "hello");
         }
         daemon.kill();
+        // Only now: what was under way when it said so is asked all the same.
+        let before = asked(&rig);
         let daemon = rig.start_again();
         opportunities(&rig).await;
         assert_eq!(asked(&rig), before, "{dialect:?}: the wait of an hour outlives a restart");

@@ -228,12 +228,13 @@ async fn a_file_moved_away_by_somebody_is_left_alone_and_usr1_begins_a_new_one()
         rig.world().push(conversation, &format!("{number} {}", "x".repeat(3_000)));
     }
     until("the others", || delivered(&rig, "archive") == 41).await;
+    // Nothing is compressed any more while it is read.
+    assert_eq!(daemon.stop(), 0);
     let moved = text(&out.join("moved.jsonl"));
     assert!(moved.lines().count() == 1 && moved.contains("before"), "{moved}");
     std::fs::remove_file(out.join("moved.jsonl")).unwrap();
     assert_eq!(events(rig.path()).len(), 40);
     assert!(files(rig.path()).len() > 1, "the new file is closed as any other");
-    assert_eq!(daemon.stop(), 0);
 }
 
 #[test]

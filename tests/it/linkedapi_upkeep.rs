@@ -48,7 +48,7 @@ async fn a_lapse_is_noticed_renewed_and_nothing_from_it_is_missing() {
     rig.until_taken(1).await;
     let lapsed = || rig.known_conversations().remove(0);
     until("the lapse to be noticed", || lapsed().lapsed_at.is_some()).await;
-    assert!(daemon.log().contains("has stopped collecting"));
+    until("it to be said", || daemon.log().contains("has stopped collecting")).await;
     rig.world().push(conversation, "into the void");
     rig.settle().await;
     assert_eq!(rig.receiver.taken_count(), 1);

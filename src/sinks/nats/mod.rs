@@ -79,6 +79,13 @@ impl Sink for Nats {
         }
         Delivered::all(events)
     }
+
+    /// A connection and a login are all that can be asked for without publishing.
+    async fn probe(&self) -> Result<(), Error> {
+        let link = self.links.get();
+        let connected = timeout(self.timeout, link.clone()).await;
+        connected.unwrap_or_else(|_| Err(self.silence(&link))).map(drop)
+    }
 }
 
 /// Publishes an event and waits until it is stored.
