@@ -13,7 +13,7 @@ use super::reader::{Reader, type_of};
 use super::table;
 use crate::model::{AccountName, Conversation};
 use crate::providers::{self, Settings};
-use crate::scheduler::{Baseline, Cadence};
+use crate::scheduler::{Baseline, Cadence, QuietHours};
 use crate::time::UnixMillis;
 
 /// An account of the configuration.
@@ -24,6 +24,8 @@ pub struct Account {
     pub settings: Settings,
     /// How it is polled.
     pub polling: Polling,
+    /// When only `max_interval` counts.
+    pub quiet_hours: Option<QuietHours>,
     /// Whether it follows whatever the inbox lists.
     pub discover: bool,
     /// What it follows beside that.
@@ -126,8 +128,9 @@ fn account(
     };
     problems.extend(settings.problem().map(|(name, message)| Problem::new(format!("{key}.{name}"), message)));
     let polling = own_polling.resolve(defaults, settings.profile(), key, &own_keys)?;
+    let quiet_hours = own_polling.quiet_hours(defaults, key, &own_keys)?;
     let conversations = conversations(key, listed, &settings, &polling, discover, problems);
-    Ok(Account { name, settings, polling, discover, conversations })
+    Ok(Account { name, settings, polling, quiet_hours, discover, conversations })
 }
 
 fn conversations(

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::problem::Problem;
 use crate::providers::Profile;
-use crate::scheduler::{Baseline, Cadence};
+use crate::scheduler::{Baseline, Cadence, QuietHours};
 use crate::time::UnixMillis;
 
 /// Shortest interval that is accepted: below it, a poll would begin before most providers have answered the one before.
@@ -41,6 +41,8 @@ pub(super) struct Table {
     daily_credits: Option<u32>,
     #[serde(default)]
     first_poll: Option<String>,
+    #[serde(default)]
+    quiet_hours: Option<String>,
 }
 
 /// How an account is polled, with everything resolved.
@@ -74,6 +76,19 @@ pub struct Polling {
 const FEWEST_CREDITS: u32 = 3;
 
 impl Table {
+    /// When only `max_interval` counts; `own` is as for [`Table::resolve`].
+    pub(super) fn quiet_hours(
+        &self,
+        defaults: &Self,
+        key: &str,
+        own: &[String],
+    ) -> Result<Option<QuietHours>, Problem> {
+        let Some(text) = self.quiet_hours.as_ref().or(defaults.quiet_hours.as_ref()) else { return Ok(None) };
+        let table =
+            if own.iter().any(|own| own == "quiet_hours") { format!("{key}.polling") } else { "polling".into() };
+        QuietHours::parse(text).map(Some).map_err(|message| Problem::new(format!("{table}.quiet_hours"), message))
+    }
+
     /// Resolves every key and refuses contradictions. `key` is the path of the account; `own` are the keys that it sets
     /// itself, so that an error names the table that the user wrote.
     pub(super) fn resolve(

@@ -151,6 +151,7 @@ fn scheduled_account(
             max_pages: polling.max_pages,
         },
         daily_credits: polling.daily_credits,
+        quiet_hours: account.quiet_hours.clone(),
         sweep,
         folders: rows.folders,
         pause: rows.pause,

@@ -23,7 +23,7 @@ use super::poll::{self, Failure, Found, Poller};
 use super::source::SourceState;
 use super::sweep::{Stepped, Sweeps};
 use super::upkeep::{Kept, Report, Request, UpkeepLoop};
-use super::{Account, Polled, Shared};
+use super::{Account, Polled, QuietHours, Shared};
 use crate::providers::{self, Class, Profile};
 use crate::status::{Hold, LONGEST_SLEEP, Pulse};
 use crate::store::SourceId;
@@ -83,6 +83,8 @@ pub(super) struct AccountLoop {
     pub(super) writes: JoinSet<()>,
     pub(super) polls_in_flight: usize,
     pub(super) pacing: Pacing,
+    quiet_hours: Option<QuietHours>,
+    pub(super) is_quiet: bool,
     /// Requests that looked at conversations, and how many those were.
     looks: (u64, u64),
     pub(super) pauses: Pauses,
@@ -170,6 +172,8 @@ impl AccountLoop {
             writes: JoinSet::new(),
             polls_in_flight: 0,
             pacing,
+            is_quiet: account.quiet_hours.as_ref().is_some_and(|hours| hours.hold(now)),
+            quiet_hours: account.quiet_hours,
             looks: (0, 0),
             pauses,
             upkeep,
@@ -247,11 +251,12 @@ impl AccountLoop {
             return;
         }
         let clock = UnixMillis::now();
+        let changed = self.look_at_the_hour(clock);
         let mut ages = Ages::default();
         for (index, source) in self.sources.iter().enumerate().filter(|(_, source)| !source.unfollowed) {
             // Not stretched: whether it has to be is what is solved for.
             let mut cadence = source.cadence;
-            if self.is_only_proved(index) {
+            if self.is_quiet || self.is_only_proved(index) {
                 cadence.min_interval = cadence.max_interval;
             }
             // As old as it was when its interval was set: that is the interval which is under way.
@@ -263,9 +268,22 @@ impl AccountLoop {
         let budget = self.poller.gate.requests_per_second();
         let before = self.pacing.pace();
         tell_if_stretched(&self.poller, self.pacing.solve(&ages, budget, spent, now));
-        if self.pacing.pace() != before {
+        if changed || self.pacing.pace() != before {
             self.retime(now, clock);
         }
+    }
+
+    /// Whether quiet hours have begun or ended.
+    fn look_at_the_hour(&mut self, clock: UnixMillis) -> bool {
+        let is_quiet = self.quiet_hours.as_ref().is_some_and(|hours| hours.hold(clock));
+        if is_quiet == self.is_quiet {
+            return false;
+        }
+        self.is_quiet = is_quiet;
+        let now = if is_quiet { "begin: only max_interval counts" } else { "are over" };
+        tracing::info!(account = %self.poller.account, "quiet hours {now}");
+        self.hour_changed();
+        true
     }
 
     /// Gives every conversation that merely waits for its interval the one that it would be given now; else a change of

@@ -4,7 +4,7 @@
 //! while the account may not be asked, and [`outcome`] takes in what came of a poll. [`poll`] is one poll from question to
 //! commit, [`read_on`] the part of it that takes more than one page. [`sweep`] lists the inbox to find what moved, and
 //! [`sweeping`] is the loop's side of that, [`monitoring`] has the provider fill it; [`upkeep`] starts and watches the provider's own collecting where it must be told
-//! to; [`command`] is what an operator asks for. The decisions are pure and sit apart: [`pace`], [`pacing`] and [`due`] (when), [`job`] (from where
+//! to; [`command`] is what an operator asks for. The decisions are pure and sit apart: [`pace`], [`pacing`], [`due`] and [`quiet`] (when), [`job`] (from where
 //! on), [`walk`] (how far), [`failure`] (what next).
 
 mod account;
@@ -19,6 +19,7 @@ mod pace;
 mod pacing;
 mod pause;
 mod poll;
+mod quiet;
 mod read_on;
 mod source;
 mod sweep;
@@ -43,6 +44,7 @@ pub use budget::{Budget, credit_pace};
 pub use command::{Command, Commands, Rewound};
 pub use due::Cadence;
 pub use pace::{Ages, Pace, Solution};
+pub use quiet::QuietHours;
 pub use sweep::SweepSettings;
 
 /// Stored waits are believed up to here: a told wait of a day, and the tenth that may come on top.
@@ -106,6 +108,8 @@ pub struct Account {
     pub polling: Polling,
     /// What a day, UTC, may cost in the provider's credits, where it bills.
     pub daily_credits: u32,
+    /// When only `max_interval` counts.
+    pub quiet_hours: Option<QuietHours>,
     /// How its inbox is swept; `None`: not at all.
     pub sweep: Option<SweepSettings>,
     /// Where those sweeps stand.

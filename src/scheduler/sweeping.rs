@@ -127,8 +127,19 @@ impl AccountLoop {
 
     /// Credits are spread over the day.
     fn sweep_interval(&self) -> Duration {
-        let configured = self.sweeps.as_ref().map_or(Duration::MAX, |sweeps| sweeps.settings.interval);
+        let configured = self.sweeps.as_ref().map_or(Duration::MAX, |sweeps| match self.is_quiet {
+            true => sweeps.settings.interval.max(sweeps.settings.cadence.max_interval),
+            false => sweeps.settings.interval,
+        });
         self.poller.gate.credits().map_or(configured, |credits| configured.max(credits.pace()))
+    }
+
+    /// Quiet hours have begun or ended: the next sweep is due as they say.
+    pub(super) fn hour_changed(&mut self) {
+        let due = Instant::now() + if self.is_quiet { self.sweep_interval() } else { Duration::ZERO };
+        if let Some(sweeps) = &mut self.sweeps {
+            sweeps.due = due;
+        }
     }
 
     fn folder_is_closed(&mut self, sweep: &Sweep, error: &providers::Error) {
@@ -227,7 +238,7 @@ impl AccountLoop {
     pub(super) fn cadence(&self, index: usize) -> Cadence {
         let source = &self.sources[index];
         let mut cadence = self.pacing.feasible(source.cadence);
-        if self.is_only_proved(index) {
+        if self.is_quiet || self.is_only_proved(index) {
             cadence.min_interval = cadence.min_interval.max(cadence.max_interval.mul_f64(0.9));
         }
         cadence

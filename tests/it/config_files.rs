@@ -354,3 +354,13 @@ fn the_keys_of_every_sink_are_checked() {
     refused(78, &bus("url = \"nats://h\"\nsubject = \"a..b\""), &["sinks.bus.subject: ", "has an empty token"]);
     assert_eq!(checked(&bus("url = [\"nats://h\", \"tls://i:1\"]\nevents = [\"sink.*\"]")).code, 0);
 }
+
+#[test]
+fn quiet_hours_are_checked_where_they_are_written() {
+    let with = |hours: &str| {
+        GOOD.replace("[accounts.work]", &format!("[polling]\nquiet_hours = \"{hours}\"\n[accounts.work]"))
+    };
+    refused(78, &with("22:00-07:00"), &["polling.quiet_hours: must be two times and a time zone"]);
+    refused(78, &with("22:00-07:00 Mars/Olympus"), &["polling.quiet_hours: names a time zone that is not known"]);
+    assert_eq!(checked(&with("22:00-07:00 Europe/Berlin")).code, 0);
+}

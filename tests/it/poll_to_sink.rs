@@ -424,3 +424,23 @@ async fn half_a_character_in_an_answer_blocks_no_conversation() {
     rig.until_taken(2).await;
     assert_eq!(daemon.stop(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_quiet_hours_nothing_is_polled_before_its_max_interval() {
+    let mut rig = Rig::new().await;
+    let asleep = rig.follow(Dialect::LinkedApi, "Ada Byron");
+    rig.follow(Dialect::ConnectSafely, "Grace Murray");
+    let hour = UnixMillis::now().as_millis() / 3_600_000 % 24;
+    let (from, to) = ((hour + 23) % 24, (hour + 2) % 24);
+    rig.linkedapi =
+        format!("[accounts.sales.polling]\nquiet_hours = \"{from:02}:00-{to:02}:00 UTC\"\nmax_interval = \"1h\"\n");
+    let daemon = rig.start();
+    let polls = |endpoint| rig.world().request_count(endpoint);
+    until("first contact", || polls(Endpoint::LinkedApiPoll) > 0).await;
+    rig.world().push(asleep, "not before the morning");
+    let awake = polls(Endpoint::ConnectSafelyMessages);
+    until("ten polls of who is awake", || polls(Endpoint::ConnectSafelyMessages) >= awake + 10).await;
+    assert_eq!(polls(Endpoint::LinkedApiPoll), 1);
+    assert_eq!(rig.receiver.taken_count(), 0);
+    assert_eq!(daemon.stop(), 0);
+}
