@@ -1,7 +1,7 @@
 //! When to poll what: one loop per account, so that none delays another.
 //!
 //! [`account`] is the loop: a timer queue of due conversations and a limit on polls in flight; [`pause`] holds it back
-//! while the account may not be asked, and [`outcome`] takes in what came of a poll. [`poll`] is one poll from question to
+//! while the account may not be asked, [`rhythm`] keeps its pace, and [`outcome`] takes in what came of a poll. [`poll`] is one poll from question to
 //! commit, [`read_on`] the part of it that takes more than one page. [`sweep`] lists the inbox to find what moved, and
 //! [`sweeping`] is the loop's side of that, [`monitoring`] has the provider fill it; [`upkeep`] starts and watches the provider's own collecting where it must be told
 //! to; [`command`] is what an operator asks for. The decisions are pure and sit apart: [`pace`], [`pacing`], [`due`] and [`quiet`] (when), [`job`] (from where
@@ -21,6 +21,7 @@ mod pause;
 mod poll;
 mod quiet;
 mod read_on;
+mod rhythm;
 mod source;
 mod sweep;
 mod sweeping;
