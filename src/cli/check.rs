@@ -2,11 +2,11 @@
 
 use std::io::Write;
 
-use super::{ConfigFile, FOUND_PROBLEMS, Failure, block_on};
+use super::{ConfigFile, FOUND_PROBLEMS, Failure, block_on, provider};
 use crate::config::{Account, Config};
 use crate::model::counted;
 use crate::ops::control::{self, Request};
-use crate::providers::{self, Class, Error, Fault};
+use crate::providers::{Class, Error, Fault};
 use crate::{scheduler, sinks};
 
 #[derive(Debug, clap::Args)]
@@ -54,12 +54,6 @@ fn say_what_credits_buy(account: &Account) -> Result<(), Failure> {
         writeln!(std::io::stdout(), "  accounts.{}: {daily} credits a day list the inbox every {shown}", account.name)?;
     }
     Ok(())
-}
-
-fn provider(account: &Account) -> Result<std::sync::Arc<dyn providers::Provider>, Failure> {
-    providers::install_tls();
-    providers::build(&account.settings, account.polling.timeout)
-        .map_err(|error| Failure::new(super::CONFIG, error.to_string()))
 }
 
 fn ask(config: Config) -> Result<(), Failure> {

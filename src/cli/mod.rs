@@ -213,6 +213,13 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+/// The provider of an account, not yet asked for anything.
+fn provider(account: &crate::config::Account) -> Result<std::sync::Arc<dyn crate::providers::Provider>, Failure> {
+    crate::providers::install_tls();
+    crate::providers::build(&account.settings, account.polling.timeout)
+        .map_err(|error| Failure::new(CONFIG, error.to_string()))
+}
+
 /// A time in the past: RFC 3339, or how long ago.
 fn past(text: &str) -> Result<UnixMillis, String> {
     let ago = crate::settings::parse_duration(text).map(|ago| UnixMillis::now() - ago);

@@ -1,29 +1,33 @@
 //! `inboxd plan`
 
+mod own;
+
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{FAILED, Failure};
+use super::{ConfigFile, FAILED, Failure};
 use crate::plan::{Bounds, Outcome, Policy, Trace, tuned};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Messages of the past: lines "from to unix-seconds", or CSV with these columns; gzipped too
-    #[arg(long, value_name = "FILE")]
-    trace: PathBuf,
-    /// Looks that each policy may take over the whole trace
-    #[arg(long, value_name = "COUNT")]
-    polls: u64,
-    /// What to compare; may be given several times
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Messages of the past, in place of those on record: lines "from to unix-seconds", or CSV with these columns; gzipped too
+    #[arg(long, value_name = "FILE", requires = "polls")]
+    trace: Option<PathBuf>,
+    /// With --trace: looks that each policy may take over the whole of it
+    #[arg(long, value_name = "COUNT", requires = "trace")]
+    polls: Option<u64>,
+    /// With --trace: what to compare; may be given several times
     #[arg(long = "policy", value_name = "POLICY", default_values_t = [Policy::Sqrt, Policy::Backoff, Policy::Fixed])]
     policies: Vec<Policy>,
-    /// Shortest interval between two looks at a conversation
+    /// With --trace: shortest interval between two looks at a conversation
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     min_interval: Duration,
-    /// Longest interval
+    /// With --trace: longest interval
     #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = duration)]
     max_interval: Duration,
     /// One JSON object
@@ -57,12 +61,19 @@ struct Delay {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    match (&arguments.trace, arguments.polls) {
+        (Some(trace), Some(polls)) => compare(arguments, trace, polls),
+        _ => own::run(&arguments.file, arguments.json),
+    }
+}
+
+fn compare(arguments: &Arguments, trace: &Path, polls: u64) -> Result<(), Failure> {
     let bounds = Bounds { min: arguments.min_interval.as_secs_f64(), max: arguments.max_interval.as_secs_f64() };
     if bounds.min > bounds.max || bounds.min <= 0.0 {
         return Err(Failure::new(FAILED, "--min-interval must be longer than 0s and at most --max-interval"));
     }
-    let trace = Trace::read(&arguments.trace).map_err(|error| Failure::new(FAILED, error.to_string()))?;
-    let policies = arguments.policies.iter().map(|&policy| row(&trace, policy, bounds, arguments.polls));
+    let trace = Trace::read(trace).map_err(|error| Failure::new(FAILED, error.to_string()))?;
+    let policies = arguments.policies.iter().map(|&policy| row(&trace, policy, bounds, polls));
     let report = Report { policies: policies.collect::<Result<_, _>>()? };
     let mut out = std::io::stdout().lock();
     if arguments.json {
@@ -118,6 +129,7 @@ fn table(trace: &Trace, report: &Report) -> String {
 /// Seconds as people say them.
 fn shown(seconds: f64) -> String {
     match seconds {
+        instant if instant < 10.0 => format!("{instant:.1} s"),
         short if short < 120.0 => format!("{short:.0} s"),
         medium if medium < 7_200.0 => format!("{:.1} min", medium / 60.0),
         long => format!("{:.1} h", long / 3_600.0),

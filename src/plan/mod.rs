@@ -6,5 +6,5 @@ mod simulate;
 mod trace;
 
 pub use policy::{Bounds, Policy};
-pub use simulate::{Outcome, tuned};
+pub use simulate::{Outcome, at_pace, tuned};
 pub use trace::{Error, Trace};

@@ -91,7 +91,12 @@ impl Trace {
         Self { conversations, end }
     }
 
-    /// The part before a moment, and all of it from there on: conversations that began before stay known.
+    /// The same, looked at until a moment after the last message.
+    pub fn until(self, end: f64) -> Self {
+        Self { end: end.max(self.end), ..self }
+    }
+
+    /// Messages.
     pub fn messages(&self) -> usize {
         self.conversations.iter().map(Vec::len).sum()
     }

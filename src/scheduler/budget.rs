@@ -110,6 +110,13 @@ pub fn credit_pace(price: u32, daily_credits: u32) -> Duration {
     DAY.mul_f64(f64::from(price) / f64::from((daily_credits / 3).max(1)))
 }
 
+/// Requests a second that looks at conversations may take together: what the minute allows, and where answers cost credits
+/// (price of one, credits of a day), a third of the day.
+pub fn requests_per_second(requests_per_minute: NonZeroU32, (price, daily_credits): (u32, u32)) -> f64 {
+    let by_minute = f64::from(requests_per_minute.get()) / 60.0;
+    if price == 0 { by_minute } else { by_minute.min(1.0 / credit_pace(price, daily_credits).as_secs_f64()) }
+}
+
 /// One request may be sent; [`Gate::settle`] takes it back when its price is known.
 #[must_use]
 #[derive(Debug)]

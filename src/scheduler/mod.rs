@@ -41,7 +41,7 @@ use crate::store::{AccountId, Pause, Source, Store, SweptFolder};
 use crate::time::UnixMillis;
 
 pub use account::Summary;
-pub use budget::{Budget, credit_pace};
+pub use budget::{Budget, credit_pace, requests_per_second};
 pub use command::{Command, Commands, Rewound};
 pub use due::Cadence;
 pub use pace::{Ages, Pace, Solution};

@@ -204,6 +204,27 @@ impl ReadOnlyStore {
         Ok(Overview { accounts, sinks })
     }
 
+    /// When the messages on record were sent, in seconds since 1970, of every conversation of an account that is followed.
+    pub fn message_times(&self, provider: &str, account: &str) -> Result<Vec<Vec<f64>>, Error> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT m.conversation, m.sent_at / 1000.0 FROM messages m
+             JOIN conversations c ON c.id = m.conversation JOIN accounts a ON a.id = c.account
+             WHERE a.provider = ?1 AND a.name = ?2 AND c.follow NOT IN ('none', 'unfollowed') AND m.sent_at IS NOT NULL
+             ORDER BY m.conversation",
+        )?;
+        let mut times: Vec<Vec<f64>> = vec![];
+        let mut before = None;
+        let mut rows = statement.query([provider, account])?;
+        while let Some(row) = rows.next()? {
+            let conversation: i64 = row.get(0)?;
+            if before.replace(conversation) != Some(conversation) {
+                times.push(vec![]);
+            }
+            times.last_mut().expect("one was pushed").push(row.get(1)?);
+        }
+        Ok(times)
+    }
+
     /// Events in the order they were recorded.
     pub fn tail(&self, tail: Tail) -> Result<Vec<TailedEvent>, Error> {
         let (sql, parameter) = match tail {

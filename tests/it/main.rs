@@ -28,6 +28,7 @@ mod linkup;
 mod nats;
 mod network_rule;
 mod parking;
+mod plan;
 mod poll_to_sink;
 mod provider_contract;
 mod secrets;

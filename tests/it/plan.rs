@@ -1,0 +1,82 @@
+//! What a schedule costs and how late it finds messages, as a user asks for it.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use inboxd::backoff::mix;
+use inboxd::simulator::{Dialect, Draft};
+use inboxd::time::UnixMillis;
+use serde_json::Value;
+
+use crate::support::{Rig, inboxd_in, until};
+
+/// Bursts with heavy-tailed pauses between them, as people write.
+fn trace() -> String {
+    let uniform = |seed: u64, n: u64| (mix(seed, n) % 1_000_000) as f64 / 1e6;
+    let mut text = String::from("from,to,time\n");
+    for pair in 0..200u64 {
+        let mut now = 1_700_000_000.0 + uniform(pair, 0) * 30.0 * 86_400.0;
+        for number in 1..=20 {
+            now += 20.0 * (uniform(pair, number) + 1e-4).powf(-1.5);
+            let (from, to) = if number % 2 == 0 { (pair, pair + 1_000) } else { (pair + 1_000, pair) };
+            writeln!(text, "{from},{to},{now:.0}").unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn every_policy_takes_the_looks_it_is_given_and_the_square_root_finds_messages_soonest() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("trace.csv"), trace()).unwrap();
+    let arguments = ["plan", "--trace", "trace.csv", "--polls", "100000"];
+    let output = inboxd_in(folder.path(), &[&arguments[..], &["--json"]].concat());
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    let report: Value = serde_json::from_str(&output.stdout).unwrap();
+    let of = |name: &str| report["policies"].as_array().unwrap().iter().find(|row| row["policy"] == name).unwrap();
+    let mean = |name: &str| {
+        let polls = of(name)["polls"].as_f64().unwrap();
+        assert!((99_000.0..=101_000.0).contains(&polls), "{name}: {polls}");
+        of(name)["delay_seconds"]["mean"].as_f64().unwrap()
+    };
+    assert!(mean("sqrt") * 1.5 < mean("backoff") && mean("backoff") < mean("fixed"), "{report}");
+    let table = inboxd_in(folder.path(), &arguments).stdout;
+    assert!(table.contains("4000 messages in 200 conversations") && table.contains("median"), "{table}");
+    let missing = inboxd_in(folder.path(), &["plan", "--trace", "nowhere.csv", "--polls", "9"]);
+    assert!(missing.code == 1 && missing.stderr.contains("nowhere.csv"), "{}", missing.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_plan_for_ones_own_accounts_says_what_half_the_budget_costs() {
+    let mut rig = Rig::new().await;
+    let begin = UnixMillis::now() - Duration::from_secs(20 * 86_400);
+    for person in 0..30u64 {
+        let conversation = rig.follow(Dialect::ConnectSafely, &format!("Person {person}"));
+        for number in 0..40u64 {
+            let sent_at = Some(begin + Duration::from_secs(person * 977 + number * number * 700));
+            rig.world().push_draft(conversation, Draft { text: number.to_string(), sent_at, ..Draft::default() });
+        }
+    }
+    let daemon = rig.start();
+    until("the history", || rig.receiver.taken_count() == 1_200).await;
+    assert_eq!(daemon.stop(), 0);
+    rig.polling = "min_interval = \"10s\"\nmax_interval = \"6h\"\nrequests_per_minute = 2\n".into();
+    rig.write_config();
+    let output = inboxd_in(rig.path(), &["plan", "--json"]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    let plan: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!((&plan["account"], &plan["messages"]), (&"work".into(), &1_200.into()));
+    let budgets = plan["budgets"].as_array().unwrap();
+    let figures = |key: &str| budgets.iter().map(|row| row[key].as_f64().unwrap()).collect::<Vec<_>>();
+    assert_eq!(figures("requests_per_minute"), [1.0, 2.0, 4.0]);
+    let delays: Vec<_> = budgets.iter().map(|row| row["delay_seconds"]["mean"].as_f64().unwrap()).collect();
+    assert!(delays[0] > delays[1] && delays[1] > delays[2], "{delays:?}");
+    for (row, looks) in budgets.iter().zip(figures("requests_per_day")) {
+        assert!(looks <= row["requests_per_minute"].as_f64().unwrap() * 1440.0 + 1e-6, "{row}");
+    }
+    let table = inboxd_in(rig.path(), &["plan"]).stdout;
+    assert!(
+        table.contains("account work: 1200 messages in 30 conversations") && table.contains("half of it"),
+        "{table}"
+    );
+}
