@@ -85,8 +85,8 @@ pub(super) struct AccountLoop {
     pub(super) pacing: Pacing,
     pub(super) quiet_hours: Option<QuietHours>,
     pub(super) is_quiet: bool,
-    /// Requests that looked at conversations, and how many those were.
-    pub(super) looks: (u64, u64),
+    /// Requests that looked at conversations.
+    pub(super) looks: u64,
     pub(super) pauses: Pauses,
     pub(super) failing: usize,
     /// Said once a day.
@@ -143,12 +143,15 @@ impl AccountLoop {
             .upkeep()
             .filter(|_| account.sweep.is_none_or(|sweep| !sweep.discover))
             .map(|_| UpkeepLoop::new(Arc::clone(&poller), kept(), upkeep_requests, upkeep_reports));
-        let mut pacing = Pacing::new();
+        let mut pacing = Pacing::new(polling.batch_size);
         let mut ages = Ages::default();
         for polled in &account.conversations {
             ages.add(poll::age(polled.source.last_message_at, now), polled.cadence);
         }
-        tell_if_stretched(&poller, pacing.solve(&ages, poller.gate.requests_per_second(), Spent::default(), clock));
+        tell_if_stretched(
+            &poller,
+            pacing.solve((&ages, ages.count()), poller.gate.requests_per_second(), Spent::default(), clock),
+        );
         let known = account.conversations.into_iter().map(|polled| {
             let longest = pacing.feasible(polled.cadence).max_interval;
             SourceState::new(polled, &polling, longest, now, clock)
@@ -174,7 +177,7 @@ impl AccountLoop {
             pacing,
             is_quiet: account.quiet_hours.as_ref().is_some_and(|hours| hours.hold(now)),
             quiet_hours: account.quiet_hours,
-            looks: (0, 0),
+            looks: 0,
             pauses,
             upkeep,
             requests,
@@ -361,7 +364,7 @@ impl AccountLoop {
             })
             .collect();
         self.polls_in_flight += 1;
-        self.looks = (self.looks.0 + 1, self.looks.1 + batch.len() as u64);
+        self.looks += 1;
         let poller = Arc::clone(&self.poller);
         self.tasks.spawn(async move {
             let mut results = poller.poll_together(&mut jobs).await;

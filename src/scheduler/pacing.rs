@@ -24,6 +24,9 @@ const APPROACH: f64 = 0.1;
 /// Weight of the last minute in what is measured.
 const NEWEST: f64 = 0.3;
 
+/// Of the conversations that may share a request so many do: those that come due while it waits for its turn.
+const SHARING: f64 = 0.8;
+
 /// What an account has asked for since it was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Spent {
@@ -31,28 +34,36 @@ pub(super) struct Spent {
     pub(super) requests: u64,
     /// Those that looked at conversations.
     pub(super) looks: u64,
-    /// Conversations that those looked at: more than one a request where the provider takes many.
-    pub(super) conversations: u64,
 }
 
 /// The pace of an account.
 pub(super) struct Pacing {
     solution: Solution,
     solved_at: Option<Instant>,
+    /// Conversations of the account then, followed or not.
     solved_for: usize,
     spent: Spent,
     /// Share of the requests that are not looks.
     reserve: f64,
-    /// Conversations a look.
+    /// Conversations a look, where the provider takes many.
     fill: f64,
     told: bool,
 }
 
 impl Pacing {
-    pub(super) fn new() -> Self {
+    /// For an account of which so many conversations may share a request.
+    pub(super) fn new(batch_size: usize) -> Self {
         let solution = Solution { pace: Pace::FASTEST, spend: 0.0, overdrawn: None };
         let spent = Spent::default();
-        Self { solution, solved_at: None, solved_for: 0, spent, reserve: LEAST_RESERVE, fill: 1.0, told: false }
+        Self {
+            solution,
+            solved_at: None,
+            solved_for: 0,
+            spent,
+            reserve: LEAST_RESERVE,
+            fill: (batch_size as f64 * SHARING).max(1.0),
+            told: false,
+        }
     }
 
     pub(super) fn pace(&self) -> Pace {
@@ -73,12 +84,18 @@ impl Pacing {
 
     /// Solves for the pace that `requests_per_second` allow. Returns the times by which intervals are stretched when that has
     /// just become necessary.
-    pub(super) fn solve(&mut self, ages: &Ages, requests_per_second: f64, spent: Spent, now: Instant) -> Option<f64> {
+    pub(super) fn solve(
+        &mut self,
+        (ages, conversations): (&Ages, usize),
+        requests_per_second: f64,
+        spent: Spent,
+        now: Instant,
+    ) -> Option<f64> {
         self.measure(requests_per_second, spent, now);
         let before = self.solution.pace;
         self.solution = ages.solve(self.looks_per_second(requests_per_second) * self.fill);
         self.solution.pace = approached(before, self.solution.pace);
-        (self.solved_at, self.solved_for) = (Some(now), ages.count());
+        (self.solved_at, self.solved_for) = (Some(now), conversations);
         let overdrawn = self.solution.overdrawn;
         let first = overdrawn.is_some() && !std::mem::replace(&mut self.told, overdrawn.is_some());
         overdrawn.filter(|_| first)
@@ -96,13 +113,9 @@ impl Pacing {
         }
         let requests = (spent.requests - self.spent.requests) as f64;
         let looks = (spent.looks - self.spent.looks) as f64;
-        let conversations = (spent.conversations - self.spent.conversations) as f64;
         let others = (requests - looks).max(0.0) / (requests_per_second * seconds).max(1e-9);
         self.reserve += NEWEST * (others - self.reserve);
         self.reserve = self.reserve.clamp(LEAST_RESERVE, LARGEST_RESERVE);
-        if looks > 0.0 {
-            self.fill += NEWEST * ((conversations / looks).max(1.0) - self.fill);
-        }
         self.spent = spent;
     }
 }
@@ -141,11 +154,11 @@ mod tests {
         let uniform = |seed: u64, n: u64| (mix(seed, n) % 1_000_000) as f64 / 1e6;
         // From a minute to a year old.
         let mut last: Vec<f64> = (0..10_000).map(|i| -60.0 * (uniform(i, 1) * 13.0).exp()).collect();
-        let mut pacing = Pacing::new();
+        let mut pacing = Pacing::new(1);
         let solve = |pacing: &mut Pacing, last: &[f64], polled: &[f64], now: f64, polls: u64| {
-            let spent = Spent { requests: polls, looks: polls, conversations: polls };
+            let spent = Spent { requests: polls, looks: polls };
             let ages = ages(last.iter().zip(polled).map(|(at, polled)| (polled / 1000.0 - at).max(0.0)), BOUNDS);
-            pacing.solve(&ages, budget, spent, start + Duration::from_secs_f64(now));
+            pacing.solve((&ages, ages.count()), budget, spent, start + Duration::from_secs_f64(now));
         };
         let mut polled: Vec<f64> = vec![0.0; last.len()];
         solve(&mut pacing, &last, &polled, 0.0, 0);
@@ -195,15 +208,14 @@ mod tests {
     #[test]
     fn what_other_requests_take_is_left_to_them_and_comes_back_when_they_end() {
         let (ages, start) = (ages((1..1_000).map(|n| f64::from(n) * 60.0), BOUNDS), Instant::now());
-        let mut pacing = Pacing::new();
+        let mut pacing = Pacing::new(1);
         let mut spent = Spent::default();
         let mut minute = 0;
         let mut pass = |pacing: &mut Pacing, others: u64, minutes: u32| {
             for _ in 0..minutes {
                 minute += 1;
-                (spent.requests, spent.looks, spent.conversations) =
-                    (spent.requests + 60, spent.looks + 60 - others, spent.conversations + 60 - others);
-                pacing.solve(&ages, 1.0, spent, start + minute * SOLVE_EVERY);
+                (spent.requests, spent.looks) = (spent.requests + 60, spent.looks + 60 - others);
+                pacing.solve((&ages, ages.count()), 1.0, spent, start + minute * SOLVE_EVERY);
             }
             pacing.solution.spend
         };
@@ -219,25 +231,30 @@ mod tests {
 
     #[test]
     fn conversations_that_share_a_request_are_looked_at_more_often_for_the_same_budget() {
-        let (ages, start) = (ages((1..1_000).map(|n| f64::from(n) * 60.0), BOUNDS), Instant::now());
-        let mut pacing = Pacing::new();
-        let mut spent = Spent::default();
-        for minute in 1..40 {
-            (spent.requests, spent.looks, spent.conversations) =
-                (spent.requests + 60, spent.looks + 60, spent.conversations + 300);
-            pacing.solve(&ages, 1.0, spent, start + minute * SOLVE_EVERY);
-        }
-        assert!((4.8..=5.0).contains(&pacing.solution.spend), "{}", pacing.solution.spend);
+        let ages = ages((1..1_000).map(|n| f64::from(n) * 60.0), BOUNDS);
+        let mut pacing = Pacing::new(5);
+        pacing.solve((&ages, ages.count()), 1.0, Spent::default(), Instant::now());
+        assert!((3.9..=4.0).contains(&pacing.solution.spend), "{}", pacing.solution.spend);
+    }
+
+    #[test]
+    fn conversations_that_nobody_follows_any_more_are_no_reason_to_solve_again() {
+        let (ages, start) = (ages((1..50).map(f64::from), BOUNDS), Instant::now());
+        let mut pacing = Pacing::new(1);
+        assert!(pacing.is_stale(start, 100));
+        pacing.solve((&ages, 100), 1.0, Spent::default(), start);
+        assert!(!pacing.is_stale(start, 100));
+        assert!(pacing.is_stale(start, 103) && pacing.is_stale(start + SOLVE_EVERY, 100));
     }
 
     #[test]
     fn a_budget_that_does_not_hold_stretches_the_longest_interval_and_says_so_once() {
         let (ages, start) = (ages([1e6; 1_000], BOUNDS), Instant::now());
-        let mut pacing = Pacing::new();
+        let mut pacing = Pacing::new(1);
         let rate = 1_000.0 / (6.0 * 3600.0) / 2.0;
-        let told = pacing.solve(&ages, rate, Spent::default(), start).unwrap();
+        let told = pacing.solve((&ages, ages.count()), rate, Spent::default(), start).unwrap();
         assert!((2.0..2.1).contains(&told), "{told}");
-        assert_eq!(pacing.solve(&ages, rate, Spent::default(), start + SOLVE_EVERY), None);
+        assert_eq!(pacing.solve((&ages, ages.count()), rate, Spent::default(), start + SOLVE_EVERY), None);
         let hours = pacing.feasible(BOUNDS).max_interval.as_secs_f64() / 3600.0;
         assert!((12.0..12.3).contains(&hours), "{hours}");
     }

@@ -31,11 +31,10 @@ impl AccountLoop {
             let since = source.began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
             ages.add(poll::age(source.job.last_message_at, clock - since), cadence);
         }
-        let (looks, conversations) = self.looks;
-        let spent = Spent { requests: self.poller.gate.admitted(), looks, conversations };
+        let spent = Spent { requests: self.poller.gate.admitted(), looks: self.looks };
         let budget = self.poller.gate.requests_per_second();
         let before = self.pacing.pace();
-        tell_if_stretched(&self.poller, self.pacing.solve(&ages, budget, spent, now));
+        tell_if_stretched(&self.poller, self.pacing.solve((&ages, self.sources.len()), budget, spent, now));
         if changed || self.pacing.pace() != before {
             self.retime(now, clock);
         }
