@@ -229,7 +229,8 @@ impl AccountLoop {
         self.round_began = Some(began);
         loop {
             self.start_due(began);
-            if self.polls_in_flight == 0 && !self.pauses.is_probing() && !self.sweep_goes_on(began) {
+            let may_go_on = !self.hold.is_set() && self.sweep_goes_on(began);
+            if self.polls_in_flight == 0 && !self.pauses.is_probing() && !may_go_on {
                 break;
             }
             tokio::select! {

@@ -301,6 +301,8 @@ async fn a_purge_goes_by_the_configuration_of_now_and_not_by_that_of_the_last_ru
 #[tokio::test(flavor = "multi_thread")]
 async fn a_round_of_cron_polls_nothing_while_a_sink_is_owed_too_much() {
     let (mut rig, conversation) = rig_with("Ada Byron").await;
+    // This one would begin with a sweep.
+    rig.discover(Dialect::UnipileV2, "");
     rig.http = "retry = [\"1h\"]\nmax_pending = 2\n".into();
     rig.receiver.reply(Reply::Status(503));
     (0..3).for_each(|number| drop(rig.world().push(conversation, &number.to_string())));
