@@ -30,7 +30,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Make dead deliveries pending again
+    /// Make dead deliveries pending again; with --sink or --all, what waits for its next attempt is due at once too
     Retry(Chosen),
     /// Remove dead deliveries for good; of a sink that is no longer configured, everything
     Purge {

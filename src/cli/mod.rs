@@ -71,7 +71,7 @@ enum Command {
     Demo(demo::Arguments),
     /// Print a commented configuration to start from
     Init(init::Arguments),
-    /// Validate the configuration without starting anything; with --online ask every account's provider too
+    /// Validate the configuration without starting anything; with --online ask every account's provider and every remote sink too
     Check(check::Arguments),
     /// Look at the configuration
     #[command(subcommand)]

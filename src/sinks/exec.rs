@@ -182,11 +182,10 @@ impl Exec {
             }
             ended
         };
-        let reply = reply(&complained, &said);
+        let secrets = self.settings.env.values().map(|value| value.expose_secret());
+        let reply = without(&reply(&complained, &said), secrets);
         match ended {
-            Ok(Ok(status)) => {
-                verdict(status, without(&reply, self.settings.env.values().map(|value| value.expose_secret())))
-            }
+            Ok(Ok(status)) => verdict(status, reply),
             Ok(Err(error)) => Err(Error::retry(format!("its end could not be waited for: {error}"))),
             Err(_) => Err(self.too_slow(reply)),
         }

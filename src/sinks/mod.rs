@@ -99,11 +99,21 @@ impl Error {
 /// Shorter ones are no secrets worth the name, and would tear holes into any reply.
 const SHORTEST_SECRET: usize = 8;
 
-/// A reply without our own secrets, which a receiver may have repeated in it.
+/// A reply without our own secrets, which a receiver may have repeated in it; its end may have been cut off inside one.
 fn without<'a>(reply: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
     let words = secrets.into_iter().flat_map(str::split_whitespace).filter(|word| word.len() >= SHORTEST_SECRET);
-    words.fold(reply.to_owned(), |reply, word| reply.replace(word, "***"))
+    words.fold(reply.to_owned(), |reply, word| {
+        let mut reply = reply.replace(word, MASK);
+        let begun = word.char_indices().map(|(at, _)| &word[..at]).filter(|start| start.len() >= SHORTEST_SECRET / 2);
+        if let Some(start) = begun.rev().find(|start| reply.ends_with(start)) {
+            reply.truncate(reply.len() - start.len());
+            reply += MASK;
+        }
+        reply
+    })
 }
+
+const MASK: &str = "***";
 
 /// How much a sink takes at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,4 +264,17 @@ pub fn build(name: &SinkName, settings: &Settings) -> Result<Arc<dyn Sink>, Buil
         Settings::Exec(settings) => Arc::new(exec::Exec::new(name, settings)),
         Settings::Nats(settings) => Arc::new(nats::Nats::new(settings)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_taken_out_of_a_reply_whole_and_where_the_reply_ends_inside_it() {
+        let hidden = |reply: &str| without(reply, ["Bearer s3cr3t-token"]);
+        assert_eq!(hidden("you sent Bearer s3cr3t-token here"), "you sent Bearer *** here");
+        assert_eq!(hidden("you sent Bearer s3cr3t-to"), "you sent Bearer ***");
+        assert_eq!(hidden("nothing of it"), "nothing of it");
+    }
 }
