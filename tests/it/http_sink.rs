@@ -236,13 +236,19 @@ fn what_is_wrong_with_a_sink_is_told_by_key_and_without_its_values() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_repeats_our_token_puts_it_into_no_record() {
     let mut rig = Rig::new().await;
-    rig.http = "headers = { Authorization = \"Bearer s3cr3t-token\" }\nretry = [\"1h\"]\n".into();
+    rig.http = "headers = { Authorization = \"Bearer s3cr3t-token\" }\nretry = [\"1h\"]\n\
+                template = '{\"said\": {{ data.message.text }}}'\n"
+        .into();
     let conversation = rig.follow(Dialect::ConnectSafely, "Ada Byron");
     rig.receiver.reply(Reply::Echo(422));
     rig.world().push(conversation, "you sent Authorization: Bearer s3cr3t-token");
     let daemon = rig.start();
     until("a dead delivery", || rig.overview().is_some_and(|o| o.sinks.iter().any(|sink| sink.dead == 1))).await;
     let listed = crate::support::inboxd_in(rig.path(), &["deliveries", "list"]).stdout;
-    assert!(listed.contains("status 422") && !listed.contains("s3cr3t"), "{listed}");
+    assert!(
+        listed.contains("you sent Authorization: Bearer ***"),
+        "what it repeated is there but for the token: {listed}"
+    );
+    assert!(!listed.contains("s3cr3t"), "{listed}");
     assert_eq!(daemon.stop(), 0);
 }
