@@ -14,6 +14,7 @@
 //! `simulate` and the tests. [`plan`] runs the scheduler's rule in virtual time, to say what it costs.
 
 pub mod backoff;
+pub mod calendar;
 pub mod cli;
 pub mod config;
 pub mod daemon;

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use inboxd::calendar::Calendar;
 use inboxd::model::{
     AccountName, Conversation, ConversationId, ConversationType, Direction, Message, MessageId, Route, Sender, SinkName,
 };
-use inboxd::store::{Announce, FollowedAccount, FollowedSink, PollRecord, ReadOnlyStore, SourceId, Store, Tail, Wants};
+use inboxd::store::{
+    Announce, BudgetRow, FollowedAccount, FollowedSink, PollRecord, ReadOnlyStore, SourceId, Store, Tail, Wants,
+};
 use inboxd::time::UnixMillis;
 use tokio::task::JoinSet;
 
@@ -52,6 +55,8 @@ async fn record(folder: &Path, callers: usize) -> Result<(f64, f64)> {
     let account = AccountName::new("bench")?;
     let conversations: Vec<_> = (0..callers).map(conversation).collect();
     let followed = FollowedAccount {
+        today: Calendar::default().day(UnixMillis::now()),
+        budget: BudgetRow::default(),
         provider: "bench",
         name: account.clone(),
         conversations: conversations.iter().map(|c| (c.clone(), Duration::from_secs(60))).collect(),
@@ -149,6 +154,8 @@ pub(crate) async fn outbox(path: &Path, conversations: usize, each: usize) -> Re
     let conversations: Vec<_> = (0..conversations).map(conversation).collect();
     let minute = Duration::from_secs(60);
     let followed = FollowedAccount {
+        today: Calendar::default().day(UnixMillis::now()),
+        budget: BudgetRow::default(),
         provider: "bench",
         name: account.clone(),
         conversations: conversations.iter().map(|c| (c.clone(), minute)).collect(),

@@ -6,7 +6,7 @@ use super::{ConfigFile, FOUND_PROBLEMS, Failure, block_on, provider};
 use crate::config::{Account, Config};
 use crate::model::counted;
 use crate::ops::control::{self, Request};
-use crate::providers::{Class, Error, Fault};
+use crate::providers::{Call, Class, Error, Fault};
 use crate::{scheduler, sinks};
 
 #[derive(Debug, clap::Args)]
@@ -46,12 +46,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 /// Where answers cost credits, how often the inbox is listed follows from them.
 fn say_what_credits_buy(account: &Account) -> Result<(), Failure> {
-    let price = provider(account)?.price();
+    let price = provider(account)?.price(Call::Listing);
     if price > 0 {
-        let (daily, least) = (account.polling.daily_credits, account.polling.sweep_interval);
-        let interval = scheduler::credit_pace(price, daily).max(least);
+        let (credits, least) = (account.polling.credits, account.polling.sweep_interval);
+        let share = credits.average_day();
+        let interval = scheduler::credit_pace(price, share).max(least);
         let shown = humantime::format_duration(std::time::Duration::from_secs(interval.as_secs()));
-        writeln!(std::io::stdout(), "  accounts.{}: {daily} credits a day list the inbox every {shown}", account.name)?;
+        let of_month = credits.monthly.map_or_else(String::new, |monthly| format!(", from {monthly} a month,"));
+        writeln!(
+            std::io::stdout(),
+            "  accounts.{}: {share} credits a day{of_month} list the inbox every {shown}",
+            account.name
+        )?;
     }
     Ok(())
 }

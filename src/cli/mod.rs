@@ -58,8 +58,14 @@ impl ConfigFile {
 
     /// Opens the store to look at it.
     fn open_store(&self) -> Result<ReadOnlyStore, Failure> {
+        Ok(self.open_store_at()?.1)
+    }
+
+    /// The same, and where it lies.
+    fn open_store_at(&self) -> Result<(PathBuf, ReadOnlyStore), Failure> {
         let store = crate::config::load_store(&self.sources())?;
-        Ok(ReadOnlyStore::open(&store.path)?)
+        let opened = ReadOnlyStore::open(&store.path)?;
+        Ok((store.path, opened))
     }
 }
 

@@ -1,10 +1,14 @@
 //! `inboxd status`
 
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::Path;
 
 use super::{ConfigFile, Failure};
 use crate::model::{Untrusted, counted};
+use crate::ops::control::{self, Request};
+use crate::scheduler::Scheduled;
 use crate::store::{AccountOverview, ConversationOverview, FolderOverview, Overview, SinkOverview};
 use crate::time::UnixMillis;
 
@@ -18,7 +22,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let overview = arguments.file.open_store()?.overview()?;
+    let (path, store) = arguments.file.open_store_at()?;
+    let mut overview = store.overview()?;
+    match schedules(&path) {
+        Ok(Some(schedules)) => schedule(&mut overview, &schedules),
+        Ok(None) => {}
+        Err(reason) => writeln!(std::io::stderr(), "inboxd: the next polls are shown as they were stored: {reason}")?,
+    }
     let text = if arguments.json {
         serde_json::to_string(&overview).map_err(|e| Failure::new(super::FAILED, e.to_string()))? + "\n"
     } else {
@@ -26,6 +36,31 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(())
+}
+
+type Schedules = BTreeMap<String, Vec<Scheduled>>;
+
+/// What the running daemon says of the next polls; `None` when none runs.
+fn schedules(database: &Path) -> Result<Option<Schedules>, String> {
+    match control::ask(database, &Request::Schedule {}) {
+        Ok(None) => Ok(None),
+        Ok(Some(Ok(text))) => serde_json::from_str(&text).map(Some).map_err(|e| e.to_string()),
+        Ok(Some(Err(reason))) => Err(reason),
+        Err(error) => Err(format!("the daemon does not answer ({error})")),
+    }
+}
+
+fn schedule(overview: &mut Overview, schedules: &Schedules) {
+    for account in &mut overview.accounts {
+        let scheduled = schedules.get(&account.name).into_iter().flatten();
+        let by_id: HashMap<_, _> = scheduled.map(|s| (s.conversation_id.as_str(), s)).collect();
+        for conversation in account.conversations.iter_mut().filter(|c| c.followed) {
+            if let Some(scheduled) = by_id.get(conversation.id.as_str()) {
+                conversation.due_at = scheduled.due_at;
+                conversation.due_reason = Some(scheduled.reason.as_str().to_owned());
+            }
+        }
+    }
 }
 
 fn readable(overview: &Overview, now: UnixMillis) -> String {
@@ -37,6 +72,9 @@ fn readable(overview: &Overview, now: UnixMillis) -> String {
 fn render(text: &mut String, overview: &Overview, now: UnixMillis) -> std::fmt::Result {
     for account in &overview.accounts {
         writeln!(text, "account {} ({}): {}", account.name, account.provider, account_state(account, now))?;
+        if account.configured {
+            writeln!(text, "  {}", spending(account, now))?;
+        }
         for folder in &account.inbox {
             writeln!(text, "  inbox{}: {}", folder_name(folder), folder_state(folder, now))?;
         }
@@ -72,11 +110,30 @@ fn account_state(account: &AccountOverview, now: UnixMillis) -> String {
             let followed = account.conversations.iter().filter(|c| c.followed).count();
             let failing = account.conversations.iter().filter(|c| c.followed && c.failures > 0).count();
             let failing = if failing > 0 { format!(", {failing} FAILING") } else { String::new() };
-            let credits =
-                account.credits_today.map_or_else(String::new, |spent| format!(", {spent} credits spent today"));
-            counted(followed, "conversation") + &failing + &credits
+            counted(followed, "conversation") + &failing
         }
     }
+}
+
+/// What the account has asked for and paid, beside what it may.
+fn spending(account: &AccountOverview, now: UnixMillis) -> String {
+    let mut parts = vec![format!("{} today", counted(account.requests_today as usize, "request"))];
+    match (account.learnt_requests_per_minute, account.requests_per_minute) {
+        (Some(learnt), Some(configured)) => parts
+            .push(format!("at most {learnt:.0} a minute, as the provider has taught ({configured} are configured)")),
+        (None, Some(configured)) => parts.push(format!("at most {configured} a minute")),
+        _ => {}
+    }
+    if let (Some(spent), Some(limit)) = (account.credits_today, account.daily_credits) {
+        let resets = ahead(account.day_ends_at, now);
+        let state = if spent >= u64::from(limit) { " SPENT" } else { "" };
+        parts.push(format!("{spent} of {limit} credits{state} today, anew {resets}"));
+    }
+    if let (Some(spent), Some(limit)) = (account.credits_this_month, account.monthly_credits) {
+        let state = if spent >= u64::from(limit) { " SPENT" } else { "" };
+        parts.push(format!("{spent} of {limit} credits{state} this month"));
+    }
+    parts.join("; ")
 }
 
 fn folder_name(folder: &FolderOverview) -> String {
@@ -103,7 +160,11 @@ fn conversation_state(c: &ConversationOverview, paused: bool, now: UnixMillis) -
     let mut parts = vec![
         format!("verified {}", ago(c.verified_until, now)),
         format!("last message {}", ago(c.last_message_at, now)),
-        if paused { "next poll after the pause".into() } else { format!("next poll {}", ahead(c.due_at, now)) },
+        match &c.due_reason {
+            _ if paused => "next poll after the pause".into(),
+            Some(reason) => format!("next poll {} ({})", ahead(c.due_at, now), reason.replace('_', " ")),
+            None => format!("next poll {}", ahead(c.due_at, now)),
+        },
     ];
     if c.failures > 0 {
         let (class, detail) = (c.failure_class.as_deref().unwrap_or("unknown"), c.failure_detail.as_deref());

@@ -11,9 +11,10 @@ use super::polling::{self, Polling};
 use super::problem::{Problem, unknown};
 use super::reader::{Reader, type_of};
 use super::table;
+use crate::calendar::Calendar;
 use crate::model::{AccountName, Conversation};
 use crate::providers::{self, Settings};
-use crate::scheduler::{Baseline, Cadence, QuietHours};
+use crate::scheduler::{Baseline, Cadence, Priority, QuietHours};
 use crate::time::UnixMillis;
 
 /// An account of the configuration.
@@ -26,6 +27,8 @@ pub struct Account {
     pub polling: Polling,
     /// When only `max_interval` counts.
     pub quiet_hours: Option<QuietHours>,
+    /// By which its days and months begin.
+    pub calendar: Calendar,
     /// Whether it follows whatever the inbox lists.
     pub discover: bool,
     /// What it follows beside that.
@@ -51,9 +54,11 @@ struct Common {
     min_interval: Option<Duration>,
     #[serde(default, with = "crate::settings::optional_duration")]
     max_interval: Option<Duration>,
+    #[serde(default)]
+    priority: Priority,
 }
 
-const COMMON: &[&str] = &["since", "min_interval", "max_interval"];
+const COMMON: &[&str] = &["since", "min_interval", "max_interval", "priority"];
 const OF_ACCOUNTS: &[&str] = &["provider", "polling", "discover", "conversations"];
 
 /// Reads `[accounts]`. What is wrong goes into `problems`; the accounts that are right are returned all the same, so
@@ -129,8 +134,9 @@ fn account(
     problems.extend(settings.problem().map(|(name, message)| Problem::new(format!("{key}.{name}"), message)));
     let polling = own_polling.resolve(defaults, settings.profile(), key, &own_keys)?;
     let quiet_hours = own_polling.quiet_hours(defaults, key, &own_keys)?;
+    let calendar = own_polling.calendar(defaults, key, &own_keys)?;
     let conversations = conversations(key, listed, &settings, &polling, discover, problems);
-    Ok(Account { name, settings, polling, quiet_hours, discover, conversations })
+    Ok(Account { name, settings, polling, quiet_hours, calendar, discover, conversations })
 }
 
 fn conversations(
@@ -189,7 +195,7 @@ fn conversation(
     let max_interval = common.max_interval.unwrap_or(polling.cadence.max_interval.max(min_interval));
     // Setting one bound beyond the account's other one means to move both.
     let min_interval = if common.min_interval.is_none() { min_interval.min(max_interval) } else { min_interval };
-    let cadence = polling::cadence(min_interval, max_interval)
+    let cadence = polling::cadence(min_interval, max_interval, common.priority)
         .map_err(|(name, message)| Problem::new(format!("{key}.{name}"), message))?;
     let baseline = common.since.map_or(polling.baseline, Baseline::Since);
     Ok(FollowedConversation { conversation: Arc::new(conversation), cadence, baseline })

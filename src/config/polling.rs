@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::problem::Problem;
+use crate::calendar::Calendar;
 use crate::providers::Profile;
-use crate::scheduler::{Baseline, Cadence, QuietHours};
+use crate::scheduler::{Baseline, Cadence, CreditBudget, Priority, QuietHours};
 use crate::time::UnixMillis;
 
 /// Shortest interval that is accepted: below it, a poll would begin before most providers have answered the one before.
@@ -39,6 +40,10 @@ pub(super) struct Table {
     sweep_interval: Option<Duration>,
     #[serde(default, deserialize_with = "crate::settings::optional_count")]
     daily_credits: Option<u32>,
+    #[serde(default, deserialize_with = "crate::settings::optional_count")]
+    monthly_credits: Option<u32>,
+    #[serde(default)]
+    time_zone: Option<String>,
     #[serde(default)]
     first_poll: Option<String>,
     #[serde(default)]
@@ -68,12 +73,21 @@ pub struct Polling {
     pub max_pages: u32,
     /// Time between sweeps of the inbox.
     pub sweep_interval: Duration,
-    /// What a day, UTC, may cost in the provider's credits, where it bills.
-    pub daily_credits: u32,
+    /// What it may cost in the provider's credits, where it bills.
+    pub credits: CreditBudget,
 }
 
 /// Three credits: one for each third of the day's credits.
 const FEWEST_CREDITS: u32 = 3;
+
+/// Credits of a day where neither they nor those of a month are configured.
+const DAILY_CREDITS: u32 = 300;
+
+/// Where a month is limited and its days are not, one day may cost so much of it.
+const BUSY_DAY: u32 = 10;
+
+/// Days of the longest month.
+const MONTH: u32 = 31;
 
 impl Table {
     /// When only `max_interval` counts; `own` is as for [`Table::resolve`].
@@ -87,6 +101,17 @@ impl Table {
         let table =
             if own.iter().any(|own| own == "quiet_hours") { format!("{key}.polling") } else { "polling".into() };
         QuietHours::parse(text).map(Some).map_err(|message| Problem::new(format!("{table}.quiet_hours"), message))
+    }
+
+    /// By which days and months begin; `own` is as for [`Table::resolve`].
+    pub(super) fn calendar(&self, defaults: &Self, key: &str, own: &[String]) -> Result<Calendar, Problem> {
+        let Some(zone) = self.time_zone.as_ref().or(defaults.time_zone.as_ref()) else {
+            return Ok(Calendar::default());
+        };
+        let table = if own.iter().any(|own| own == "time_zone") { format!("{key}.polling") } else { "polling".into() };
+        Calendar::parse(zone).ok_or_else(|| {
+            Problem::new(format!("{table}.time_zone"), "names a time zone that is not known, such as Europe/Berlin is")
+        })
     }
 
     /// Resolves every key and refuses contradictions. `key` is the path of the account; `own` are the keys that it sets
@@ -109,7 +134,8 @@ impl Table {
         let default = Duration::from_secs(30).max(profile.advised_min_interval);
         let min_interval = both(self.min_interval, defaults.min_interval, default);
         let max_interval = both(self.max_interval, defaults.max_interval, Duration::from_secs(6 * 3600));
-        let cadence = cadence(min_interval, max_interval).map_err(|(name, message)| problem(name, message))?;
+        let cadence =
+            cadence(min_interval, max_interval, Priority::Normal).map_err(|(name, message)| problem(name, message))?;
         let first_poll = self.first_poll.as_deref().or(defaults.first_poll.as_deref()).unwrap_or("now");
         let Some(baseline) = baseline(first_poll) else {
             return wrong("first_poll", "must be \"now\", \"all\" or a time such as \"2026-01-31T00:00:00Z\"".into());
@@ -156,7 +182,12 @@ impl Table {
         if sweep_interval < SHORTEST_INTERVAL {
             return wrong("sweep_interval", "must be at least 100ms".into());
         }
-        let daily_credits = self.daily_credits.or(defaults.daily_credits).unwrap_or(300);
+        let monthly_credits = self.monthly_credits.or(defaults.monthly_credits);
+        let busy_day = monthly_credits.map_or(DAILY_CREDITS, |monthly| monthly / BUSY_DAY);
+        let daily_credits = self.daily_credits.or(defaults.daily_credits).unwrap_or(busy_day);
+        if monthly_credits.is_some_and(|monthly| monthly < FEWEST_CREDITS * MONTH) {
+            return wrong("monthly_credits", "must be at least 93: three for each day of the longest month".into());
+        }
         if daily_credits < FEWEST_CREDITS {
             return wrong(
                 "daily_credits",
@@ -174,13 +205,17 @@ impl Table {
             recheck_depth,
             max_pages,
             sweep_interval,
-            daily_credits,
+            credits: CreditBudget { daily: daily_credits, monthly: monthly_credits },
         })
     }
 }
 
 /// Checks the bounds of an interval; the error names the key.
-pub(super) fn cadence(min_interval: Duration, max_interval: Duration) -> Result<Cadence, (&'static str, String)> {
+pub(super) fn cadence(
+    min_interval: Duration,
+    max_interval: Duration,
+    priority: Priority,
+) -> Result<Cadence, (&'static str, String)> {
     if min_interval < SHORTEST_INTERVAL {
         return Err(("min_interval", "must be at least 100ms".into()));
     }
@@ -191,7 +226,7 @@ pub(super) fn cadence(min_interval: Duration, max_interval: Duration) -> Result<
             format!("is {max}, shorter than min_interval ({min}): no interval would satisfy both"),
         ));
     }
-    Ok(Cadence { min_interval, max_interval })
+    Ok(Cadence { min_interval, max_interval, priority })
 }
 
 fn baseline(text: &str) -> Option<Baseline> {

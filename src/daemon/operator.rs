@@ -105,10 +105,26 @@ impl Operator {
             Request::Rewind { account, conversation, to } => self.rewind(&account, &conversation, to).await,
             Request::Wake { account } if self.tell(&account, Command::Wake) => Ok(format!("{account} is probed")),
             Request::Wake { account } => Err(format!("nobody polls {account}")),
+            Request::Schedule {} => self.schedule().await,
             Request::RetryDead { sink, of } => self.retry_dead(sink, of).await,
             Request::Replay { sink, of, dry_run } => self.replay(&sink, of, dry_run).await,
             Request::Purge { sink, of, pending, dry_run } => self.purge(sink, of, pending, dry_run).await,
         }
+    }
+
+    /// One JSON object: the schedule of each account by its name. A loop that has ended has none.
+    async fn schedule(&self) -> Answer {
+        let Some(commands) = &self.commands else { return Err("no daemon runs".into()) };
+        let mut schedules = BTreeMap::new();
+        for account in commands.accounts() {
+            let (tell, told) = oneshot::channel();
+            if commands.tell(account, Command::Schedule { done: tell })
+                && let Ok(scheduled) = told.await
+            {
+                schedules.insert(account, scheduled);
+            }
+        }
+        serde_json::to_string(&schedules).map_err(|e| e.to_string())
     }
 
     /// The sink of this name.

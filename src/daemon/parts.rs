@@ -12,11 +12,11 @@ use crate::dispatcher::{self, Destination, Drain};
 use crate::filter::Verdict;
 use crate::model::{Conversation, counted};
 use crate::ops::backlog::Watched;
-use crate::providers::{self, TlsError};
+use crate::providers::{self, Call, TlsError};
 use crate::scheduler::{self, Budget, Polled, Polling, SweepSettings};
 use crate::sinks;
 use crate::status::{Hold, Progress};
-use crate::store::{self, Followed, FollowedAccount, FollowedRows, FollowedSink, Store, Wants};
+use crate::store::{self, BudgetRow, Followed, FollowedAccount, FollowedRows, FollowedSink, Store, Wants};
 use crate::time::UnixMillis;
 
 pub(super) struct Parts {
@@ -43,6 +43,8 @@ impl Parts {
                 .collect(),
             discover: account.discover,
             max_interval: account.polling.cadence.max_interval,
+            today: account.calendar.day(UnixMillis::now()),
+            budget: budget_row(account),
         });
         let followed_sinks = config.sinks.iter().map(followed_sink).collect();
         let Followed { accounts, sinks: sink_rows } =
@@ -99,6 +101,18 @@ impl Parts {
     }
 }
 
+/// The budget of an account as those see it who only look.
+fn budget_row(account: &config::Account) -> BudgetRow {
+    let polling = &account.polling;
+    let bills = account.settings.bills();
+    BudgetRow {
+        time_zone: account.calendar.zone().to_owned(),
+        requests_per_minute: polling.requests_per_minute.get(),
+        daily_credits: bills.then_some(polling.credits.daily),
+        monthly_credits: polling.credits.monthly.filter(|_| bills),
+    }
+}
+
 /// A sink as the store takes it.
 pub(super) fn followed_sink(sink: &config::Sink) -> FollowedSink {
     let mut wants = Wants { events: sink.events.clone(), raw: sink.include_raw, ..Wants::default() };
@@ -127,7 +141,7 @@ fn scheduled_account(
     let others = rows.others.into_iter().map(|(conversation, source)| polled(account, conversation, source));
     let conversations = pinned.chain(others).collect();
     // Where every answer costs credits, a sweep is cheaper than looking at each, also at those that are listed here.
-    let sweeps = provider.inbox().is_some() && (account.discover || provider.price() > 0);
+    let sweeps = provider.inbox().is_some() && (account.discover || provider.price(Call::Page) > 0);
     let sweep = sweeps.then_some(SweepSettings {
         interval: polling.sweep_interval,
         discover: account.discover,
@@ -150,7 +164,9 @@ fn scheduled_account(
             recheck_depth: polling.recheck_depth,
             max_pages: polling.max_pages,
         },
-        daily_credits: polling.daily_credits,
+        credits: polling.credits,
+        calendar: account.calendar.clone(),
+        spent_before: rows.spent_before,
         quiet_hours: account.quiet_hours.clone(),
         sweep,
         folders: rows.folders,

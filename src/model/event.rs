@@ -27,6 +27,8 @@ pub mod kind {
     /// Part of a conversation cannot be read, or has been read after all.
     pub const CONVERSATION_GAP: &str = "conversation.gap";
 
+    /// A part of the credits of an account is spent.
+    pub const BUDGET_WARNING: &str = "budget.warning";
     /// The credits of an account are spent.
     pub const BUDGET_EXHAUSTED: &str = "budget.exhausted";
     /// A sink only fails.
@@ -42,6 +44,7 @@ pub mod kind {
         ACCOUNT_RECOVERED,
         CONVERSATION_COVERAGE_LAPSED,
         CONVERSATION_GAP,
+        BUDGET_WARNING,
         BUDGET_EXHAUSTED,
         SINK_PARKED,
         SINK_RECOVERED,

@@ -19,7 +19,7 @@ pub use conversation::{Conversation, ConversationType, Listed};
 pub use event::{EVENT_LIMIT, Event, EventContext, Route, Seen, event_id, kind};
 pub use ids::{AccountName, ConversationId, InvalidName, MessageId, SinkName};
 pub use message::{Direction, Flag, Message, Sender, assign_missing_ids};
-pub use notice::{Change, ConversationView, Notice, Patterns, SinkNotice};
+pub use notice::{BudgetPeriod, BudgetView, Change, ConversationView, Notice, Patterns, SinkNotice};
 pub use readable::{Readable, counted, readable_line};
 pub use sample::sample_events;
 pub use schema::event_schema;

@@ -35,6 +35,42 @@ pub struct ConversationView<'a> {
     pub title: Option<&'a str>,
 }
 
+/// What a budget is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BudgetPeriod {
+    /// A day of the account's time zone.
+    Day,
+    /// A month of it.
+    Month,
+}
+
+impl BudgetPeriod {
+    /// The word in events and in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Month => "month",
+        }
+    }
+}
+
+/// How far a budget is spent, as an event shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Budget")]
+pub struct BudgetView {
+    /// What it is for.
+    pub period: BudgetPeriod,
+    /// The mark that was passed, in percent: 50, 80 or 100.
+    pub percent: u32,
+    /// Credits spent in the period, with those reserved for requests under way.
+    pub spent: u64,
+    /// Credits that may be spent in it.
+    pub limit: u32,
+    /// When the next period begins.
+    pub resets_at: UnixMillis,
+}
+
 /// A change of state of an account, or of one of its conversations.
 #[derive(Clone, Debug)]
 pub struct Notice<'a> {
@@ -46,6 +82,8 @@ pub struct Notice<'a> {
     pub account: &'a AccountName,
     /// The conversation, unless the account as a whole is meant.
     pub conversation: Option<ConversationView<'a>>,
+    /// The budget, where it is about one.
+    pub budget: Option<BudgetView>,
     /// Whether the state begins or ends.
     pub state: Change,
     /// The error class behind it.
@@ -83,6 +121,9 @@ pub(super) struct NoticeData<'a> {
     account: &'a AccountName,
     /// The conversation; null where the account as a whole is meant.
     conversation: Option<&'a ConversationView<'a>>,
+    /// How far a budget is spent; only in `budget.warning` and `budget.exhausted`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<BudgetView>,
     /// Whether the state begins or ends.
     state: Change,
     /// The error class behind it, such as `auth`, `gone` or `not_ready`; null where no error is.
@@ -113,11 +154,17 @@ impl Event {
     pub fn notice(notice: &Notice<'_>) -> Self {
         let subject = notice.conversation.as_ref().map_or(notice.account.as_str(), |conversation| conversation.id);
         let moment = notice.since.as_millis().to_string();
-        let id = stable_id(&[notice.kind, notice.provider, notice.account.as_str(), subject, &moment]);
+        let mut parts = vec![notice.kind, notice.provider, notice.account.as_str(), subject, &moment];
+        // A day and a month may pass a mark at one moment.
+        let percent = notice.budget.map(|budget| budget.percent.to_string());
+        parts.extend(notice.budget.map(|budget| budget.period.as_str()));
+        parts.extend(percent.as_deref());
+        let id = stable_id(&parts);
         let data = NoticeData {
             provider: notice.provider,
             account: notice.account,
             conversation: notice.conversation.as_ref(),
+            budget: notice.budget,
             state: notice.state,
             reason: notice.reason,
             since: notice.since,
@@ -218,6 +265,7 @@ mod tests {
                     person_url: None,
                     title: None,
                 }),
+                budget: None,
                 state,
                 reason: Some("not_ready"),
                 since: UnixMillis::from_millis(since),
@@ -241,6 +289,7 @@ mod tests {
                 provider: "unipile",
                 account: &account,
                 conversation: None,
+                budget: None,
                 state: Change::Entered,
                 reason: None,
                 since: UnixMillis::from_millis(0),
@@ -248,6 +297,30 @@ mod tests {
             }));
             assert_eq!((&value["subject"], &value["data"]["conversation"]), (&"main".into(), &Value::Null));
         }
+    }
+
+    #[test]
+    fn a_day_and_a_month_that_pass_a_mark_at_one_moment_are_two_events() {
+        let account = AccountName::new("main").unwrap();
+        let notice = |period, percent| {
+            let resets_at = UnixMillis::from_millis(86_400_000);
+            Event::notice(&Notice {
+                kind: kind::BUDGET_WARNING,
+                provider: "linkup",
+                account: &account,
+                conversation: None,
+                budget: Some(BudgetView { period, percent, spent: 150, limit: 300, resets_at }),
+                state: Change::Entered,
+                reason: None,
+                since: UnixMillis::from_millis(0),
+                detail: "150 of 300 credits are spent",
+            })
+        };
+        let (day, month) = (notice(BudgetPeriod::Day, 50), notice(BudgetPeriod::Month, 50));
+        assert!(day.id != month.id && day.id != notice(BudgetPeriod::Day, 80).id);
+        let budget = serde_json::json!({"period": "day", "percent": 50, "spent": 150, "limit": 300,
+            "resets_at": "1970-01-02T00:00:00.000Z"});
+        assert_eq!(valid(&day)["data"]["budget"], budget);
     }
 
     #[test]

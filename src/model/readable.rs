@@ -73,6 +73,11 @@ impl Readable {
             (kind::CONVERSATION_COVERAGE_LAPSED, true) => format!("{place} is collected again"),
             (kind::CONVERSATION_GAP, false) => format!("a part of {place} cannot be read"),
             (kind::CONVERSATION_GAP, true) => format!("the missing part of {place} has been read"),
+            (kind::BUDGET_WARNING, _) => {
+                let percent = event.pointer("/data/budget/percent").and_then(Value::as_u64).unwrap_or_default();
+                let period = Untrusted(text(event, "/data/budget/period"));
+                format!("{percent} % of the credits of {account} for this {period} are spent")
+            }
             (kind::BUDGET_EXHAUSTED, false) => format!("the credits of {account} are spent"),
             (kind::BUDGET_EXHAUSTED, true) => format!("{account} has credits again"),
             (kind::SINK_PARKED, false) => format!("sink {subject} only fails"),

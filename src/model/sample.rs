@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::notice::ConversationView;
 use super::{
-    AccountName, Change, Conversation, ConversationId, ConversationType, Direction, Event, EventContext, Flag, Message,
-    MessageId, Notice, Route, Seen, Sender, SinkName, SinkNotice, kind,
+    AccountName, BudgetPeriod, BudgetView, Change, Conversation, ConversationId, ConversationType, Direction, Event,
+    EventContext, Flag, Message, MessageId, Notice, Route, Seen, Sender, SinkName, SinkNotice, kind,
 };
 use crate::time::UnixMillis;
 
@@ -20,7 +20,8 @@ fn of_kind(kind: &str) -> Vec<Value> {
         kind::MESSAGE_NEW => vec![message_event(kind, &full(), Some("Ada Byron")), message_event(kind, &bare(), None)],
         kind::MESSAGE_CHANGED => vec![message_event(kind, &full(), Some("Ada Byron"))],
         kind::SINK_PARKED | kind::SINK_RECOVERED => vec![sink_event(kind)],
-        kind::ACCOUNT_ACTION_REQUIRED | kind::ACCOUNT_RECOVERED | kind::BUDGET_EXHAUSTED => vec![notice(kind, None)],
+        kind::ACCOUNT_ACTION_REQUIRED | kind::ACCOUNT_RECOVERED => vec![notice(kind, None)],
+        kind::BUDGET_WARNING | kind::BUDGET_EXHAUSTED => vec![notice(kind, None)],
         other => vec![notice(other, Some(view()))],
     }
 }
@@ -100,6 +101,13 @@ fn notice(kind: &str, conversation: Option<ConversationView<'_>>) -> Value {
         provider: "unipile",
         account: &account(),
         conversation,
+        budget: kind.starts_with("budget.").then_some(BudgetView {
+            period: BudgetPeriod::Day,
+            percent: 100,
+            spent: 300,
+            limit: 300,
+            resets_at: moment(),
+        }),
         state: Change::Entered,
         reason: Some("auth"),
         since: moment(),

@@ -38,7 +38,16 @@ const EVENTS: [(&str, &str, Shape); kind::ALL.len()] = [
         NOTICE,
     ),
     (kind::CONVERSATION_GAP, "Part of a conversation cannot be read, or has been read after all.", NOTICE),
-    (kind::BUDGET_EXHAUSTED, "The credits of an account are spent. Not sent yet.", NOTICE),
+    (
+        kind::BUDGET_WARNING,
+        "Half of the credits of a day or a month are spent, or four fifths of them. Each mark is told once in its period, and not left.",
+        NOTICE,
+    ),
+    (
+        kind::BUDGET_EXHAUSTED,
+        "The credits of a day or a month are spent: only what is free is asked until there are some again.",
+        NOTICE,
+    ),
     (kind::SINK_PARKED, "A sink has only failed for so long that it is tried rarely from now on.", SINK_NOTICE),
     (kind::SINK_RECOVERED, "A sink that was parked takes events again.", SINK_NOTICE),
 ];

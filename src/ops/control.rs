@@ -83,6 +83,15 @@ pub enum Request {
         /// Name of the account.
         account: String,
     },
+    /// Tell when what is polled next, and why then.
+    Schedule {},
+}
+
+impl Request {
+    /// How long an answer may take. Whoever only looks does not wait for a daemon that is busy with a long command.
+    fn answer_time(&self) -> Duration {
+        if matches!(self, Self::Schedule {}) { REQUEST_TIME } else { ANSWER_TIME }
+    }
 }
 
 /// What became of it: what was done, or why nothing was.
@@ -208,7 +217,7 @@ pub fn ask(database: &Path, request: &Request) -> io::Result<Option<Answer>> {
         }
         Err(error) => return Err(error),
     };
-    stream.set_read_timeout(Some(ANSWER_TIME))?;
+    stream.set_read_timeout(Some(request.answer_time()))?;
     stream.set_write_timeout(Some(REQUEST_TIME))?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');

@@ -2,9 +2,11 @@
 //! time over messages of the past.
 
 mod policy;
+mod rehearse;
 mod simulate;
 mod trace;
 
 pub use policy::{Bounds, Policy};
+pub use rehearse::{Conversation, Rehearsal, Rehearsed};
 pub use simulate::{Outcome, at_pace, tuned};
 pub use trace::{Error, Trace};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, StatusCode};
 
-use super::{Class, Error, Fault};
+use super::{Class, Error, Fault, Quota};
 use crate::backoff;
 use crate::model::{Untrusted, chain, cut_at};
 use crate::time::UnixMillis;
@@ -125,6 +125,27 @@ pub(super) fn retry_after(headers: &HeaderMap, now: UnixMillis) -> Option<Durati
     backoff::retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, now)
 }
 
+/// What the headers `X-RateLimit-Remaining` and `X-RateLimit-Reset` tell, where both can be read. The end of the window is given in
+/// seconds to go (Unipile), in Unix seconds or in ISO 8601 (ConnectSafely's pages differ).
+pub(super) fn quota(headers: &HeaderMap, now: UnixMillis) -> Option<Quota> {
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let remaining = text("x-ratelimit-remaining")?.parse().ok()?;
+    let resets_in = window_end(text("x-ratelimit-reset")?, now)?;
+    Some(Quota { limit: text("x-ratelimit-limit").and_then(|limit| limit.parse().ok()), remaining, resets_in })
+}
+
+/// Time to the end of a window, as one of the three ways of writing it down says, within what a wait may be.
+pub(super) fn window_end(text: &str, now: UnixMillis) -> Option<Duration> {
+    /// No window is that many seconds long, and no clock shows so few.
+    const SECONDS_TO_GO: i64 = 100_000_000;
+    let wait = match text.trim().parse::<i64>() {
+        Ok(seconds) if seconds < SECONDS_TO_GO => Duration::from_secs(u64::try_from(seconds).ok()?),
+        Ok(moment) => UnixMillis::from_wire_millis(moment.checked_mul(1000)?)?.since(now),
+        Err(_) => UnixMillis::parse(text)?.since(now),
+    };
+    Some(backoff::held(wait))
+}
+
 /// The class of a status that carries no better information.
 pub(super) fn class_of_status(status: StatusCode) -> Class {
     match status.as_u16() {
@@ -144,6 +165,30 @@ mod tests {
     fn text_from_outside_stays_on_one_line_and_short() {
         let shown = safe(&format!("a\nb\u{1b}[31m{}", "x".repeat(1000)));
         assert!(shown.starts_with("a\\nb\\u{1b}[31m") && shown.ends_with("...") && shown.len() < 230, "{shown}");
+    }
+
+    #[test]
+    fn what_is_left_of_a_limit_is_read_however_its_end_is_written() {
+        let now = UnixMillis::parse("2026-11-21T12:00:00Z").unwrap();
+        let read = |remaining: &str, reset: &str| {
+            let headers =
+                [("x-ratelimit-limit", "50"), ("x-ratelimit-remaining", remaining), ("x-ratelimit-reset", reset)];
+            let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            quota(&HeaderMap::from_iter(headers), now)
+        };
+        let left = Some(Quota { limit: Some(50), remaining: 7, resets_in: Duration::from_secs(40) });
+        let unix = (now.as_millis() / 1000 + 40).to_string();
+        for reset in ["40", " 40 ", &unix, "2026-11-21T12:00:40Z"] {
+            assert_eq!(read("7", reset), left, "{reset}");
+        }
+        for (remaining, reset) in
+            [("-1", "40"), ("many", "40"), ("7", ""), ("7", "soon"), ("7", "-40"), ("7", "99999999999999999")]
+        {
+            assert_eq!(read(remaining, reset), None, "{remaining} {reset}");
+        }
+        assert_eq!(read("7", "2020-01-01T00:00:00Z").unwrap().resets_in, Duration::from_secs(1), "it has just ended");
+        assert_eq!(read("7", "99999999").unwrap().resets_in, Duration::from_secs(86_400), "no wait is longer");
+        assert_eq!(quota(&HeaderMap::new(), now), None);
     }
 
     #[tokio::test]

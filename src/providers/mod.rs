@@ -55,15 +55,39 @@ pub trait Provider: Send + Sync {
         None
     }
 
-    /// The most that one request for a page or a listing can cost, in the provider's credits; 0 where reading is free.
-    fn price(&self) -> u32 {
+    /// The most that one request of a kind can cost, in the provider's credits; 0 where it is free.
+    fn price(&self, _call: Call) -> u32 {
         0
     }
+}
 
-    /// Whether a probe costs as much as a request for a page.
-    fn charges_probes(&self) -> bool {
-        false
-    }
+/// Kinds of requests, as far as prices and limits tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Messages of a conversation, or of several.
+    Page,
+    /// The inbox.
+    Listing,
+    /// The state of the account: probes, and which folders its inbox has.
+    Account,
+    /// The provider's own collecting: starting it, and asking how it does.
+    Collecting,
+}
+
+impl Call {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Page, Self::Listing, Self::Account, Self::Collecting];
+}
+
+/// What the provider leaves of its own rate limit on requests of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Requests in a whole window, where it says.
+    pub limit: Option<u32>,
+    /// Requests that are left until its end.
+    pub remaining: u32,
+    /// Time to its end.
+    pub resets_in: Duration,
 }
 
 /// The inbox of an account: a sweep over it tells which conversations moved, at the price of a request or two.
@@ -115,6 +139,8 @@ pub struct Listing {
     pub next: Option<String>,
     /// What the request cost, in the provider's credits.
     pub credits: u32,
+    /// What is left of the provider's rate limit, where the answer says.
+    pub quota: Option<Quota>,
 }
 
 /// Starting and watching the provider's own collecting of a conversation.
@@ -180,6 +206,8 @@ pub struct Page {
     pub proof: Proof,
     /// What the request cost, in the provider's credits.
     pub credits: u32,
+    /// What is left of the provider's rate limit, where the answer says.
+    pub quota: Option<Quota>,
 }
 
 /// Up to when an answer holds everything there is.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Error, Inbox, ListRequest, Listing, Monitoring, Page, PageRequest, Provider, Started, Upkeep, Workflow};
+use super::{
+    Call, Error, Inbox, ListRequest, Listing, Monitoring, Page, PageRequest, Provider, Started, Upkeep, Workflow,
+};
 use crate::model::Conversation;
 
 /// A provider whose errors do not carry these secrets.
@@ -87,12 +89,8 @@ impl Provider for Redacted {
         self.inner.inbox().map(|_| self as &dyn Inbox)
     }
 
-    fn price(&self) -> u32 {
-        self.inner.price()
-    }
-
-    fn charges_probes(&self) -> bool {
-        self.inner.charges_probes()
+    fn price(&self, call: Call) -> u32 {
+        self.inner.price(call)
     }
 }
 

@@ -24,6 +24,11 @@ pub(super) trait OfProvider {
     /// What is wrong with the settings, where it can be told without asking: key and problem.
     fn problem(&self) -> Option<(&'static str, String)>;
 
+    /// Whether reading costs credits.
+    fn bills(&self) -> bool {
+        false
+    }
+
     /// Conversations that may share one request.
     fn batch_size(&self) -> usize {
         1
@@ -106,6 +111,11 @@ impl Settings {
     /// What the contract recommends.
     pub fn profile(&self) -> &'static Profile {
         self.of_provider().profile()
+    }
+
+    /// Whether reading costs credits.
+    pub fn bills(&self) -> bool {
+        self.of_provider().bills()
     }
 
     /// Conversations that may share one request.

@@ -1,7 +1,6 @@
 //! The loop of one account: a timer queue of its conversations and a limit on polls in flight.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::HashMap;
 use std::hash::RandomState;
 use std::sync::Arc;
 
@@ -10,21 +9,24 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::budget::{Closed, Credits, Gate};
 use super::command::{Command, Rewinding};
+use super::credits::Credits;
+use super::gate::{Closed, Gate, Heard};
 use super::job::{Bounds, Job};
 use super::monitoring::Monitors;
 use super::outcome::log_unwritten;
-use super::pace::Ages;
-use super::pacing::{Pacing, Spent};
+use super::pacing::Spent;
 use super::pause::{PauseChange, Pauses, Permission};
-use super::poll::{self, Failure, Found, Poller};
+use super::poll::{Failure, Found, Poller};
 use super::rhythm::tell_if_stretched;
-use super::source::SourceState;
+use super::slot::Now;
+use super::source::{self, SourceState};
 use super::sweep::{Stepped, Sweeps};
+use super::timetable::Timetable;
 use super::upkeep::{Kept, Report, Request, UpkeepLoop};
 use super::{Account, Polled, QuietHours, Shared};
-use crate::providers::{self, Class, Profile};
+use crate::calendar::Calendar;
+use crate::providers::{self, Call, Class, Profile};
 use crate::status::{Hold, LONGEST_SLEEP, Pulse};
 use crate::store::SourceId;
 use crate::time::UnixMillis;
@@ -75,16 +77,18 @@ pub(super) struct AccountLoop {
     pub(super) hold: Hold,
     pub(super) sources: Vec<SourceState>,
     pub(super) by_row: HashMap<SourceId, usize>,
-    pub(super) queue: BinaryHeap<Reverse<(Instant, usize)>>,
-    /// What moved, in the order it was noticed: polled before whatever is merely due.
-    pub(super) urgent: VecDeque<usize>,
+    /// When each of them is polled next, at the same index.
+    pub(super) timetable: Timetable,
     pub(super) tasks: JoinSet<Done>,
     /// Writes whose answer nobody waits for.
     pub(super) writes: JoinSet<()>,
     pub(super) polls_in_flight: usize,
-    pub(super) pacing: Pacing,
     pub(super) quiet_hours: Option<QuietHours>,
-    pub(super) is_quiet: bool,
+    pub(super) calendar: Calendar,
+    /// Requests and learnt rate that have been written down.
+    pub(super) counted: (u64, Option<f64>),
+    /// When the loop last came round.
+    pub(super) seen: Now,
     /// Requests that looked at conversations.
     pub(super) looks: u64,
     pub(super) pauses: Pauses,
@@ -106,24 +110,28 @@ pub(super) struct AccountLoop {
 impl AccountLoop {
     pub(super) fn new(account: Account, shared: &Shared<'_>) -> Self {
         let pulse = shared.progress.register(format!("scheduler of {}", account.name));
-        let (now, clock) = (UnixMillis::now(), Instant::now());
+        let now = Now::read();
         let (requests, upkeep_requests) = mpsc::unbounded_channel();
         let (upkeep_reports, reports) = mpsc::unbounded_channel();
         let polling = account.polling;
-        let price = account.provider.price();
-        let credits = (price > 0).then(|| Credits {
-            store: shared.store.clone(),
-            account: account.id,
-            price,
-            daily: account.daily_credits,
+        let prices = Call::ALL.map(|call| account.provider.price(call));
+        let credits = prices.iter().any(|price| *price > 0).then(|| {
+            Credits::new(
+                shared.store.clone(),
+                account.id,
+                account.credits,
+                account.calendar.clone(),
+                account.spent_before,
+            )
         });
+        let gate = Gate::new(account.name.clone(), account.budget, prices, credits);
         let poller = Arc::new(Poller {
             account: account.name,
             account_id: account.id,
             provider_name: account.profile.name,
             provider: account.provider,
             store: shared.store.clone(),
-            gate: Gate::new(account.budget, credits),
+            gate,
             hold: shared.hold.clone(),
             polling,
             bounds: Bounds::of(&polling),
@@ -143,40 +151,32 @@ impl AccountLoop {
             .upkeep()
             .filter(|_| account.sweep.is_none_or(|sweep| !sweep.discover))
             .map(|_| UpkeepLoop::new(Arc::clone(&poller), kept(), upkeep_requests, upkeep_reports));
-        let mut pacing = Pacing::new(polling.batch_size);
-        let mut ages = Ages::default();
-        for polled in &account.conversations {
-            ages.add(poll::age(polled.source.last_message_at, now), polled.cadence);
-        }
-        tell_if_stretched(
-            &poller,
-            pacing.solve((&ages, ages.count()), poller.gate.requests_per_second(), Spent::default(), clock),
-        );
-        let known = account.conversations.into_iter().map(|polled| {
-            let longest = pacing.feasible(polled.cadence).max_interval;
-            SourceState::new(polled, &polling, longest, now, clock)
-        });
-        let sources: Vec<_> = known.collect();
-        let pauses = Pauses::new(account.id, account.profile, Arc::clone(&poller), account.pause, now);
+        let known = account.conversations.into_iter().map(|polled| source::known(polled, &polling, now));
+        let (sources, slots): (Vec<_>, Vec<_>) = known.unzip();
+        let mut timetable = Timetable::new(polling.batch_size, slots);
+        let is_quiet = account.quiet_hours.as_ref().is_some_and(|hours| hours.hold(now.clock));
+        timetable.set_quiet(is_quiet, poller.gate.unbilled_per_second(), now);
+        tell_if_stretched(&poller, timetable.solve(poller.gate.rate(), Spent::default(), now));
+        let pauses = Pauses::new(account.id, account.profile, Arc::clone(&poller), account.pause, now.clock);
         let monitors = poller.provider.inbox().and_then(|inbox| inbox.monitoring()).map(|_| Monitors::default());
-        let sweeps = account.sweep.map(|settings| Sweeps::new(settings, account.folders, monitors, clock));
+        let sweeps = account.sweep.map(|settings| Sweeps::new(settings, account.folders, monitors, now.at));
         Self {
             profile: account.profile,
             poller,
             pulse,
             hold: shared.hold.clone(),
             by_row: sources.iter().enumerate().map(|(index, s)| (s.job.source, index)).collect(),
-            queue: sources.iter().enumerate().map(|(index, s)| Reverse((s.due, index))).collect(),
-            urgent: VecDeque::new(),
+            timetable,
             failing: sources.iter().filter(|s| s.job.failures > 0).count(),
             out_of_credits_until: None,
             sources,
             tasks: JoinSet::new(),
             writes: JoinSet::new(),
             polls_in_flight: 0,
-            pacing,
-            is_quiet: account.quiet_hours.as_ref().is_some_and(|hours| hours.hold(now)),
             quiet_hours: account.quiet_hours,
+            calendar: account.calendar,
+            counted: (0, None),
+            seen: now,
             looks: 0,
             pauses,
             upkeep,
@@ -203,9 +203,10 @@ impl AccountLoop {
                 Done::Upkeep
             });
         }
+        self.timetable.catch_up(self.poller.gate.unbilled_per_second(), Now::read());
         loop {
             self.pulse.beat();
-            self.keep_pace(Instant::now());
+            self.keep_pace(Now::read());
             self.start_due(Instant::now());
             let wake = self.next_wake();
             tokio::select! {
@@ -220,12 +221,15 @@ impl AccountLoop {
         }
         // Whoever reads the store next must not meet a poll that commits behind its back.
         self.tasks.shutdown().await;
+        self.count_requests();
         while self.writes.join_next().await.is_some() {}
     }
 
     pub(super) async fn run_once(mut self, stop: CancellationToken) -> Summary {
         let began = Instant::now();
-        self.summary.still_failing = self.sources.iter().filter(|s| s.job.failures > 0 && s.due > began).count() as u64;
+        let waits = |index: usize| self.timetable.slot(index).next().0 > began;
+        let failing = self.sources.iter().enumerate().filter(|(index, s)| s.job.failures > 0 && waits(*index));
+        self.summary.still_failing = failing.count() as u64;
         self.round_began = Some(began);
         loop {
             self.start_due(began);
@@ -245,18 +249,19 @@ impl AccountLoop {
             upkeep.run_once().await;
         }
         while self.tasks.join_next().await.is_some() {}
+        self.count_requests();
         while self.writes.join_next().await.is_some() {}
         self.summary
     }
 
     fn next_wake(&self) -> Instant {
-        let latest = Instant::now() + LONGEST_SLEEP;
+        let now = Instant::now();
+        let latest = now + LONGEST_SLEEP;
         let next = match self.pauses.look_again() {
             _ if self.hold.is_set() => latest,
             Some(at) => at.unwrap_or(latest),
             None if self.polls_in_flight >= self.poller.polling.concurrency => latest,
-            None if !self.urgent.is_empty() => Instant::now(),
-            None => self.queue.peek().map_or(latest, |Reverse((at, _))| *at).min(self.next_sweep().unwrap_or(latest)),
+            None => self.timetable.next(now).unwrap_or(latest).min(self.next_sweep().unwrap_or(latest)),
         };
         next.min(latest)
     }
@@ -268,15 +273,14 @@ impl AccountLoop {
         }
         self.start_sweep(now);
         while self.polls_in_flight < self.poller.polling.concurrency {
-            let Some(first) = self.pop_urgent().or_else(|| self.pop_due(now)) else { return };
+            let Some(first) = self.timetable.take(now) else { return };
             let mut batch = vec![first];
             while batch.len() < self.poller.polling.batch_size && self.sources[first].can_share() {
-                let Some(next) = self.pop_due(now) else { break };
+                let Some(next) = self.timetable.take_due(now) else { break };
                 if self.sources[next].can_share() {
                     batch.push(next);
                 } else {
-                    self.sources[next].in_flight = false;
-                    self.schedule(next, self.sources[next].due);
+                    self.timetable.put_back(next);
                     break;
                 }
             }
@@ -305,58 +309,14 @@ impl AccountLoop {
         self.writes.spawn(async move { log_unwritten(store.record_pause(change.account, change.pause).await) });
     }
 
-    /// Takes the conversation at the head of the queue if it is due; it counts as in flight from now on. Entries that
-    /// have been overtaken are dropped.
-    fn pop_due(&mut self, now: Instant) -> Option<usize> {
-        while let Some(&Reverse((at, index))) = self.queue.peek() {
-            if at > now {
-                return None;
-            }
-            self.queue.pop();
-            let source = &mut self.sources[index];
-            if source.due == at && source.may_begin() {
-                source.in_flight = true;
-                return Some(index);
-            }
-        }
-        None
-    }
-
-    fn pop_urgent(&mut self) -> Option<usize> {
-        while let Some(index) = self.urgent.pop_front() {
-            let source = &mut self.sources[index];
-            if std::mem::take(&mut source.urgent) && source.may_begin() {
-                source.in_flight = true;
-                return Some(index);
-            }
-        }
-        None
-    }
-
-    /// Has a conversation polled before whatever is merely due, once more if it is being polled, and never more often
-    /// than its shortest interval allows.
-    pub(super) fn nudge(&mut self, index: usize) {
-        let source = &mut self.sources[index];
-        if source.in_flight {
-            source.nudged = true;
-        } else if let Some(at) = source.not_before().filter(|at| *at > Instant::now()) {
-            let due = source.due.min(at);
-            self.schedule(index, due);
-        } else if !std::mem::replace(&mut source.urgent, true) {
-            self.urgent.push_back(index);
-        }
-    }
-
     fn spawn_polls(&mut self, batch: Vec<usize>) {
         let began = Instant::now();
         let mut jobs: Vec<_> = batch
             .iter()
             .map(|&index| {
-                let (cadence, pace) = (self.cadence(index), self.pacing.pace());
+                self.timetable.begin(index, began);
                 let source = &mut self.sources[index];
-                source.urgent = false;
-                source.began = Some(began);
-                (source.job.cadence, source.job.pace) = (cadence, pace);
+                source.job.rhythm = self.timetable.rhythm(index);
                 // A walk that goes on is as deep as it began.
                 if source.job.walk.is_none() {
                     source.job.recheck = began >= source.recheck_due && !source.job.first_contact;
@@ -382,17 +342,15 @@ impl AccountLoop {
             Ok(Done::Polls(results)) => {
                 self.polls_in_flight -= 1;
                 for Ended { index, began, job, result } in results {
+                    self.timetable.end(index);
                     let source = &mut self.sources[index];
-                    source.in_flight = false;
                     (source.job.walk, source.job.dead_ends, source.job.gaps) =
                         (job.walk.clone(), job.dead_ends, job.gaps);
                     match result {
                         Ok(found) => self.succeeded(index, began, found, &job),
                         Err(failure) => self.failed(index, failure),
                     }
-                    if std::mem::take(&mut self.sources[index].nudged) {
-                        self.nudge(index);
-                    }
+                    self.timetable.nudge_waiting(index, Instant::now());
                 }
                 self.start_rewinds();
             }
@@ -418,26 +376,25 @@ impl AccountLoop {
         }
     }
 
-    pub(super) fn schedule(&mut self, index: usize, due: Instant) {
-        self.sources[index].due = due;
-        self.queue.push(Reverse((due, index)));
+    /// Has a conversation polled before whatever is merely due.
+    pub(super) fn nudge(&mut self, index: usize) {
+        self.timetable.nudge(index, Instant::now());
     }
 }
 
 impl Poller {
     async fn probe(&self) -> Result<(), providers::Error> {
         let permit = self.gate.admit_probe().await.map_err(|closed| match closed {
-            Closed::OutOfCredits { until } => {
-                let wait = until.since(UnixMillis::now());
-                providers::Error::new(Class::Auth, "the credits of the day are spent, and a probe costs one")
-                    .with_wait(Some(wait))
+            Closed::OutOfCredits { period, until } => {
+                let spent = format!("the credits of the {} are spent, and a probe costs one", period.as_str());
+                providers::Error::new(Class::Auth, spent).with_wait(Some(until.since(UnixMillis::now())))
             }
             Closed::Store(error) => providers::Error::new(Class::Auth, format!("the probe could not be made: {error}")),
             Closed::Paused => providers::Error::new(Class::Auth, "the probe could not be made: the account is paused"),
         })?;
         let probed = self.provider.probe().await;
-        let spent = if self.provider.charges_probes() { None } else { Some(0) };
-        self.gate.settle(permit, spent).await;
+        let heard = if self.provider.price(Call::Account) > 0 { Heard::unpriced } else { |p: &_| Heard::costing(0, p) };
+        self.gate.settle(permit, heard(&probed)).await;
         probed
     }
 }

@@ -1,246 +1,329 @@
-//! The requests an account may make. Every poll, probe and start passes here.
+//! The requests that an account may make: as many as are configured, and fewer where the provider says so. Pure: the time is
+//! passed in.
 
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::time::Instant;
 
-use crate::store::{self, AccountId, Day, Store};
-use crate::time::UnixMillis;
+use crate::providers::{Call, Quota};
+
+/// Of what the provider leaves until the end of its window so much is used; the rest is for whoever else uses the account.
+const SHARE: f64 = 0.8;
+/// After a refusal, the rate falls to this part of itself ...
+const AFTER_REFUSAL: f64 = 0.7;
+/// ... and grows again by this share of the configured one a minute.
+const RECOVERY: f64 = 0.05;
+/// Requests a second that are left whatever is refused, unless fewer are configured.
+const LEAST: f64 = 1.0 / 60.0;
+/// What was in flight together is refused together: one refusal.
+const TOGETHER: Duration = Duration::from_secs(10);
 
 /// A rate of requests, shared by the accounts that the provider limits together.
 #[derive(Clone)]
 pub struct Budget {
-    limiter: Arc<DefaultDirectRateLimiter>,
     requests_per_minute: NonZeroU32,
     accounts: u32,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    configured: Allowance,
+    learnt: [Learnt; Call::ALL.len()],
 }
 
 impl Budget {
     /// At most `requests_per_minute` in any minute, for so many accounts together.
     pub fn per_minute(requests_per_minute: NonZeroU32, accounts: u32) -> Self {
-        let limiter = Arc::new(RateLimiter::direct(quota(requests_per_minute)));
-        Self { limiter, requests_per_minute, accounts: accounts.max(1) }
+        let state = State { configured: Allowance::per_minute(requests_per_minute), learnt: Default::default() };
+        Self { requests_per_minute, accounts: accounts.max(1), state: Arc::new(Mutex::new(state)) }
     }
 
-    /// The share of one account.
-    fn requests_per_second(&self) -> f64 {
-        f64::from(self.requests_per_minute.get()) / 60.0 / f64::from(self.accounts)
+    /// Takes a request of this kind, or tells when to ask again.
+    pub fn take(&self, call: Call, now: Instant) -> Result<(), Instant> {
+        let configured = self.configured();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let ready = state.configured.ready().max(state.learnt[call as usize].ready(configured, now));
+        if ready.is_some_and(|ready| ready > now) {
+            return Err(ready.unwrap_or(now));
+        }
+        state.configured.take(now);
+        state.learnt[call as usize].taken_at = Some(now);
+        Ok(())
+    }
+
+    /// Learns what the provider tells of its limit.
+    pub fn hear(&self, call: Call, quota: Quota, now: Instant) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.learnt[call as usize].hear(quota, now);
+    }
+
+    /// Learns from a refusal. Returns the requests a minute that are left, when it slows the account down.
+    pub fn refused(&self, call: Call, now: Instant) -> Option<f64> {
+        let configured = self.configured();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.learnt[call as usize].refused(configured, now).map(|rate| rate * 60.0)
+    }
+
+    /// Requests a second that one account may spend on calls of this kind, in the long run.
+    pub fn per_second(&self, call: Call, now: Instant) -> f64 {
+        self.learnt(call, now).unwrap_or_else(|| self.configured()) / f64::from(self.accounts)
+    }
+
+    /// Requests a minute that the provider seems to allow; `None`: as many as are configured.
+    pub fn learnt_per_minute(&self, call: Call, now: Instant) -> Option<f64> {
+        self.learnt(call, now).map(|rate| rate * 60.0)
+    }
+
+    fn learnt(&self, call: Call, now: Instant) -> Option<f64> {
+        let configured = self.configured();
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.learnt[call as usize].sustained(configured, now).filter(|rate| *rate < configured)
+    }
+
+    fn configured(&self) -> f64 {
+        f64::from(self.requests_per_minute.get()) / 60.0
     }
 }
 
-/// A second's worth may come at once; it is taken off the steady rate, so that it cannot come on top of a full minute.
-fn quota(requests_per_minute: NonZeroU32) -> Quota {
-    let burst = (requests_per_minute.get() / 60).max(1);
-    let steady = requests_per_minute.get().saturating_sub(burst).max(1);
-    Quota::with_period(Duration::from_secs(60) / steady)
-        .unwrap_or_else(|| Quota::per_minute(requests_per_minute))
-        .allow_burst(NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN))
+/// Requests one after the other, at a steady rate; a second's worth may come at once, and is taken off the steady rate, so that it
+/// cannot come on top of a full minute.
+struct Allowance {
+    between: Duration,
+    /// How far ahead of the steady rate a request may be.
+    ahead: Duration,
+    /// When the next one would come at the steady rate.
+    next: Option<Instant>,
 }
 
-/// Why nothing may be asked now.
-#[derive(Clone, Debug)]
-pub(super) enum Closed {
-    /// The account is paused.
-    Paused,
-    /// The credits of the day are spent, as far as they may be spent on this.
-    OutOfCredits {
-        /// When there are some again.
-        until: UnixMillis,
-    },
-    /// What is spent could not be written down.
-    Store(store::Error),
+impl Allowance {
+    fn per_minute(requests_per_minute: NonZeroU32) -> Self {
+        let at_once = (requests_per_minute.get() / 60).max(1);
+        // Rounded up: a nanosecond less, and one more would fit into the minute.
+        let between = Duration::from_secs(60) / (requests_per_minute.get() - (at_once - 1)) + Duration::from_nanos(1);
+        Self { between, ahead: between * (at_once - 1), next: None }
+    }
+
+    /// `None`: at any time.
+    fn ready(&self) -> Option<Instant> {
+        self.next.map(|next| next.checked_sub(self.ahead).unwrap_or(next))
+    }
+
+    fn take(&mut self, now: Instant) {
+        self.next = Some(self.next.map_or(now, |next| next.max(now)) + self.between);
+    }
 }
 
-/// What a request is for: credits are kept for what people wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// Sweeps, and conversations that moved.
-    Live,
-    /// Histories, rechecks, and proofs that nothing has moved.
-    Background,
+/// What is known of the provider's own limit on calls of one kind.
+#[derive(Default)]
+struct Learnt {
+    window: Option<Window>,
+    /// The longest time to the end of a window that was told: its whole length, after a while.
+    longest: Duration,
+    refusal: Option<Refusal>,
+    taken_at: Option<Instant>,
 }
 
-/// The credits of an account, where its provider bills.
-pub(super) struct Credits {
-    pub(super) store: Store,
-    pub(super) account: AccountId,
-    /// The most that one request can cost.
-    pub(super) price: u32,
-    /// What a day, UTC, may cost.
-    pub(super) daily: u32,
+/// What the provider leaves until a moment.
+#[derive(Clone, Copy)]
+struct Window {
+    ends: Instant,
+    /// Requests a second until then; zero: none.
+    rate: f64,
+    limit: Option<u32>,
 }
 
-impl Credits {
-    /// A third of the day is kept for what has moved.
-    fn limit(&self, purpose: Purpose) -> u32 {
-        match purpose {
-            Purpose::Live => self.daily,
-            Purpose::Background => self.share() * 2,
+#[derive(Clone, Copy)]
+struct Refusal {
+    at: Instant,
+    /// Requests a second after it.
+    rate: f64,
+}
+
+impl Learnt {
+    fn ready(&self, configured: f64, now: Instant) -> Option<Instant> {
+        let rate = match self.window.filter(|window| now < window.ends) {
+            Some(window) if window.rate <= 0.0 => return Some(window.ends),
+            Some(window) => window.rate.min(self.after_refusal(configured, now).unwrap_or(configured)),
+            None => self.after_refusal(configured, now)?,
+        };
+        if rate >= configured {
+            return None;
+        }
+        let ready = self.taken_at? + Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX);
+        Some(self.window.filter(|window| now < window.ends).map_or(ready, |window| ready.min(window.ends)))
+    }
+
+    /// The rate since the last refusal, while that is below the configured one.
+    fn after_refusal(&self, configured: f64, now: Instant) -> Option<f64> {
+        let Refusal { at, rate } = self.refusal?;
+        let minutes = now.saturating_duration_since(at).as_secs_f64() / 60.0;
+        Some(rate + configured * RECOVERY * minutes).filter(|rate| *rate < configured)
+    }
+
+    /// What can be kept up from window to window.
+    fn sustained(&self, configured: f64, now: Instant) -> Option<f64> {
+        let after_refusal = self.after_refusal(configured, now);
+        let limit = self.window.and_then(|window| window.limit).map(f64::from);
+        let by_window = limit.map(|limit| SHARE * limit / self.longest.as_secs_f64().max(1.0));
+        match (after_refusal, by_window) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
         }
     }
 
-    /// The third of a day that sweeps are spread over, and the third for looking at what has not moved.
-    fn share(&self) -> u32 {
-        self.daily / 3
+    fn hear(&mut self, quota: Quota, now: Instant) {
+        let ends = now + quota.resets_in;
+        let rate = SHARE * f64::from(quota.remaining) / quota.resets_in.as_secs_f64().max(1.0);
+        self.longest = self.longest.max(quota.resets_in);
+        self.window = Some(Window { ends, rate, limit: quota.limit });
     }
 
-    /// Time between requests of a kind that has a third of the day to itself.
-    pub(super) fn pace(&self) -> Duration {
-        credit_pace(self.price, self.daily)
-    }
-
-    async fn reserve(&self, purpose: Purpose) -> Result<Permit, Closed> {
-        let day = Day::of(UnixMillis::now());
-        let reserved = self.store.reserve_credits(self.account, day, self.price, self.limit(purpose)).await;
-        match reserved.map_err(Closed::Store)? {
-            true => Ok(Permit { day: Some(day) }),
-            false => Err(Closed::OutOfCredits { until: day.end() }),
+    fn refused(&mut self, configured: f64, now: Instant) -> Option<f64> {
+        if self.refusal.is_some_and(|refusal| now.saturating_duration_since(refusal.at) < TOGETHER) {
+            return None;
         }
+        let before = self.after_refusal(configured, now).unwrap_or(configured);
+        let rate = (before * AFTER_REFUSAL).max(LEAST.min(configured));
+        self.refusal = Some(Refusal { at: now, rate });
+        Some(rate)
     }
-}
-
-/// Time between requests of this price that together spend a third of a day's credits.
-pub fn credit_pace(price: u32, daily_credits: u32) -> Duration {
-    const DAY: Duration = Duration::from_secs(86_400);
-    DAY.mul_f64(f64::from(price) / f64::from((daily_credits / 3).max(1)))
-}
-
-/// Requests a second that looks at conversations may take together: what the minute allows, and where answers cost credits
-/// (price of one, credits of a day), a third of the day.
-pub fn requests_per_second(requests_per_minute: NonZeroU32, (price, daily_credits): (u32, u32)) -> f64 {
-    let by_minute = f64::from(requests_per_minute.get()) / 60.0;
-    if price == 0 { by_minute } else { by_minute.min(1.0 / credit_pace(price, daily_credits).as_secs_f64()) }
-}
-
-/// One request may be sent; [`Gate::settle`] takes it back when its price is known.
-#[must_use]
-#[derive(Debug)]
-pub(super) struct Permit {
-    day: Option<Day>,
-}
-
-/// The budget of one account, and whether it may ask at all.
-pub(super) struct Gate {
-    budget: Budget,
-    credits: Option<Credits>,
-    closed_until: Mutex<Option<Instant>>,
-    admitted: AtomicU64,
-}
-
-impl Gate {
-    pub(super) fn new(budget: Budget, credits: Option<Credits>) -> Self {
-        Self { budget, credits, closed_until: Mutex::new(None), admitted: AtomicU64::new(0) }
-    }
-
-    pub(super) fn credits(&self) -> Option<&Credits> {
-        self.credits.as_ref()
-    }
-
-    /// Requests a second that looks at conversations may take together: what the minute allows, and where every answer costs
-    /// credits, a third of the day.
-    pub(super) fn requests_per_second(&self) -> f64 {
-        let by_minute = self.budget.requests_per_second();
-        self.credits.as_ref().map_or(by_minute, |credits| by_minute.min(1.0 / credits.pace().as_secs_f64()))
-    }
-
-    /// Requests admitted since the start.
-    pub(super) fn admitted(&self) -> u64 {
-        self.admitted.load(Ordering::Relaxed)
-    }
-
-    /// Waits for room in the budget. Also what waits already is turned away when the account is paused meanwhile.
-    pub(super) async fn admit(&self, purpose: Purpose) -> Result<Permit, Closed> {
-        loop {
-            if self.is_closed() {
-                return Err(Closed::Paused);
-            }
-            match self.budget.limiter.check() {
-                Ok(()) => return self.reserve(purpose).await,
-                Err(not_until) => tokio::time::sleep(wait(&not_until)).await,
-            }
-        }
-    }
-
-    /// Waits for room whatever the pause says: for the probe that may end it.
-    pub(super) async fn admit_probe(&self) -> Result<Permit, Closed> {
-        while let Err(not_until) = self.budget.limiter.check() {
-            tokio::time::sleep(wait(&not_until)).await;
-        }
-        self.reserve(Purpose::Live).await
-    }
-
-    async fn reserve(&self, purpose: Purpose) -> Result<Permit, Closed> {
-        self.admitted.fetch_add(1, Ordering::Relaxed);
-        match &self.credits {
-            Some(credits) => credits.reserve(purpose).await,
-            None => Ok(Permit { day: None }),
-        }
-    }
-
-    /// Writes down what a request has cost; `None` where nobody knows, which counts as its price.
-    pub(super) async fn settle(&self, permit: Permit, spent: Option<u32>) {
-        if let (Some(credits), Some(day), Some(spent)) = (&self.credits, permit.day, spent)
-            && spent != credits.price
-            && let Err(error) = credits.store.settle_credits(credits.account, day, credits.price, spent).await
-        {
-            tracing::warn!(class = "storage", %error, "what a request cost was not written down; it counts as its highest price");
-        }
-    }
-
-    pub(super) fn close_until(&self, until: Instant) {
-        *self.closed_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
-    }
-
-    pub(super) fn open(&self) {
-        *self.closed_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    fn is_closed(&self) -> bool {
-        let until = *self.closed_until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.is_some_and(|until| Instant::now() < until)
-    }
-}
-
-fn wait(not_until: &governor::NotUntil<<DefaultClock as Clock>::Instant>) -> Duration {
-    not_until.wait_time_from(DefaultClock::default().now())
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn no_minute_holds_more_than_the_budget() {
-        for per_minute in [1u32, 2, 59, 60, 119, 600, 6_000] {
-            let clock = governor::clock::FakeRelativeClock::default();
-            let limiter = RateLimiter::direct_with_clock(quota(NonZeroU32::new(per_minute).unwrap()), clock.clone());
-            let mut admitted = 0;
-            for _ in 0..59_999 {
-                if limiter.check().is_ok() {
-                    admitted += 1;
-                }
-                clock.advance(Duration::from_millis(1));
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn budget(requests_per_minute: u32) -> Budget {
+        Budget::per_minute(NonZeroU32::new(requests_per_minute).unwrap(), 1)
+    }
+
+    /// When requests go out that are asked for as often as may be, by a caller that waits `late` longer than it is told.
+    fn taken(budget: &Budget, from: Instant, until: Instant, late: impl Fn(u64) -> Duration) -> Vec<Instant> {
+        let (mut now, mut taken) = (from, vec![]);
+        while now < until {
+            match budget.take(Call::Page, now) {
+                Ok(()) => taken.push(now),
+                Err(at) => now = at + late(taken.len() as u64),
             }
-            assert!(admitted <= per_minute, "{admitted} of {per_minute}");
-            assert!(admitted * 10 >= per_minute * 9 || per_minute < 10, "{admitted} of {per_minute} wastes the budget");
+        }
+        taken
+    }
+
+    fn most_in(taken: &[Instant], window: Duration) -> usize {
+        let in_window = |&from: &Instant| taken.iter().filter(|at| (from..from + window).contains(*at)).count();
+        taken.iter().map(in_window).max().unwrap_or(0)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn no_minute_wherever_it_begins_holds_more_than_the_budget(
+            per_minute in 1u32..400, pauses in proptest::collection::vec(0u64..90_000, 0..6)
+        ) {
+            let budget = budget(per_minute);
+            let begin = Instant::now();
+            // A caller that stops now and then must not save up what it did not ask for.
+            let late = |n: u64| pauses.get((n / 37) as usize % pauses.len().max(1))
+                .filter(|_| n.is_multiple_of(37)).map_or(Duration::ZERO, |&ms| Duration::from_millis(ms));
+            let taken = taken(&budget, begin, begin + 300 * SECOND, late);
+            prop_assert!(most_in(&taken, 60 * SECOND) <= per_minute as usize, "{}", most_in(&taken, 60 * SECOND));
         }
     }
 
-    #[tokio::test]
-    async fn a_pause_turns_away_what_already_waits() {
-        let gate = Arc::new(Gate::new(Budget::per_minute(NonZeroU32::new(60).unwrap(), 1), None));
-        gate.settle(gate.admit(Purpose::Live).await.unwrap(), None).await;
-        let waiting = tokio::spawn({
-            let gate = Arc::clone(&gate);
-            async move { gate.admit(Purpose::Live).await }
-        });
-        tokio::task::yield_now().await;
-        gate.close_until(Instant::now() + Duration::from_secs(60));
-        assert!(matches!(waiting.await.unwrap(), Err(Closed::Paused)));
+    #[test]
+    fn a_budget_that_is_asked_for_is_used() {
+        for per_minute in [1u32, 2, 10, 59, 60, 119, 600, 6_000] {
+            let begin = Instant::now();
+            let taken = taken(&budget(per_minute), begin, begin + 600 * SECOND, |_| Duration::ZERO);
+            assert!(
+                taken.len() * 100 >= per_minute as usize * 10 * 98,
+                "{} of {per_minute} in ten minutes",
+                taken.len()
+            );
+        }
+    }
+
+    #[test]
+    fn a_window_that_the_provider_tells_is_spread_and_a_fifth_of_it_left() {
+        let (budget, begin) = (budget(60), Instant::now());
+        let (mut now, mut used, mut taken) = (begin, 0u32, vec![]);
+        // Fifty a minute, in windows that begin with the first request; somebody else takes none.
+        while now < begin + 600 * SECOND {
+            let since = now.duration_since(begin).as_secs() % 60;
+            match budget.take(Call::Page, now) {
+                Ok(()) => {
+                    taken.push(now);
+                    used = if taken.iter().rev().nth(1).is_none_or(|&last| {
+                        last.duration_since(begin).as_secs() / 60 < now.duration_since(begin).as_secs() / 60
+                    }) {
+                        1
+                    } else {
+                        used + 1
+                    };
+                    assert!(used <= 50, "refused");
+                    let resets_in = SECOND * u32::try_from(60 - since).unwrap();
+                    budget.hear(Call::Page, Quota { limit: Some(50), remaining: 50 - used, resets_in }, now);
+                }
+                Err(at) => now = at,
+            }
+        }
+        assert!((380..=500).contains(&taken.len()), "{}", taken.len());
+        let sustained = budget.per_second(Call::Page, now) * 60.0;
+        assert!((39.0..=41.0).contains(&sustained), "{sustained}");
+        assert!(
+            (budget.per_second(Call::Listing, now) - 1.0).abs() < 1e-9,
+            "another kind of call has a limit of its own"
+        );
+    }
+
+    #[test]
+    fn nothing_is_asked_in_a_window_that_is_used_up() {
+        let (budget, now) = (budget(600), Instant::now());
+        budget.hear(Call::Page, Quota { limit: Some(5), remaining: 0, resets_in: 40 * SECOND }, now);
+        assert_eq!(budget.take(Call::Page, now), Err(now + 40 * SECOND));
+        assert_eq!(budget.take(Call::Listing, now), Ok(()));
+        assert_eq!(budget.take(Call::Page, now + 40 * SECOND), Ok(()), "a new window");
+    }
+
+    #[test]
+    fn refusals_slow_an_account_down_and_it_recovers_slowly() {
+        let (budget, now) = (budget(60), Instant::now());
+        assert_eq!(budget.learnt_per_minute(Call::Page, now), None);
+        let left = budget.refused(Call::Page, now).unwrap();
+        assert!((left - 42.0).abs() < 1e-9, "{left}");
+        assert_eq!(budget.refused(Call::Page, now + SECOND), None, "it was in flight with the first");
+        let again = budget.refused(Call::Page, now + 20 * SECOND).unwrap();
+        assert!((30.0..31.0).contains(&again), "{again}");
+        let rate = |minutes: u32| budget.per_second(Call::Page, now + 20 * SECOND + 60 * minutes * SECOND) * 60.0;
+        assert!((rate(1) - again - 3.0).abs() < 1e-6 && rate(5) < 46.0, "{}", rate(5));
+        assert!((rate(11) - 60.0).abs() < 1e-9, "{}", rate(11));
+        let begin = now + 21 * SECOND;
+        let taken = taken(&budget, begin, begin + 60 * SECOND, |_| Duration::ZERO);
+        assert!((29..=34).contains(&taken.len()), "{}", taken.len());
+    }
+
+    #[test]
+    fn however_often_it_is_refused_an_account_asks_once_a_minute() {
+        let (budget, mut now) = (budget(600), Instant::now());
+        for _ in 0..100 {
+            budget.refused(Call::Page, now);
+            now += 11 * SECOND;
+        }
+        let rate = budget.per_second(Call::Page, now) * 60.0;
+        assert!((1.0..30.0).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn accounts_of_one_key_share_what_was_learnt() {
+        let shared = Budget::per_minute(NonZeroU32::new(60).unwrap(), 3);
+        let (other, now) = (shared.clone(), Instant::now());
+        shared.refused(Call::Page, now);
+        assert!((other.per_second(Call::Page, now) * 60.0 - 14.0).abs() < 1e-9);
     }
 }

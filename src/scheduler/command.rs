@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use serde::{Deserialize, Serialize};
 
 use super::Polled;
 use super::account::{AccountLoop, Done};
+use super::slot::{Now, Why};
 use crate::model::AccountName;
 use crate::store::{self, Refused, Source, SourceId};
 use crate::time::UnixMillis;
@@ -31,6 +35,22 @@ pub enum Command {
     },
     /// Probes the account now, if it waits for a person.
     Wake,
+    /// Tells when what is polled next.
+    Schedule {
+        /// Told that.
+        done: oneshot::Sender<Vec<Scheduled>>,
+    },
+}
+
+/// When a conversation is polled next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scheduled {
+    /// Its id in events.
+    pub conversation_id: String,
+    /// When.
+    pub due_at: UnixMillis,
+    /// What has set that moment.
+    pub reason: Why,
 }
 
 /// The way to the loops of all accounts.
@@ -42,6 +62,11 @@ pub struct Commands {
 impl Commands {
     pub(super) fn add(&mut self, account: AccountName, commands: mpsc::UnboundedSender<Command>) {
         self.loops.insert(account.as_str().to_owned(), commands);
+    }
+
+    /// Names of the accounts whose loops run.
+    pub fn accounts(&self) -> impl Iterator<Item = &str> {
+        self.loops.keys().map(String::as_str)
     }
 
     /// Tells the loop of an account; false when it has ended.
@@ -65,7 +90,25 @@ impl AccountLoop {
             Command::Unfollow(source) => self.unfollow(source),
             Command::Rewind { conversation_id, to, done } => self.rewind(conversation_id, to, done),
             Command::Wake => self.pauses.wake(),
+            // Whoever asked has gone when it does not listen.
+            Command::Schedule { done } => drop(done.send(self.scheduled(Now::read()))),
         }
+    }
+
+    /// A pause of the account puts off whatever is due before its end.
+    fn scheduled(&self, now: Now) -> Vec<Scheduled> {
+        let pause = self.pauses.look_again().map(|at| at.unwrap_or(now.at));
+        let followed = self.sources.iter().enumerate().filter(|(index, _)| !self.timetable.slot(*index).has_left());
+        let scheduled = followed.map(|(index, source)| {
+            let (due, why) = self.timetable.slot(index).next();
+            let (due, reason) = match pause {
+                Some(until) if until >= due => (until, Why::ProviderWait),
+                _ => (due, why),
+            };
+            let due_at = now.clock + due.saturating_duration_since(now.at) - now.at.saturating_duration_since(due);
+            Scheduled { conversation_id: source.job.conversation.id.as_str().to_owned(), due_at, reason }
+        });
+        scheduled.collect()
     }
 
     fn follow(&mut self, polled: Polled) {
@@ -75,13 +118,16 @@ impl AccountLoop {
 
     fn unfollow(&mut self, source: SourceId) {
         if let Some(&index) = self.by_row.get(&source) {
-            self.sources[index].unfollowed = true;
+            self.timetable.leave(index);
         }
     }
 
     fn rewind(&mut self, conversation_id: String, to: UnixMillis, done: oneshot::Sender<Rewound>) {
-        let index =
-            self.sources.iter().position(|s| !s.unfollowed && s.job.conversation.id.as_str() == conversation_id);
+        let is_it = |index: &usize| {
+            let id = self.sources[*index].job.conversation.id.as_str();
+            id == conversation_id && !self.timetable.slot(*index).has_left()
+        };
+        let index = (0..self.sources.len()).find(is_it);
         match index {
             Some(index) => {
                 self.rewinds.push(Rewinding { index, to, done, result: None });
@@ -94,13 +140,14 @@ impl AccountLoop {
 
     /// Sets back what is not being polled just now; a poll in flight would move the watermark again.
     pub(super) fn start_rewinds(&mut self) {
-        let (ready, waiting) =
-            std::mem::take(&mut self.rewinds).into_iter().partition(|r: &Rewinding| !self.sources[r.index].in_flight);
+        let (ready, waiting) = std::mem::take(&mut self.rewinds)
+            .into_iter()
+            .partition(|r: &Rewinding| !self.timetable.slot(r.index).is_busy());
         self.rewinds = waiting;
         let ready: Vec<Rewinding> = ready;
         for mut rewinding in ready {
-            let source = &mut self.sources[rewinding.index];
-            source.in_flight = true;
+            self.timetable.occupy(rewinding.index);
+            let source = &self.sources[rewinding.index];
             let (store, account) = (self.poller.store.clone(), self.poller.account_id);
             let id = source.job.conversation.id.as_str().to_owned();
             self.tasks.spawn(async move {
@@ -112,12 +159,12 @@ impl AccountLoop {
 
     pub(super) fn rewound(&mut self, rewinding: Rewinding) {
         let index = rewinding.index;
-        self.sources[index].in_flight = false;
+        self.timetable.end(index);
         let result = match rewinding.result {
             Some(Ok(Ok(row))) => {
                 let source = &self.sources[index];
                 let (conversation, cadence, baseline) =
-                    (Arc::clone(&source.job.conversation), source.cadence, source.job.baseline);
+                    (Arc::clone(&source.job.conversation), self.timetable.slot(index).cadence(), source.job.baseline);
                 tracing::warn!(account = %self.poller.account, conversation = %conversation.id, to = %rewinding.to,
                     "the watermark was set back by command");
                 self.follow(Polled { conversation, cadence, baseline, source: row });
@@ -128,11 +175,8 @@ impl AccountLoop {
             None => return,
         };
         if !matches!(result, Ok(Ok(()))) {
-            let due = self.sources[index].due;
-            self.schedule(index, due);
-            if std::mem::take(&mut self.sources[index].nudged) {
-                self.nudge(index);
-            }
+            self.timetable.wait_as_before(index);
+            self.timetable.nudge_waiting(index, Instant::now());
         }
         drop(rewinding.done.send(result));
     }

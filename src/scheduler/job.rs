@@ -4,9 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::budget::Purpose;
-use super::due::Cadence;
-use super::pace::Pace;
+use super::due::Rhythm;
+use super::gate::Purpose;
 use super::{Baseline, Polling};
 use crate::model::{Conversation, Route};
 use crate::store::{Announce, Mark, OpenGaps, SourceId, Walk};
@@ -18,9 +17,8 @@ pub(super) struct Job {
     pub(super) source: SourceId,
     pub(super) conversation: Arc<Conversation>,
     pub(super) baseline: Baseline,
-    pub(super) cadence: Cadence,
-    /// The pace of its account when this poll began.
-    pub(super) pace: Pace,
+    /// What its next interval depends on, as it was when this poll began.
+    pub(super) rhythm: Rhythm,
     pub(super) first_contact: bool,
     /// First contact announces what is younger than this, whatever the baseline says.
     pub(super) line: Option<UnixMillis>,
@@ -132,6 +130,13 @@ impl Job {
 pub(super) mod tests {
     use super::*;
     use crate::model::{ConversationId, ConversationType};
+    use crate::scheduler::{Cadence, Pace, Priority};
+
+    const SECOND: Cadence = Cadence {
+        min_interval: Duration::from_secs(1),
+        max_interval: Duration::from_secs(1),
+        priority: Priority::Normal,
+    };
 
     const BOUNDS: Bounds = Bounds {
         overlap: Duration::from_millis(10),
@@ -153,8 +158,7 @@ pub(super) mod tests {
                 person_url: None,
             }),
             baseline: Baseline::Now,
-            cadence: Cadence { min_interval: Duration::from_secs(1), max_interval: Duration::from_secs(1) },
-            pace: Pace::FASTEST,
+            rhythm: Rhythm { cadence: SECOND, pace: Pace::FASTEST, seed: 0 },
             first_contact: false,
             line: None,
             watermark: Some(at(1_000)),

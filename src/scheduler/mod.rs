@@ -1,17 +1,19 @@
 //! When to poll what: one loop per account, so that none delays another.
 //!
-//! [`account`] is the loop: a timer queue of due conversations and a limit on polls in flight; [`pause`] holds it back
-//! while the account may not be asked, [`rhythm`] keeps its pace, and [`outcome`] takes in what came of a poll. [`poll`] is one poll from question to
+//! [`account`] is the loop: a [`timetable`] of its conversations and a limit on polls in flight; [`pause`] holds it back
+//! while the account may not be asked, [`gate`] lets requests pass as [`budget`] and [`credits`] allow, [`rhythm`] keeps its pace, and [`outcome`] takes in what came of a poll. [`poll`] is one poll from question to
 //! commit, [`read_on`] the part of it that takes more than one page. [`sweep`] lists the inbox to find what moved, and
 //! [`sweeping`] is the loop's side of that, [`monitoring`] has the provider fill it; [`upkeep`] starts and watches the provider's own collecting where it must be told
-//! to; [`command`] is what an operator asks for. The decisions are pure and sit apart: [`pace`], [`pacing`], [`due`] and [`quiet`] (when), [`job`] (from where
+//! to; [`command`] is what an operator asks for. The decisions are pure and sit apart: [`timetable`], [`slot`], [`pace`], [`pacing`], [`due`] and [`quiet`] (when), [`job`] (from where
 //! on), [`walk`] (how far), [`failure`] (what next).
 
 mod account;
 mod budget;
 mod command;
+mod credits;
 mod due;
 mod failure;
+mod gate;
 mod job;
 mod monitoring;
 mod outcome;
@@ -22,9 +24,11 @@ mod poll;
 mod quiet;
 mod read_on;
 mod rhythm;
+mod slot;
 mod source;
 mod sweep;
 mod sweeping;
+mod timetable;
 mod upkeep;
 mod walk;
 
@@ -34,6 +38,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::calendar::Calendar;
 use crate::model::{AccountName, Conversation};
 use crate::providers::{Profile, Provider};
 use crate::status::{Hold, Progress};
@@ -41,12 +46,16 @@ use crate::store::{AccountId, Pause, Source, Store, SweptFolder};
 use crate::time::UnixMillis;
 
 pub use account::Summary;
-pub use budget::{Budget, credit_pace, requests_per_second};
-pub use command::{Command, Commands, Rewound};
-pub use due::Cadence;
+pub use budget::Budget;
+pub use command::{Command, Commands, Rewound, Scheduled};
+pub use credits::{CreditBudget, credit_pace, requests_per_second};
+pub use due::{Cadence, Priority, Rhythm};
 pub use pace::{Ages, Pace, Solution};
+pub use pacing::{Rate, Spent};
 pub use quiet::QuietHours;
+pub use slot::{Now, Slot, Why};
 pub use sweep::SweepSettings;
+pub use timetable::Timetable;
 
 /// Stored waits are believed up to here: a told wait of a day, and the tenth that may come on top.
 const LONGEST_WAIT: Duration = Duration::from_secs(27 * 3600);
@@ -107,8 +116,12 @@ pub struct Account {
     pub budget: Budget,
     /// How it is polled.
     pub polling: Polling,
-    /// What a day, UTC, may cost in the provider's credits, where it bills.
-    pub daily_credits: u32,
+    /// What it may cost in the provider's credits, where it bills.
+    pub credits: CreditBudget,
+    /// By which its days and months begin.
+    pub calendar: Calendar,
+    /// Credits spent this month before today.
+    pub spent_before: u64,
     /// When only `max_interval` counts.
     pub quiet_hours: Option<QuietHours>,
     /// How its inbox is swept; `None`: not at all.

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::budget::Purpose;
+use super::gate::{Heard, Purpose};
 use super::poll::{Failure, Poller};
-use crate::providers::{Class, Error, Workflow};
+use crate::providers::{Call, Class, Error, Workflow};
 use crate::store::SweptFolder;
 use crate::time::UnixMillis;
 
@@ -146,9 +146,9 @@ impl Poller {
         let monitoring = inbox.expect("only an inbox that wants it is monitored");
         match step {
             MonitorStep::Start { folder } => {
-                let permit = self.gate.admit(Purpose::Live).await?;
+                let permit = self.gate.admit(Call::Collecting, Purpose::Live).await?;
                 let started = monitoring.start(folder).await;
-                self.gate.settle(permit, None).await;
+                self.gate.settle(permit, Heard::unpriced(&started)).await;
                 let (started_at, workflow_id) = match &started {
                     Ok(started) => (Some(UnixMillis::now()), Some(started.workflow_id.clone())),
                     Err(error) if error.class == Class::Gone => (Some(UnixMillis::now()), None),
@@ -162,9 +162,9 @@ impl Poller {
                 Ok(Monitored::Running { workflow_id, outside_working_hours })
             }
             MonitorStep::Status { folder, workflow_id } => {
-                let permit = self.gate.admit(Purpose::Live).await?;
+                let permit = self.gate.admit(Call::Collecting, Purpose::Live).await?;
                 let status = monitoring.status(workflow_id).await;
-                self.gate.settle(permit, None).await;
+                self.gate.settle(permit, Heard::unpriced(&status)).await;
                 match status? {
                     Workflow::Running { outside_working_hours } => {
                         Ok(Monitored::Running { workflow_id: workflow_id.clone(), outside_working_hours })

@@ -5,13 +5,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::account::AccountLoop;
-use super::budget::Purpose;
 use super::failure::{self, Next};
+use super::gate::{Heard, Purpose};
 use super::job::Job;
-use super::poll::{self, Coverage, Failure, Found, Poller};
+use super::poll::{Coverage, Failure, Found, Poller};
+use super::slot::{Now, Why};
 use super::upkeep::Request;
 use crate::backoff::stretched;
-use crate::providers::{self, Class};
+use crate::providers::{self, Call, Class};
 use crate::status::LONGEST_SLEEP;
 use crate::store::{QuietPoll, Recorded};
 use crate::time::UnixMillis;
@@ -25,37 +26,34 @@ impl AccountLoop {
         self.summary.polled += 1;
         self.pauses.forget_row();
         self.recovered(index);
-        let now = UnixMillis::now();
-        let Job { cadence, pace, source: id, .. } = self.sources[index].job;
-        let due = match found {
+        let now = Now::read();
+        match found {
             Found::Quiet(coverage) => {
-                let interval = poll::interval((cadence, pace), id, self.sources[index].job.last_message_at, now);
+                let job = &self.sources[index].job;
+                let interval = self.timetable.looked(index, began, job.last_message_at, now);
                 self.poller.store.record_quiet_poll(QuietPoll {
-                    source: id,
-                    polled_at: now,
+                    source: job.source,
+                    polled_at: now.clock,
                     verified_until: coverage.verified_until,
                     lapsed_at: coverage.lapsed_at,
-                    due_at: now + interval,
+                    due_at: now.clock + interval,
                 });
                 self.cover(index, coverage);
-                began + interval
             }
             Found::Recorded { recorded, coverage, fingerprint } => {
                 self.recorded(index, &recorded, coverage, fingerprint);
                 self.settle_mark(index, asked.mark.as_ref(), recorded.mark_kept);
                 self.cover(index, coverage);
-                began + poll::interval((cadence, pace), id, recorded.last_message_at, now)
+                self.timetable.looked(index, began, recorded.last_message_at, now);
             }
             Found::WalkGoesOn => {
                 let job = &self.sources[index].job;
                 let pages = job.walk.as_ref().map(|walk| walk.pages);
                 tracing::info!(account = %self.poller.account, conversation = %job.conversation.id, pages,
                     "a long walk goes on in the next poll");
-                self.round_began.unwrap_or_else(Instant::now)
+                self.timetable.wait(index, self.round_began.unwrap_or(now.at), Why::Walk);
             }
-        };
-        self.sources[index].paced = self.sources[index].job.walk.is_none().then_some(due);
-        self.schedule(index, due);
+        }
     }
 
     fn recorded(&mut self, index: usize, recorded: &Recorded, coverage: Coverage, fingerprint: u64) {
@@ -129,12 +127,12 @@ impl AccountLoop {
         match failure {
             Failure::Paused => {
                 let at = self.pauses.look_again().flatten();
-                self.schedule(index, at.unwrap_or_else(Instant::now));
+                self.timetable.wait(index, at.unwrap_or_else(Instant::now), Why::ProviderWait);
             }
-            Failure::OutOfCredits(until) => {
+            Failure::OutOfCredits { period, until } => {
                 let source = &self.sources[index].job;
                 let wait = stretched(until.since(UnixMillis::now()).max(Duration::from_secs(60)), source.source.seed());
-                let detail = "the credits of the day are spent, or kept for what moves";
+                let detail = format!("the credits of the {} are spent, or kept for what moves", period.as_str());
                 if self.out_of_credits_until != Some(until) {
                     self.out_of_credits_until = Some(until);
                     tracing::warn!(account = %self.poller.account, class = "budget", conversation = %source.conversation.id,
@@ -143,16 +141,16 @@ impl AccountLoop {
                 let (store, row, failures) = (self.poller.store.clone(), source.source, source.failures);
                 let due_at = UnixMillis::now() + wait;
                 self.writes.spawn(async move {
-                    log_unwritten(store.record_failure(row, "budget", detail.into(), failures, due_at).await);
+                    log_unwritten(store.record_failure(row, "budget", detail, failures, due_at).await);
                 });
-                self.schedule(index, Instant::now() + wait);
+                self.timetable.wait(index, Instant::now() + wait, Why::Budget);
             }
             Failure::Store(error) => {
                 self.summary.failed += 1;
                 // What cannot be retried ends the daemon, which listens to the store itself.
                 tracing::warn!(account = %self.poller.account, conversation = %self.sources[index].job.conversation.id,
                     class = "storage", %error, "the poll was not recorded and counts as not made; next try in 5 s");
-                self.schedule(index, Instant::now() + LONGEST_SLEEP);
+                self.timetable.wait(index, Instant::now() + LONGEST_SLEEP, Why::Retry);
             }
             Failure::Provider(error) => self.refused(index, &error),
         }
@@ -163,20 +161,22 @@ impl AccountLoop {
         let source = &mut self.sources[index];
         let failures = source.job.failures + 1;
         let seed = source.job.source.seed();
-        let wait = match failure::next(error, failures, self.pauses.in_a_row() + 1, self.profile, seed) {
+        let (wait, why) = match failure::next(error, failures, self.pauses.in_a_row() + 1, self.profile, seed) {
             Next::PauseAccount(wait) => {
-                let due = source.due;
                 if let Some(change) = self.pauses.enter(error, wait) {
                     self.store(change);
                 }
-                self.schedule(index, due);
+                self.timetable.wait_as_before(index);
                 return;
             }
             // The interval as configured: what it is stretched to is for proofs.
-            Next::Retry(wait) => wait.max(source.cadence.min_interval),
+            Next::Retry(wait) => {
+                let why = if error.wait.is_some() { Why::ProviderWait } else { Why::Retry };
+                (wait.max(self.timetable.slot(index).cadence().min_interval), why)
+            }
             Next::Upkeep(wait) => {
                 drop(self.requests.send(Request::Needed(index)));
-                wait
+                (wait, Why::ProviderWait)
             }
         };
         let changed = source.failing != Some(error.class);
@@ -198,7 +198,7 @@ impl AccountLoop {
         self.writes.spawn(async move {
             log_unwritten(store.record_failure(source_id, class, detail, failures, due_at).await);
         });
-        self.schedule(index, Instant::now() + wait);
+        self.timetable.wait(index, Instant::now() + wait, why);
     }
 }
 
@@ -207,11 +207,11 @@ impl Poller {
     pub(super) async fn check_account_after(&self, result: &mut Result<Found, Failure>, job: &Job) {
         if let Err(Failure::Provider(error)) = result
             && failure::suspects_account(error, job.failures + 1)
-            && !self.provider.charges_probes()
-            && let Ok(permit) = self.gate.admit(Purpose::Live).await
+            && self.provider.price(Call::Account) == 0
+            && let Ok(permit) = self.gate.admit(Call::Account, Purpose::Live).await
             && let Err(of_account) = {
                 let probed = self.provider.probe().await;
-                self.gate.settle(permit, Some(0)).await;
+                self.gate.settle(permit, Heard::costing(0, &probed)).await;
                 probed
             }
             && matches!(of_account.class, Class::Auth | Class::Throttled)

@@ -7,7 +7,7 @@
 //! interval = clamp(k * sqrt(age), min_interval, max_interval)
 //! ```
 //!
-//! with one `k` for all conversations of an account: the smallest that keeps the expected spend, the sum of 1/interval,
+//! with one `k` for all conversations of an account (half of it where `priority` is high, twice where it is low): the smallest that keeps the expected spend, the sum of 1/interval,
 //! inside the budget. It is solved over a histogram of ages, so its cost does not grow with the number of conversations.
 
 use std::time::Duration;
@@ -42,7 +42,7 @@ impl Pace {
     /// The same within the bounds of a conversation.
     pub fn interval(self, age: Duration, cadence: Cadence) -> Duration {
         let (min, max) = (cadence.min_interval.as_secs_f64(), cadence.max_interval.as_secs_f64());
-        let seconds = self.seconds(age.as_secs_f64(), min, max);
+        let seconds = Self(self.0 * cadence.priority.factor()).seconds(age.as_secs_f64(), min, max);
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).clamp(cadence.min_interval, cadence.max_interval)
     }
 }
@@ -126,7 +126,8 @@ impl Ages {
             let (min, max) = (cadence.min_interval.as_secs_f64(), cadence.max_interval.as_secs_f64());
             for (bucket, &count) in histogram.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
                 let age = ((bucket as f64 + 0.5) / PER_OCTAVE).exp2();
-                terms.push(Term { count: f64::from(count), root: age.sqrt(), min, max });
+                let root = age.sqrt() * cadence.priority.factor();
+                terms.push(Term { count: f64::from(count), root, min, max });
             }
         }
         terms
@@ -157,9 +158,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::scheduler::Priority;
 
     fn cadence(min: u64, max: u64) -> Cadence {
-        Cadence { min_interval: Duration::from_secs(min), max_interval: Duration::from_secs(max) }
+        let (min_interval, max_interval) = (Duration::from_secs(min), Duration::from_secs(max));
+        Cadence { min_interval, max_interval, priority: Priority::Normal }
     }
 
     fn ages(ages: &[u64], cadence: Cadence) -> Ages {

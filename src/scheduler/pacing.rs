@@ -27,13 +27,26 @@ const NEWEST: f64 = 0.3;
 /// Of the conversations that may share a request so many do: those that come due while it waits for its turn.
 const SHARING: f64 = 0.8;
 
+/// Where more than the budget waits for its turn, so much more is planned than it holds: looks come in clumps, and what one
+/// minute leaves unused the next could not make up for. Which of those that are due goes first is for the timetable.
+const HEADROOM: f64 = 1.1;
+
+/// The requests that an account may make in the long run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// Requests a second.
+    pub per_second: f64,
+    /// Whatever is asked beyond it waits for its turn; else it is spent, and missing at the end of the day.
+    pub is_enforced: bool,
+}
+
 /// What an account has asked for since it was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Spent {
+pub struct Spent {
     /// Requests of every kind.
-    pub(super) requests: u64,
+    pub requests: u64,
     /// Those that looked at conversations.
-    pub(super) looks: u64,
+    pub looks: u64,
 }
 
 /// The pace of an account.
@@ -82,19 +95,24 @@ impl Pacing {
         moved || self.solved_at.is_none_or(|at| now.duration_since(at) >= SOLVE_EVERY)
     }
 
-    /// Solves for the pace that `requests_per_second` allow. Returns the times by which intervals are stretched when that has
+    /// Solves for the pace that a rate allows. Returns the times by which intervals are stretched when that has
     /// just become necessary.
     pub(super) fn solve(
         &mut self,
         (ages, conversations): (&Ages, usize),
-        requests_per_second: f64,
+        rate: Rate,
         spent: Spent,
         now: Instant,
     ) -> Option<f64> {
-        self.measure(requests_per_second, spent, now);
+        self.measure(rate.per_second, spent, now);
         let before = self.solution.pace;
-        self.solution = ages.solve(self.looks_per_second(requests_per_second) * self.fill);
-        self.solution.pace = approached(before, self.solution.pace);
+        let minutes = self.solved_at.map_or(0.0, |at| now.duration_since(at).as_secs_f64() / 60.0);
+        let looks_per_second = self.looks_per_second(rate.per_second) * self.fill;
+        self.solution = ages.solve(looks_per_second);
+        if rate.is_enforced && self.solution.overdrawn.is_none() {
+            self.solution.pace = ages.solve(looks_per_second * HEADROOM).pace;
+        }
+        self.solution.pace = approached(before, self.solution.pace, minutes);
         (self.solved_at, self.solved_for) = (Some(now), conversations);
         let overdrawn = self.solution.overdrawn;
         let first = overdrawn.is_some() && !std::mem::replace(&mut self.told, overdrawn.is_some());
@@ -103,6 +121,11 @@ impl Pacing {
 
     fn looks_per_second(&self, requests_per_second: f64) -> f64 {
         requests_per_second * (1.0 - self.reserve)
+    }
+
+    /// Seconds from one conversation to the next when so many requests a second are all spent on looks.
+    pub(super) fn seconds_between_looks(&self, requests_per_second: f64) -> f64 {
+        1.0 / (self.looks_per_second(requests_per_second) * self.fill).max(1e-9)
     }
 
     fn measure(&mut self, requests_per_second: f64, spent: Spent, now: Instant) {
@@ -120,11 +143,12 @@ impl Pacing {
     }
 }
 
-/// On the way from one pace to another: there at once where they are far apart.
-fn approached(from: Pace, to: Pace) -> Pace {
+/// On the way from one pace to another, after so many minutes: there at once where they are far apart.
+fn approached(from: Pace, to: Pace, minutes: f64) -> Pace {
     let (from, to) = (from.factor(), to.factor());
     let near = (to - from).abs() <= from.min(to) * JUMP;
-    Pace::new(if near { from + (to - from) * APPROACH } else { to })
+    let share = 1.0 - (1.0 - APPROACH).powf(minutes);
+    Pace::new(if near { from + (to - from) * share } else { to })
 }
 
 #[cfg(test)]
@@ -134,9 +158,17 @@ mod tests {
 
     use super::*;
     use crate::backoff::mix;
+    use crate::scheduler::Priority;
 
-    const BOUNDS: Cadence =
-        Cadence { min_interval: Duration::from_secs(30), max_interval: Duration::from_secs(6 * 3600) };
+    const BOUNDS: Cadence = Cadence {
+        min_interval: Duration::from_secs(30),
+        max_interval: Duration::from_secs(6 * 3600),
+        priority: Priority::Normal,
+    };
+
+    fn spends(per_second: f64) -> Rate {
+        Rate { per_second, is_enforced: false }
+    }
 
     fn ages(ages: impl IntoIterator<Item = f64>, bounds: Cadence) -> Ages {
         let mut all = Ages::default();
@@ -158,7 +190,7 @@ mod tests {
         let solve = |pacing: &mut Pacing, last: &[f64], polled: &[f64], now: f64, polls: u64| {
             let spent = Spent { requests: polls, looks: polls };
             let ages = ages(last.iter().zip(polled).map(|(at, polled)| (polled / 1000.0 - at).max(0.0)), BOUNDS);
-            pacing.solve((&ages, ages.count()), budget, spent, start + Duration::from_secs_f64(now));
+            pacing.solve((&ages, ages.count()), spends(budget), spent, start + Duration::from_secs_f64(now));
         };
         let mut polled: Vec<f64> = vec![0.0; last.len()];
         solve(&mut pacing, &last, &polled, 0.0, 0);
@@ -215,7 +247,7 @@ mod tests {
             for _ in 0..minutes {
                 minute += 1;
                 (spent.requests, spent.looks) = (spent.requests + 60, spent.looks + 60 - others);
-                pacing.solve((&ages, ages.count()), 1.0, spent, start + minute * SOLVE_EVERY);
+                pacing.solve((&ages, ages.count()), spends(1.0), spent, start + minute * SOLVE_EVERY);
             }
             pacing.solution.spend
         };
@@ -233,7 +265,7 @@ mod tests {
     fn conversations_that_share_a_request_are_looked_at_more_often_for_the_same_budget() {
         let ages = ages((1..1_000).map(|n| f64::from(n) * 60.0), BOUNDS);
         let mut pacing = Pacing::new(5);
-        pacing.solve((&ages, ages.count()), 1.0, Spent::default(), Instant::now());
+        pacing.solve((&ages, ages.count()), spends(1.0), Spent::default(), Instant::now());
         assert!((3.9..=4.0).contains(&pacing.solution.spend), "{}", pacing.solution.spend);
     }
 
@@ -242,7 +274,7 @@ mod tests {
         let (ages, start) = (ages((1..50).map(f64::from), BOUNDS), Instant::now());
         let mut pacing = Pacing::new(1);
         assert!(pacing.is_stale(start, 100));
-        pacing.solve((&ages, 100), 1.0, Spent::default(), start);
+        pacing.solve((&ages, 100), spends(1.0), Spent::default(), start);
         assert!(!pacing.is_stale(start, 100));
         assert!(pacing.is_stale(start, 103) && pacing.is_stale(start + SOLVE_EVERY, 100));
     }
@@ -252,9 +284,9 @@ mod tests {
         let (ages, start) = (ages([1e6; 1_000], BOUNDS), Instant::now());
         let mut pacing = Pacing::new(1);
         let rate = 1_000.0 / (6.0 * 3600.0) / 2.0;
-        let told = pacing.solve((&ages, ages.count()), rate, Spent::default(), start).unwrap();
+        let told = pacing.solve((&ages, ages.count()), spends(rate), Spent::default(), start).unwrap();
         assert!((2.0..2.1).contains(&told), "{told}");
-        assert_eq!(pacing.solve((&ages, ages.count()), rate, Spent::default(), start + SOLVE_EVERY), None);
+        assert_eq!(pacing.solve((&ages, ages.count()), spends(rate), Spent::default(), start + SOLVE_EVERY), None);
         let hours = pacing.feasible(BOUNDS).max_interval.as_secs_f64() / 3600.0;
         assert!((12.0..12.3).contains(&hours), "{hours}");
     }

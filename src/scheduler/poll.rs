@@ -6,18 +6,15 @@
 
 use std::hash::RandomState;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Polling;
-use super::budget::{Closed, Gate, Purpose};
-use super::due::Cadence;
+use super::gate::{Closed, Gate, Heard, Purpose};
 use super::job::{Bounds, Job};
-use super::pace::Pace;
 use super::walk::{self, Step};
-use crate::model::AccountName;
-use crate::providers::{self, Class, Page, PageRequest, Proof, Provider};
+use crate::model::{AccountName, BudgetPeriod};
+use crate::providers::{self, Call, Class, Page, PageRequest, Proof, Provider};
 use crate::status::Hold;
-use crate::store::{self, AccountId, Announce, PageRecord, PollRecord, Recorded, SourceId, Store, Walk};
+use crate::store::{self, AccountId, Announce, PageRecord, PollRecord, Recorded, Store, Walk};
 use crate::time::UnixMillis;
 
 /// What a poll needs to know of its account; shared by all of them.
@@ -92,15 +89,15 @@ pub(super) enum Failure {
     #[error("the account is paused")]
     Paused,
     /// Not asked at all: there are credits again then.
-    #[error("the credits of the day are spent")]
-    OutOfCredits(UnixMillis),
+    #[error("the credits of the {} are spent", period.as_str())]
+    OutOfCredits { period: BudgetPeriod, until: UnixMillis },
 }
 
 impl From<Closed> for Failure {
     fn from(closed: Closed) -> Self {
         match closed {
             Closed::Paused => Self::Paused,
-            Closed::OutOfCredits { until } => Self::OutOfCredits(until),
+            Closed::OutOfCredits { period, until } => Self::OutOfCredits { period, until },
             Closed::Store(error) => Self::Store(error),
         }
     }
@@ -121,12 +118,12 @@ impl Poller {
                 cursor: None,
             })
             .collect();
-        let permit = match self.gate.admit(Purpose::Live).await {
+        let permit = match self.gate.admit(Call::Page, Purpose::Live).await {
             Ok(permit) => permit,
             Err(closed) => return jobs.iter().map(|_| Err(closed.clone().into())).collect(),
         };
         let batch = self.provider.batch(&requests).await;
-        self.gate.settle(permit, None).await;
+        self.gate.settle(permit, Heard::unpriced(&batch)).await;
         let pages = match batch {
             Ok(pages) => pages,
             // About the account or the way to it, not about any one of them.
@@ -178,10 +175,9 @@ impl Poller {
         since: Option<UnixMillis>,
         cursor: Option<&str>,
     ) -> Result<Page, Failure> {
-        let permit = self.gate.admit(job.purpose()).await?;
+        let permit = self.gate.admit(Call::Page, job.purpose()).await?;
         let page = self.provider.page(PageRequest { conversation: &job.conversation, since, cursor }).await;
-        let spent = page.as_ref().map_or_else(|error| error.credits, |page| Some(page.credits));
-        self.gate.settle(permit, spent).await;
+        self.gate.settle(permit, Heard::page(&page)).await;
         let page = page?;
         if page.proof == Proof::Cached {
             tracing::debug!(account = %self.account, conversation = %job.conversation.id,
@@ -243,7 +239,7 @@ impl Poller {
 
     pub(super) async fn record(&self, job: &Job, page: Page, recording: Recording) -> Result<Found, Failure> {
         let Recording { announce, coverage, fingerprint, low, ends_walk } = recording;
-        let (cadence, pace, source) = (job.cadence, job.pace, job.source);
+        let (rhythm, source) = (job.rhythm, job.source);
         let polled_at = UnixMillis::now();
         let record = PollRecord {
             source,
@@ -260,9 +256,7 @@ impl Poller {
             ends_walk,
             mark: job.mark.clone(),
             covers_gaps_from: (job.gaps.is_some() && coverage.verified_until.is_some()).then_some(low),
-            due: Box::new(move |last_message_at| {
-                polled_at + interval((cadence, pace), source, last_message_at, polled_at)
-            }),
+            due: Box::new(move |last_message_at| polled_at + rhythm.interval(last_message_at, polled_at)),
         };
         let recorded = self.store.record_poll(record).await?;
         Ok(Found::Recorded { recorded, coverage, fingerprint })
@@ -284,23 +278,4 @@ pub(super) struct Recording {
 fn is_quiet(job: &Job, coverage: Coverage, fingerprint: u64) -> bool {
     let lapse_stands = coverage.lapsed_at.is_some() == job.lapsed_at.is_some();
     fingerprint == job.fingerprint && !job.recheck && !job.first_contact && job.mark.is_none() && lapse_stands
-}
-
-/// The age of the youngest message; a conversation without one is as young as can be only in its first moment, so it counts as
-/// a day old.
-pub(super) fn age(last_message_at: Option<UnixMillis>, now: UnixMillis) -> Duration {
-    const EMPTY: Duration = Duration::from_secs(86_400);
-    last_message_at.map_or(EMPTY, |at| now.since(at))
-}
-
-/// The interval to the next poll.
-pub(super) fn interval(
-    (cadence, pace): (Cadence, Pace),
-    source: SourceId,
-    last_message_at: Option<UnixMillis>,
-    now: UnixMillis,
-) -> Duration {
-    let age = age(last_message_at, now);
-    // A new draw each time, from numbers a restart knows too.
-    cadence.interval(age, pace, crate::backoff::mix(source.seed(), now.as_millis().unsigned_abs() / 1000))
 }

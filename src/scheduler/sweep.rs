@@ -12,11 +12,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Baseline;
-use super::budget::Purpose;
+use super::gate::{Heard, Purpose};
 use super::monitoring::{MonitorStep, Monitored, Monitors};
 use super::poll::{Failure, Poller};
 use crate::model::{Conversation, ConversationId, Listed};
-use crate::providers::{Class, Error, ListRequest, Listing};
+use crate::providers::{Call, Class, Error, ListRequest, Listing};
 use crate::store::{Discovery, Line, Mark, Noted, Source, SourceId, SweptFolder};
 use crate::time::UnixMillis;
 
@@ -257,10 +257,9 @@ struct PageSeen {
 impl Poller {
     pub(super) async fn list_folders(&self) -> Result<Vec<String>, Failure> {
         let Some(inbox) = self.provider.inbox() else { return Ok(vec![]) };
-        let permit = self.gate.admit(Purpose::Live).await?;
+        let permit = self.gate.admit(Call::Account, Purpose::Live).await?;
         let folders = inbox.folders().await;
-        let spent = folders.as_ref().map_or_else(|error| error.credits, |_| Some(0));
-        self.gate.settle(permit, spent).await;
+        self.gate.settle(permit, Heard::costing(0, &folders)).await;
         Ok(folders?)
     }
 
@@ -309,11 +308,10 @@ impl Poller {
 
     async fn list(&self, sweep: &Sweep, purpose: Purpose) -> Result<Listing, Failure> {
         let inbox = self.provider.inbox().expect("only an inbox that can be listed is swept");
-        let permit = self.gate.admit(purpose).await?;
+        let permit = self.gate.admit(Call::Listing, purpose).await?;
         let request = ListRequest { folder: &sweep.folder.folder, since: sweep.since, cursor: sweep.cursor.as_deref() };
         let listing = inbox.list(request).await;
-        let spent = listing.as_ref().map_or_else(|error| error.credits, |listing| Some(listing.credits));
-        self.gate.settle(permit, spent).await;
+        self.gate.settle(permit, Heard::listing(&listing)).await;
         Ok(listing?)
     }
 }

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Polled;
 use super::account::{AccountLoop, Done};
 use super::failure::{self, Next};
 use super::monitoring::Monitored;
 use super::outcome::log_unwritten;
 use super::poll::Failure;
-use super::source::SourceState;
+use super::slot::{Now, Why};
+use super::source;
 use super::sweep::{self, Moved, Stepped, Sweep, Sweeps};
 use super::upkeep::{Kept, Request};
-use super::{Cadence, Polled};
 use crate::backoff::{mix, stretched};
 use crate::providers::{self, Class};
 use crate::status::LONGEST_SLEEP;
@@ -104,6 +105,7 @@ impl AccountLoop {
         let Some(sweeps) = &mut self.sweeps else { return };
         if sweeps.failures >= FALL_BACK_AFTER {
             tracing::info!(account = %self.poller.account, "the inbox can be listed again");
+            self.timetable.set_sweeps_work(true, self.poller.gate.unbilled_per_second(), Now::read());
         }
         sweeps.failures = 0;
         sweeps.due = Instant::now() + stretched(interval, UnixMillis::now().as_millis().unsigned_abs());
@@ -127,16 +129,16 @@ impl AccountLoop {
 
     /// Credits are spread over the day.
     fn sweep_interval(&self) -> Duration {
-        let configured = self.sweeps.as_ref().map_or(Duration::MAX, |sweeps| match self.is_quiet {
+        let configured = self.sweeps.as_ref().map_or(Duration::MAX, |sweeps| match self.timetable.is_quiet() {
             true => sweeps.settings.interval.max(sweeps.settings.cadence.max_interval),
             false => sweeps.settings.interval,
         });
-        self.poller.gate.credits().map_or(configured, |credits| configured.max(credits.pace()))
+        self.poller.gate.sweep_pace().map_or(configured, |pace| configured.max(pace))
     }
 
     /// Quiet hours have begun or ended: the next sweep is due as they say.
     pub(super) fn hour_changed(&mut self) {
-        let due = Instant::now() + if self.is_quiet { self.sweep_interval() } else { Duration::ZERO };
+        let due = Instant::now() + if self.timetable.is_quiet() { self.sweep_interval() } else { Duration::ZERO };
         if let Some(sweeps) = &mut self.sweeps {
             sweeps.due = due;
         }
@@ -162,9 +164,9 @@ impl AccountLoop {
         let Some(sweeps) = &mut self.sweeps else { return };
         let error = match failure {
             Failure::Provider(error) => error,
-            Failure::OutOfCredits(until) => {
+            Failure::OutOfCredits { period, until } => {
                 sweeps.due = Instant::now() + until.since(UnixMillis::now()) + Duration::from_secs(1);
-                tracing::warn!(account = %self.poller.account, "the credits of the day are spent; the inbox is listed again from {until} on");
+                tracing::warn!(account = %self.poller.account, "the credits of the {} are spent; the inbox is listed again from {until} on", period.as_str());
                 return;
             }
             // The loop waits for the pause to end.
@@ -217,36 +219,7 @@ impl AccountLoop {
     /// Nobody tells what moves any more: every conversation looks for itself.
     fn fall_back(&mut self) {
         tracing::warn!(account = %self.poller.account, "the inbox cannot be listed; conversations are polled one by one until it can");
-        let now = UnixMillis::now();
-        for index in 0..self.sources.len() {
-            let source = &self.sources[index];
-            if source.swept && source.may_begin() && source.job.failures == 0 {
-                let wait = super::poll::interval(
-                    (source.cadence, self.pacing.pace()),
-                    source.job.source,
-                    source.job.last_message_at,
-                    now,
-                );
-                let due = source.due.min(Instant::now() + wait);
-                self.schedule(index, due);
-            }
-        }
-    }
-
-    /// The bounds of an interval as they are at present: what the budget can keep, and where a sweep tells what moved, polls are
-    /// rare proofs.
-    pub(super) fn cadence(&self, index: usize) -> Cadence {
-        let source = &self.sources[index];
-        let mut cadence = self.pacing.feasible(source.cadence);
-        if self.is_quiet || self.is_only_proved(index) {
-            cadence.min_interval = cadence.min_interval.max(cadence.max_interval.mul_f64(0.9));
-        }
-        cadence
-    }
-
-    /// A sweep tells when it moves, so that its polls only prove that nothing was missed.
-    pub(super) fn is_only_proved(&self, index: usize) -> bool {
-        self.sources[index].swept && self.sweeps.as_ref().is_some_and(|sweeps| sweeps.failures < FALL_BACK_AFTER)
+        self.timetable.set_sweeps_work(false, self.poller.gate.unbilled_per_second(), Now::read());
     }
 
     fn has_moved(&mut self, moved: Moved) {
@@ -258,7 +231,8 @@ impl AccountLoop {
                         Arc::make_mut(conversation).person_url = person_url;
                     }
                     if mark.is_none() && !self.sources[index].job.first_contact {
-                        self.look_for_itself(index);
+                        // It is polled by its own schedule: to read it at every sweep would cost as much as having no sweep.
+                        self.timetable.look_for_itself(index, Now::read());
                         return;
                     }
                     let is_news = self.mark(index, mark);
@@ -290,27 +264,10 @@ impl AccountLoop {
         }
     }
 
-    /// A conversation of which the inbox does not say when it moved, such as an empty one, is polled by its own schedule: to
-    /// read it at every sweep would cost as much as having no sweep.
-    fn look_for_itself(&mut self, index: usize) {
-        if std::mem::take(&mut self.sources[index].swept) {
-            let source = &self.sources[index];
-            let now = UnixMillis::now();
-            let wait = super::poll::interval(
-                (source.cadence, self.pacing.pace()),
-                source.job.source,
-                source.job.last_message_at,
-                now,
-            );
-            let due = source.due.min(Instant::now() + wait);
-            self.schedule(index, due);
-        }
-    }
-
     /// Returns whether the inbox shows something new of it.
     fn mark(&mut self, index: usize, mark: Option<Mark>) -> bool {
+        self.timetable.set_swept(index, mark.is_some());
         let source = &mut self.sources[index];
-        source.swept = mark.is_some();
         source.job.moved = true;
         let is_the_same = source.job.mark.as_ref().map(|mark| &mark.mark) == mark.as_ref().map(|mark| &mark.mark);
         if !is_the_same {
@@ -344,13 +301,17 @@ impl AccountLoop {
     /// Takes up a conversation, and returns its place.
     pub(super) fn add(&mut self, polled: Polled) -> usize {
         let row = polled.source.id;
-        let longest = self.pacing.feasible(polled.cadence).max_interval;
-        let state = SourceState::new(polled, &self.poller.polling, longest, UnixMillis::now(), Instant::now());
-        let index = match self.by_row.get(&row) {
+        let (state, slot) = source::known(polled, &self.poller.polling, Now::read());
+        // A single round looks at what was due when it began.
+        let slot = match self.round_began {
+            Some(began) if slot.next().0 <= Instant::now() => slot.waiting(began, Why::FirstPoll),
+            _ => slot,
+        };
+        match self.by_row.get(&row) {
             // Unfollowed or out of the inbox before, and here again; a poll from before may still be under way.
             Some(&index) => {
-                let in_flight = self.sources[index].in_flight;
-                self.sources[index] = SourceState { in_flight, nudged: in_flight, ..state };
+                self.sources[index] = state;
+                self.timetable.replace(index, slot);
                 index
             }
             None => {
@@ -358,14 +319,11 @@ impl AccountLoop {
                 // Nobody listens where the provider needs no upkeep.
                 drop(self.requests.send(Request::Keep(kept)));
                 self.sources.push(state);
-                self.by_row.insert(row, self.sources.len() - 1);
-                self.sources.len() - 1
+                let index = self.timetable.add(slot);
+                self.by_row.insert(row, index);
+                index
             }
-        };
-        let due = self.sources[index].due;
-        let due = self.round_began.filter(|_| due <= Instant::now()).unwrap_or(due);
-        self.schedule(index, due);
-        index
+        }
     }
 }
 

@@ -12,11 +12,11 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::budget::Purpose;
+use super::gate::{Heard, Purpose};
 use super::poll::Poller;
 use crate::backoff::{mix, stretched};
 use crate::model::{Conversation, ConversationType};
-use crate::providers::{Class, Error, Upkeep, Workflow};
+use crate::providers::{Call, Class, Error, Upkeep, Workflow};
 use crate::store::{SourceId, SyncRow, SyncState};
 use crate::time::UnixMillis;
 
@@ -214,10 +214,10 @@ impl UpkeepLoop {
             self.schedule(index, until);
             return;
         }
-        if self.poller.gate.admit(Purpose::Live).await.is_err() {
+        let Ok(permit) = self.poller.gate.admit(Call::Collecting, Purpose::Live).await else {
             self.schedule(index, Instant::now() + Duration::from_secs(60));
             return;
-        }
+        };
         let started =
             SyncRow { state: SyncState::Starting, starts: row.starts + 1, started_at: Some(now), ..row.clone() };
         if !self.set(index, started.clone(), Duration::ZERO).await {
@@ -226,7 +226,9 @@ impl UpkeepLoop {
         self.until_before = row.sync_until;
         let Some(upkeep) = self.poller.provider.upkeep() else { return };
         let conversation = Arc::clone(&self.kept[index].conversation);
-        match upkeep.start(&conversation).await {
+        let started_there = upkeep.start(&conversation).await;
+        self.poller.gate.settle(permit, Heard::unpriced(&started_there)).await;
+        match started_there {
             Ok(accepted) => {
                 tracing::info!(account = %self.poller.account, conversation = %conversation.id,
                     "the provider was told to collect the conversation");
@@ -248,12 +250,14 @@ impl UpkeepLoop {
 
     async fn check(&mut self, index: usize, row: SyncRow, workflow_id: &str, now: UnixMillis) {
         let running_for = row.started_at.map_or(Duration::ZERO, |at| now.since(at));
-        if self.poller.gate.admit(Purpose::Live).await.is_err() {
+        let Ok(permit) = self.poller.gate.admit(Call::Collecting, Purpose::Live).await else {
             self.schedule(index, Instant::now() + Duration::from_secs(60));
             return;
-        }
+        };
         let Some(upkeep) = self.poller.provider.upkeep() else { return };
-        match upkeep.status(workflow_id).await {
+        let status = upkeep.status(workflow_id).await;
+        self.poller.gate.settle(permit, Heard::unpriced(&status)).await;
+        match status {
             Ok(Workflow::Running { .. }) if running_for > WORKFLOW_LIMIT => {
                 self.failed(index, row, Error::new(Class::Transient, "the workflow did not end within a day")).await;
             }

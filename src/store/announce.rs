@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 
 use super::{AccountId, Error, LaneId, SinkId, SourceId};
 use crate::model::{
-    AccountName, Change, ConversationType, ConversationView, Event, Notice, Patterns, SinkName, SinkNotice,
+    AccountName, BudgetView, Change, ConversationType, ConversationView, Event, Notice, Patterns, SinkName, SinkNotice,
 };
 use crate::time::UnixMillis;
 
@@ -158,17 +158,31 @@ impl Outlet<'_> {
             person_url: person_url.as_deref(),
             title: title.as_deref(),
         };
-        let event = change.event(&provider, &account, Some(conversation))?;
+        let event = change.event(&provider, &account, Some(conversation), None)?;
         self.of_conversation(source, &event).map(|_| ())
     }
 
     /// Announces a change of state of an account.
     pub(super) fn about_account(&self, account: AccountId, change: StateChange<'_>) -> Result<(), Error> {
+        self.of_account(account, change, None)
+    }
+
+    /// Announces how far a budget of an account is spent.
+    pub(super) fn about_budget(
+        &self,
+        account: AccountId,
+        change: StateChange<'_>,
+        budget: BudgetView,
+    ) -> Result<(), Error> {
+        self.of_account(account, change, Some(budget))
+    }
+
+    fn of_account(&self, account: AccountId, change: StateChange<'_>, budget: Option<BudgetView>) -> Result<(), Error> {
         let (provider, name): (String, String) = self
             .tx
             .prepare_cached("SELECT provider, name FROM accounts WHERE id = ?1")?
             .query_row([account.0], |r| Ok((r.get(0)?, r.get(1)?)))?;
-        let event = change.event(&provider, &name, None)?;
+        let event = change.event(&provider, &name, None, budget)?;
         self.store(None, account.into(), &event, None).map(|_| ())
     }
 
@@ -185,10 +199,26 @@ impl Outlet<'_> {
 }
 
 impl StateChange<'_> {
-    fn event(&self, provider: &str, account: &str, conversation: Option<ConversationView<'_>>) -> Result<Event, Error> {
+    fn event(
+        &self,
+        provider: &str,
+        account: &str,
+        conversation: Option<ConversationView<'_>>,
+        budget: Option<BudgetView>,
+    ) -> Result<Event, Error> {
         let account =
             AccountName::new(account).map_err(|e| Error::from(rusqlite::Error::ToSqlConversionFailure(Box::new(e))))?;
         let Self { kind, state, reason, since, detail } = *self;
-        Ok(Event::notice(&Notice { kind, provider, account: &account, conversation, state, reason, since, detail }))
+        Ok(Event::notice(&Notice {
+            kind,
+            provider,
+            account: &account,
+            conversation,
+            budget,
+            state,
+            reason,
+            since,
+            detail,
+        }))
     }
 }

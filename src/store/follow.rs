@@ -10,10 +10,12 @@ use super::accounts::{self, Pause};
 use super::announce::{FollowedSink, Subscriber};
 use super::gaps::{self, OpenGaps};
 use super::outbox::{self, SinkHealth};
+use super::spending;
 use super::sweeps::{self, SweptFolder};
 use super::syncs::{self, SyncRow};
 use super::walks::{self, Walk};
 use super::{AccountId, Error, SinkId, SourceId, Store, millis};
+use crate::calendar::Day;
 use crate::model::{AccountName, Conversation, ConversationId, ConversationType};
 use crate::time::UnixMillis;
 
@@ -30,6 +32,23 @@ pub struct FollowedAccount {
     pub discover: bool,
     /// Those, and what a command follows, are stale when unverified for longer.
     pub max_interval: Duration,
+    /// The day, by its calendar.
+    pub today: Day,
+    /// Its budget, for those who only look.
+    pub budget: BudgetRow,
+}
+
+/// A budget as it is configured.
+#[derive(Clone, Debug, Default)]
+pub struct BudgetRow {
+    /// IANA name of the time zone by which days and months begin.
+    pub time_zone: String,
+    /// Requests a minute.
+    pub requests_per_minute: u32,
+    /// Credits of a day, where the provider bills.
+    pub daily_credits: Option<u32>,
+    /// Credits of a month, where they are limited.
+    pub monthly_credits: Option<u32>,
 }
 
 /// Who follows a conversation.
@@ -86,6 +105,8 @@ pub struct Source {
     pub last_message_at: Option<UnixMillis>,
     /// Last deeper look for late messages.
     pub rechecked_at: Option<UnixMillis>,
+    /// Last complete poll.
+    pub last_polled_at: Option<UnixMillis>,
     /// When the next poll is due.
     pub due_at: UnixMillis,
     /// Where the provider stopped collecting, until that range has been read again.
@@ -112,6 +133,8 @@ pub struct FollowedRows {
     pub pinned: Vec<Source>,
     /// The others that are followed.
     pub others: Vec<(Conversation, Source)>,
+    /// Credits spent this month before today.
+    pub spent_before: u64,
     /// The sweeps over its inbox.
     pub folders: Vec<SweptFolder>,
 }
@@ -161,8 +184,19 @@ fn follow(
     let mut rows = Vec::with_capacity(accounts.len());
     for account in accounts {
         let id = account_row(tx, account.provider, &account.name)?;
-        tx.prepare_cached("UPDATE accounts SET configured = 1, discovers = ?2 WHERE id = ?1")?
-            .execute(params![id.0, account.discover])?;
+        let BudgetRow { time_zone, requests_per_minute, daily_credits, monthly_credits } = &account.budget;
+        tx.prepare_cached(
+            "UPDATE accounts SET configured = 1, discovers = ?2, time_zone = ?3, requests_per_minute = ?4,
+                learnt_per_minute = NULL, daily_credits = ?5, monthly_credits = ?6 WHERE id = ?1",
+        )?
+        .execute(params![
+            id.0,
+            account.discover,
+            time_zone,
+            requests_per_minute,
+            daily_credits,
+            monthly_credits
+        ])?;
         let mut sources = Vec::with_capacity(account.conversations.len());
         for (conversation, max_interval) in &account.conversations {
             let source = match find(tx, id, conversation.id.as_str())? {
@@ -184,7 +218,8 @@ fn follow(
             set_max_interval(tx, source.id, account.max_interval)?;
         }
         let (pause, folders) = (accounts::load_pause(tx, id)?, sweeps::load(tx, id)?);
-        rows.push(FollowedRows { id, pause, pinned, others, folders });
+        let (today, month) = spending::spent(tx, id, account.today)?;
+        rows.push(FollowedRows { id, pause, pinned, others, spent_before: month.saturating_sub(today), folders });
     }
     tx.execute("UPDATE sinks SET configured = 0 WHERE configured = 1", [])?;
     let sinks = sinks.iter().map(|sink| sink_row(tx, sink, now)).collect::<Result<_, _>>()?;
@@ -268,7 +303,8 @@ pub(super) fn insert(
 }
 
 const COLUMNS: &str = "id, conversation_id, kind, address, person_url, first_polled_at, line, watermark, history_until,
-    verified_until, last_message_at, rechecked_at, due_at, lapsed_at, failures, mark IS NOT NULL";
+    verified_until, last_message_at, rechecked_at, due_at, lapsed_at, failures, mark IS NOT NULL,
+    last_polled_at";
 
 fn read_source(r: &rusqlite::Row<'_>) -> rusqlite::Result<(Conversation, Source)> {
     let id: String = r.get(1)?;
@@ -292,6 +328,7 @@ fn read_source(r: &rusqlite::Row<'_>) -> rusqlite::Result<(Conversation, Source)
         lapsed_at: millis(r.get(13)?),
         failures: r.get(14)?,
         swept: r.get(15)?,
+        last_polled_at: millis(r.get(16)?),
         gaps: None,
         walk: None,
         sync: None,

@@ -6,7 +6,6 @@
 
 mod accounts;
 mod announce;
-mod credits;
 mod error;
 mod explain;
 mod follow;
@@ -21,6 +20,7 @@ mod redeliver;
 mod retention;
 mod schema;
 mod seen;
+mod spending;
 mod sweeps;
 mod syncs;
 mod walks;
@@ -35,12 +35,11 @@ use tokio::sync::Notify;
 
 pub use accounts::Pause;
 pub use announce::{EventFilter, FollowedSink, Wants};
-pub use credits::Day;
 pub use error::{Error, OpenError};
 pub use explain::{
     DeliveryRow, ExplainedAttempt, ExplainedDelivery, ExplainedEvent, ExplainedMessage, Explanation, Listing, STATES,
 };
-pub use follow::{Follow, Followed, FollowedAccount, FollowedRows, Source};
+pub use follow::{BudgetRow, Follow, Followed, FollowedAccount, FollowedRows, Source};
 pub use gaps::OpenGaps;
 pub use operator::Refused;
 pub use outbox::{Attempt, ClaimLimit, Lane, Outcome, Owed, Settled, Settlement, SinkHealth, Standing};
@@ -51,6 +50,7 @@ pub use quiet::QuietPoll;
 pub use record_poll::{Announce, Mark, PollRecord, Recorded};
 pub use redeliver::{Purge, Purged, Replayed, Selection};
 pub use retention::Pruned;
+pub use spending::{Limits, Reservation, Reserved};
 pub use sweeps::{Discovery, Line, Noted, SweptFolder};
 pub use syncs::{SyncRow, SyncState};
 pub use walks::{PageRecord, Walk};

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension};
 use serde::Serialize;
 
 use super::{Error, ReadOnlyStore, millis};
+use crate::calendar::{Calendar, Day};
 use crate::time::UnixMillis;
 
 /// Everything `status` shows.
@@ -34,8 +35,24 @@ pub struct AccountOverview {
     pub pause_class: Option<String>,
     /// What the provider said.
     pub pause_reason: Option<String>,
-    /// Credits spent today (UTC), where the provider bills; requests under way are counted as they may cost.
+    /// The time zone by which its days and months begin.
+    pub time_zone: String,
+    /// Requests that it may make in a minute.
+    pub requests_per_minute: Option<u32>,
+    /// Fewer, as the provider has taught; null: as many as are configured.
+    pub learnt_requests_per_minute: Option<f64>,
+    /// Requests made today, up to a minute ago.
+    pub requests_today: u64,
+    /// Credits spent today, where the provider bills; requests under way are counted as they may cost.
     pub credits_today: Option<u64>,
+    /// What today may cost.
+    pub daily_credits: Option<u32>,
+    /// Credits spent this month.
+    pub credits_this_month: Option<u64>,
+    /// What the month may cost; null: there is no limit but that of its days.
+    pub monthly_credits: Option<u32>,
+    /// When the day ends, and with it its credits.
+    pub day_ends_at: UnixMillis,
     /// The sweeps over its inbox.
     pub inbox: Vec<FolderOverview>,
     /// Conversations, by id.
@@ -100,8 +117,10 @@ pub struct ConversationOverview {
     pub last_message_at: Option<UnixMillis>,
     /// Last complete poll.
     pub last_polled_at: Option<UnixMillis>,
-    /// Next poll.
+    /// Next poll; while no daemon runs, as the last one has stored it.
     pub due_at: UnixMillis,
+    /// What has set that moment, as the running daemon says; null while none runs.
+    pub due_reason: Option<String>,
     /// Where the provider stopped collecting; null while it collects.
     pub lapsed_at: Option<UnixMillis>,
     /// When the provider stops collecting.
@@ -178,12 +197,26 @@ impl ReadOnlyStore {
     pub fn overview(&self) -> Result<Overview, Error> {
         let tx = self.connection.unchecked_transaction()?;
         let mut statement = tx.prepare(
-            "SELECT id, provider, name, paused_until, paused_since, pause_class, pause_reason, configured, discovers
+            "SELECT id, provider, name, paused_until, paused_since, pause_class, pause_reason, configured, discovers,
+                time_zone, requests_per_minute, learnt_per_minute, daily_credits, monthly_credits
              FROM accounts
              ORDER BY name",
         )?;
         let accounts = statement.query_map([], |r| {
+            let time_zone: String = r.get(9)?;
+            let day = Calendar::parse(&time_zone).unwrap_or_default().day(UnixMillis::now());
+            let spent = spent(&tx, r.get(0)?, day)?;
+            let daily_credits: Option<u32> = r.get(12)?;
             let account = AccountOverview {
+                time_zone,
+                requests_per_minute: r.get(10)?,
+                learnt_requests_per_minute: r.get(11)?,
+                requests_today: spent.requests_today,
+                credits_today: daily_credits.map(|_| spent.today),
+                daily_credits,
+                credits_this_month: daily_credits.map(|_| spent.month),
+                monthly_credits: r.get(13)?,
+                day_ends_at: day.ends_at,
                 provider: r.get(1)?,
                 name: r.get(2)?,
                 configured: r.get(7)?,
@@ -192,7 +225,6 @@ impl ReadOnlyStore {
                 paused_since: millis(r.get(4)?),
                 pause_class: r.get(5)?,
                 pause_reason: r.get(6)?,
-                credits_today: credits(&tx, r.get(0)?)?,
                 inbox: folders(&tx, r.get(0)?)?,
                 conversations: conversations(&tx, r.get(0)?)?,
             };
@@ -240,14 +272,21 @@ impl ReadOnlyStore {
     }
 }
 
-fn credits(tx: &Connection, account: i64) -> rusqlite::Result<Option<u64>> {
-    let today = UnixMillis::now().as_millis().div_euclid(86_400_000);
-    let (any, spent): (bool, u64) = tx
-        .prepare_cached(
-            "SELECT count(*) > 0, coalesce(sum(spent) FILTER (WHERE day = ?2), 0) FROM credits WHERE account = ?1",
-        )?
-        .query_row([account, today], |r| Ok((r.get(0)?, r.get(1)?)))?;
-    Ok(any.then_some(spent))
+struct Spent {
+    requests_today: u64,
+    today: u64,
+    month: u64,
+}
+
+fn spent(tx: &Connection, account: i64, day: Day) -> rusqlite::Result<Spent> {
+    tx.prepare_cached(
+        "SELECT coalesce(sum(requests) FILTER (WHERE day = ?2), 0), coalesce(sum(credits) FILTER (WHERE day = ?2), 0),
+            coalesce(sum(credits), 0)
+         FROM spending WHERE account = ?1 AND day BETWEEN ?3 AND ?2",
+    )?
+    .query_row([account, day.number, day.month_begins], |r| {
+        Ok(Spent { requests_today: r.get(0)?, today: r.get(1)?, month: r.get(2)? })
+    })
 }
 
 fn folders(tx: &Connection, account: i64) -> rusqlite::Result<Vec<FolderOverview>> {
@@ -297,6 +336,7 @@ fn conversations(tx: &Connection, account: i64) -> rusqlite::Result<Vec<Conversa
             last_message_at: millis(r.get(6)?),
             last_polled_at: millis(r.get(7)?),
             due_at: UnixMillis::from_millis(r.get(8)?),
+            due_reason: None,
             lapsed_at: millis(r.get(9)?),
             sync_until: millis(r.get(10)?),
             sync_state: r.get(11)?,

@@ -14,6 +14,7 @@ const STEPS: &[M<'_>] = &[
     M::up(include_str!("../../migrations/0001_initial.sql")),
     M::up(include_str!("../../migrations/0002_inbox_coverage_credits.sql")).foreign_key_check(),
     M::up(include_str!("../../migrations/0003_deliveries.sql")).foreign_key_check(),
+    M::up(include_str!("../../migrations/0004_budgets.sql")).foreign_key_check(),
 ];
 const MIGRATIONS: Migrations<'_> = Migrations::from_slice(STEPS);
 

@@ -231,6 +231,8 @@ mod tests {
         };
         let period = Duration::from_secs(60);
         let account = FollowedAccount {
+            today: crate::calendar::Calendar::default().day(UnixMillis::now()),
+            budget: crate::store::BudgetRow::default(),
             provider: "unipile",
             name: AccountName::new("main").unwrap(),
             conversations: vec![(conversation, period)],

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// Module, and the modules it may name. Every module may name itself.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("time", &[]),
+    ("calendar", &["time"]),
     ("model", &["time"]),
     ("backoff", &["time"]),
     ("status", &[]),
@@ -13,12 +14,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("filter", &["model"]),
     ("providers", &["model", "time", "backoff", "settings"]),
     ("sinks", &["model", "time", "backoff", "settings"]),
-    ("store", &["model", "time"]),
-    ("scheduler", &["providers", "store", "model", "time", "backoff", "status"]),
+    ("store", &["model", "calendar", "time"]),
+    ("scheduler", &["providers", "store", "model", "calendar", "time", "backoff", "status"]),
     ("dispatcher", &["sinks", "store", "model", "time", "backoff", "status"]),
     ("ops", &["status", "store", "time"]),
-    ("config", &["model", "time", "settings", "filter", "providers", "sinks", "scheduler"]),
-    ("plan", &["scheduler", "model", "time", "backoff"]),
+    ("config", &["model", "calendar", "time", "settings", "filter", "providers", "sinks", "scheduler"]),
+    ("plan", &["scheduler", "providers", "model", "time", "backoff"]),
     ("simulator", &["model", "time", "backoff"]),
     (
         "daemon",

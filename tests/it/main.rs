@@ -6,6 +6,7 @@
 mod support;
 
 mod architecture;
+mod budgets;
 mod changes;
 mod check_online;
 mod cli;

@@ -218,7 +218,7 @@ async fn a_first_sweep_longer_than_a_day_goes_on_at_its_page_and_what_moved_mean
 
 /// As if midnight had passed while nothing ran.
 fn new_day(rig: &Rig) {
-    rusqlite::Connection::open(rig.database()).unwrap().execute("DELETE FROM credits", []).unwrap();
+    rusqlite::Connection::open(rig.database()).unwrap().execute("DELETE FROM spending", []).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

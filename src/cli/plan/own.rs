@@ -9,6 +9,7 @@ use crate::cli::{ConfigFile, FAILED, Failure, provider};
 use crate::config::Account;
 use crate::model::counted;
 use crate::plan::{Bounds, Policy, Trace, at_pace, tuned};
+use crate::providers::Call;
 use crate::scheduler::{Ages, Cadence, Pace, requests_per_second};
 use crate::store::ReadOnlyStore;
 use crate::time::UnixMillis;
@@ -63,7 +64,7 @@ fn plan(account: &Account, store: &ReadOnlyStore) -> Result<Plan, Failure> {
     let now = UnixMillis::now().as_millis() as f64 / 1000.0;
     let times = store.message_times(account.settings.profile().name, account.name.as_str())?;
     let trace = Trace::new(times).until(now);
-    let price = provider(account)?.price();
+    let price = provider(account)?.price(Call::Page);
     let mut plan = Plan {
         account: account.name.to_string(),
         conversations: trace.conversations.len(),
@@ -79,7 +80,10 @@ fn plan(account: &Account, store: &ReadOnlyStore) -> Result<Plan, Failure> {
     for last in trace.conversations.iter().filter_map(|times| times.last()) {
         ages.add(std::time::Duration::from_secs_f64((now - last).max(0.0)), cadence);
     }
-    let requests = requests_per_second(account.polling.requests_per_minute, (price, account.polling.daily_credits));
+    let requests = requests_per_second(
+        f64::from(account.polling.requests_per_minute.get()),
+        (price, account.polling.credits.average_day()),
+    );
     for (times, budget) in TIMES {
         let solution = ages.solve(requests * times);
         let stretched = solution.overdrawn;

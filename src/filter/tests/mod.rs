@@ -61,6 +61,7 @@ fn outbound() -> String {
 
 fn signed_out() -> String {
     Event::notice(&Notice {
+        budget: None,
         kind: kind::ACCOUNT_ACTION_REQUIRED,
         provider: "unipile",
         account: &AccountName::new("main").unwrap(),

@@ -43,18 +43,11 @@ fn message(body: &Value) -> Option<String> {
 /// The latest of everything the service may say about when to come back.
 fn told_wait(answer: &Answer, body: Option<&Value>, now: UnixMillis) -> Option<Duration> {
     let header = http::retry_after(&answer.headers, now);
-    let reset = answer.headers.get("x-ratelimit-reset").and_then(|v| v.to_str().ok()).and_then(reset_moment);
+    let reset = answer.headers.get("x-ratelimit-reset").and_then(|v| v.to_str().ok());
+    let reset = reset.and_then(|reset| http::window_end(reset, now));
     let hold = body.and_then(|b| b["holdUntil"].as_str()).and_then(UnixMillis::parse);
-    let moments = [reset, hold].into_iter().flatten().map(|moment| backoff::held(moment.since(now)));
-    if answer.status.as_u16() == 429 { header.into_iter().chain(moments).max() } else { header }
-}
-
-/// A reset time is ISO 8601 in one page of the documentation and Unix seconds in another.
-fn reset_moment(text: &str) -> Option<UnixMillis> {
-    match text.trim().parse::<i64>() {
-        Ok(seconds) => UnixMillis::from_wire_millis(seconds.checked_mul(1000)?),
-        Err(_) => UnixMillis::parse(text),
-    }
+    let hold = hold.map(|moment| backoff::held(moment.since(now)));
+    if answer.status.as_u16() == 429 { header.max(reset).max(hold) } else { header }
 }
 
 #[cfg(test)]

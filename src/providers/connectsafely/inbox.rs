@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::messages::{Participant, title};
 use super::nested::{self, Nested};
-use super::{ConnectSafely, SEGMENT, urn};
+use super::{ConnectSafely, SEGMENT, http, urn};
 use crate::model::{Conversation, ConversationId};
 use crate::providers::{Class, Error, Inbox, ListRequest, Listed, Listing};
 use crate::time::UnixMillis;
@@ -72,9 +72,10 @@ impl Inbox for ConnectSafely {
             }
             error
         })?;
+        let quota = http::quota(&answer.headers, UnixMillis::now());
         let next = payload.next_cursor.filter(|cursor| !cursor.is_empty());
         let rows = payload.conversations.unwrap_or_default();
-        Ok(Listing { rows: rows.into_iter().filter_map(listed).collect(), next, credits: 0 })
+        Ok(Listing { rows: rows.into_iter().filter_map(listed).collect(), next, credits: 0, quota })
     }
 }
 

@@ -26,6 +26,7 @@ use super::settings::{OfProvider, check_base_url, header_problem};
 use super::{Class, Error, Inbox, Page, PageRequest, Profile, Provider, Rest, urn};
 use crate::backoff::Backoff;
 use crate::model::{Conversation, ConversationId};
+use crate::time::UnixMillis;
 
 pub(super) const PROFILE: Profile = Profile {
     name: "connectsafely",
@@ -178,6 +179,7 @@ impl Provider for ConnectSafely {
             }
             error
         })?;
+        let quota = http::quota(&answer.headers, UnixMillis::now());
         let asked_since = request.cursor.is_none() && request.since.is_some();
         let full = self.is_full(payload.len());
         let older = payload.older();
@@ -189,7 +191,7 @@ impl Provider for ConnectSafely {
             (false, _, Some(cursor)) => Rest::More(cursor),
             (_, _, None) => Rest::Nothing,
         };
-        Ok(self.read(request.conversation, payload, rest).await)
+        Ok(Page { quota, ..self.read(request.conversation, payload, rest).await })
     }
 
     async fn probe(&self) -> Result<(), Error> {

@@ -42,7 +42,7 @@ fn listing(reply: &Reply, used: Option<&str>, kind: ConversationType) -> Result<
     }
     // The cursor is opaque here: only a repetition tells that it does not advance.
     let next = reply.next_cursor().filter(|next| !wire.is_empty() && Some(next.as_str()) != used);
-    Ok(Listing { rows, next, credits: reply.credits })
+    Ok(Listing { rows, next, credits: reply.credits, quota: None })
 }
 
 fn listed(row: &Value, kind: ConversationType) -> Option<Listed> {
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn a_row_is_read_whole_and_its_address_stays_as_received() {
         let listing = list(json!({"data": {"threads": [row(1_760_000_123_456, "hi")], "next_cursor": "b64"}}), None);
-        let Listing { rows, next, credits } = listing.unwrap();
+        let Listing { rows, next, credits, .. } = listing.unwrap();
         assert_eq!((next.as_deref(), credits), (Some("b64"), 2));
         let Listed { conversation, title, last_activity_at, .. } = &rows[0];
         assert_eq!(conversation.id.as_str(), "2-A==");

@@ -25,7 +25,7 @@ use serde_json::Value;
 
 use super::http::{self, Answer, TlsError};
 use super::settings::OfProvider;
-use super::{Error, Inbox, Page, PageRequest, Profile, Provider};
+use super::{Call, Error, Inbox, Page, PageRequest, Profile, Provider};
 use crate::backoff::Backoff;
 use crate::model::Conversation;
 use errors::Asked;
@@ -133,7 +133,7 @@ impl Linkup {
     }
 
     fn asked(&self, cursor: Option<&str>) -> Asked<'_> {
-        Asked { price: self.price(), by_cursor: cursor.is_some(), secrets: &self.secrets }
+        Asked { price: self.price(Call::Page), by_cursor: cursor.is_some(), secrets: &self.secrets }
     }
 }
 
@@ -157,12 +157,13 @@ impl Provider for Linkup {
         Some(self)
     }
 
-    fn price(&self) -> u32 {
-        self.settings.page_size().div_ceil(RESULTS_PER_CREDIT).max(1)
-    }
-
-    fn charges_probes(&self) -> bool {
-        self.generation.charges_probes()
+    /// Reserved by what is asked for; what was returned settles it, where the answer says what it cost.
+    fn price(&self, call: Call) -> u32 {
+        match call {
+            Call::Page | Call::Listing => self.settings.page_size().div_ceil(RESULTS_PER_CREDIT).max(1),
+            Call::Account if self.generation.charges_probes() => PROBE_PRICE,
+            Call::Account | Call::Collecting => 0,
+        }
     }
 }
 
@@ -201,7 +202,8 @@ mod tests {
             let v2 = format!(r#"{{"api_key":"k","account_id":"a","count":{size}}}"#);
             for (json, charges_probes) in [(v1, true), (v2, false)] {
                 let linkup = Linkup::new(serde_json::from_str(&json).unwrap(), Duration::from_secs(1)).unwrap();
-                assert_eq!((linkup.price(), linkup.charges_probes()), (price, charges_probes), "{json}");
+                let prices = Call::ALL.map(|call| linkup.price(call));
+                assert_eq!(prices, [price, price, u32::from(charges_probes), 0], "{json}");
             }
         }
     }

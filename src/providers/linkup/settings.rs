@@ -175,6 +175,10 @@ impl OfProvider for Settings {
         &PROFILE
     }
 
+    fn bills(&self) -> bool {
+        true
+    }
+
     fn secrets(&self) -> Vec<SecretString> {
         [Some(self.api_key.clone()), self.login_token.clone()].into_iter().flatten().collect()
     }

@@ -6,7 +6,6 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 
 use super::settings::Version;
-use crate::backoff;
 use crate::providers::{Class, Fault, http};
 use crate::time::UnixMillis;
 
@@ -90,10 +89,9 @@ impl Meaning {
     }
 }
 
-/// The end of the rate limit's window, which the header tells in seconds to go.
+/// The end of the rate limit's window, as the header tells it.
 fn window_end(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = headers.get("x-ratelimit-reset")?.to_str().ok()?.trim().parse().ok()?;
-    Some(backoff::held(Duration::from_secs(seconds)))
+    http::window_end(headers.get("x-ratelimit-reset")?.to_str().ok()?, UnixMillis::now())
 }
 
 pub(super) fn of_status(status: StatusCode) -> Meaning {

@@ -10,7 +10,8 @@ use super::paging::{Full, Position, rest};
 use super::settings::chat;
 use super::{Api, FRESH, SOMEWHAT_FRESH, encoded, wire};
 use crate::model::{Conversation, ConversationType};
-use crate::providers::{Error, Inbox, ListRequest, Listed, Listing, Page, PageRequest, Proof, Provider};
+use crate::providers::{Error, Inbox, ListRequest, Listed, Listing, Page, PageRequest, Proof, Provider, Quota, http};
+use crate::time::UnixMillis;
 
 /// The vendor documents a default of 20 and no maximum; public clients use 25 for LinkedIn.
 const LIMIT: u64 = 25;
@@ -24,19 +25,27 @@ pub(super) struct V2 {
     full_of_chats: Full,
 }
 
+/// A list, and what its answer tells beside it.
+struct Answered {
+    /// From the vendor's cache.
+    cached: bool,
+    quota: Option<Quota>,
+    list: wire::List,
+}
+
 impl V2 {
     pub(super) fn new(api: Api) -> Self {
         Self { api, full_of_messages: Full::default(), full_of_chats: Full::default() }
     }
 
     /// A list below the account, asked for fresh; `None` at the end of it.
-    async fn list(&self, path: &str, position: &Position) -> Result<Option<(bool, wire::List)>, Error> {
+    async fn list(&self, path: &str, position: &Position) -> Result<Option<Answered>, Error> {
         let path = format!("/{}{path}", encoded(self.api.settings.account_id()));
         match self.api.get(&path, &position.query(LIMIT, ""), FRESH).await {
             Ok((answer, body)) => {
-                let cached = is_cached(&answer.headers);
+                let (cached, quota) = (is_cached(&answer.headers), http::quota(&answer.headers, UnixMillis::now()));
                 let list = wire::list(answer, body, "data", "next_cursor")?;
-                Ok(Some((cached, list)))
+                Ok(Some(Answered { cached, quota, list }))
             }
             Err(refusal) => position.judge(refusal).map(|()| None),
         }
@@ -51,14 +60,14 @@ impl Provider for V2 {
         let position = Position::read(request.cursor)?;
         let proof = self.api.proof().await?;
         let path = format!("/chats/{}/messages", encoded(&request.conversation.address));
-        let Some((cached, list)) = self.list(&path, &position).await? else {
+        let Some(Answered { cached, quota, list }) = self.list(&path, &position).await? else {
             return Ok(Page { proof, ..Page::default() });
         };
         let full = self.full_of_messages.at(&list, LIMIT);
         let rest = rest(position.next(&list, full));
         let messages = self.api.messages(&list).await;
         let proof = if cached && proof == Proof::Now { Proof::Cached } else { proof };
-        Ok(Page { messages, rest, proof, ..Page::default() })
+        Ok(Page { messages, rest, proof, quota, ..Page::default() })
     }
 
     async fn probe(&self) -> Result<(), Error> {
@@ -89,7 +98,7 @@ impl Inbox for V2 {
     async fn list(&self, request: ListRequest<'_>) -> Result<Listing, Error> {
         let position = Position::read(request.cursor)?;
         let path = format!("/inboxes/{}/chats", encoded(request.folder));
-        let Some((cached, list)) = self.list(&path, &position).await? else {
+        let Some(Answered { cached, quota, list }) = self.list(&path, &position).await? else {
             return Ok(Listing::default());
         };
         if cached {
@@ -98,7 +107,7 @@ impl Inbox for V2 {
         let kind = product(request.folder);
         let rows = list.items.iter().filter_map(|row| listed(row, kind)).collect();
         let full = self.full_of_chats.at(&list, LIMIT);
-        Ok(Listing { rows, next: position.next(&list, full), ..Listing::default() })
+        Ok(Listing { rows, next: position.next(&list, full), quota, ..Listing::default() })
     }
 }
 

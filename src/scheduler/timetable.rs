@@ -1,0 +1,384 @@
+//! When each conversation of an account is looked at next. Pure: what time it is, is passed in.
+//!
+//! A conversation waits for the interval that the pace of its account gives it, or for a moment that something else has set: a
+//! failure, a walk that goes on, a nudge. The daemon asks by it, and `inboxd plan` runs it through messages of the past.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::due::{Cadence, Rhythm, age};
+use super::pace::Ages;
+use super::pacing::{Pacing, Rate, Spent};
+use super::slot::{Now, Slot, Why};
+use crate::time::UnixMillis;
+
+/// Urgent looks in a row, after which whatever is merely due has a turn: no flood of nudges keeps the others from being
+/// proved.
+const URGENT_RUN: u32 = 4;
+
+/// What is caught up with in so many seconds needs no order.
+const SOON: f64 = 60.0;
+
+/// The share of the budget that catches up with what was missed; with the rest, what talks is heard meanwhile.
+const CATCH_UP: f64 = 0.5;
+
+/// The conversations of an account, each by its place.
+pub struct Timetable {
+    slots: Vec<Slot>,
+    /// What waits, by when it is due. Also holds what has been overtaken since; it is dropped when its turn comes.
+    queue: BinaryHeap<Reverse<(Instant, u32)>>,
+    /// What is due, by its deadline, with the moment it became due.
+    ready: BinaryHeap<Reverse<(Instant, Instant, u32)>>,
+    urgent: VecDeque<u32>,
+    urgent_run: u32,
+    pacing: Pacing,
+    is_quiet: bool,
+    sweeps_work: bool,
+}
+
+impl Timetable {
+    /// For an account of which so many conversations may share a request.
+    pub fn new(batch_size: usize, slots: Vec<Slot>) -> Self {
+        let mut timetable = Self {
+            slots,
+            queue: BinaryHeap::new(),
+            ready: BinaryHeap::new(),
+            urgent: VecDeque::new(),
+            urgent_run: 0,
+            pacing: Pacing::new(batch_size),
+            is_quiet: false,
+            sweeps_work: true,
+        };
+        timetable.rebuild();
+        timetable
+    }
+
+    /// Conversations, also those that have left.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The conversation at a place.
+    pub fn slot(&self, index: usize) -> &Slot {
+        &self.slots[index]
+    }
+
+    /// Adds a conversation and returns its place.
+    pub fn add(&mut self, slot: Slot) -> usize {
+        self.slots.push(slot);
+        let index = self.slots.len() - 1;
+        self.enqueue(index);
+        index
+    }
+
+    /// Takes up a conversation again that has left. What is under way for it goes on, and it is looked at once more after that.
+    pub fn replace(&mut self, index: usize, slot: Slot) {
+        let is_busy = self.slots[index].is_busy;
+        self.slots[index] = Slot { is_busy, again: is_busy, ..slot };
+        self.enqueue(index);
+    }
+
+    /// Nobody follows it any more.
+    pub fn leave(&mut self, index: usize) {
+        self.slots[index].has_left = true;
+    }
+
+    /// When something is due next; `None` when nothing waits.
+    pub fn next(&self, now: Instant) -> Option<Instant> {
+        let is_now = !self.urgent.is_empty() || !self.ready.is_empty();
+        if is_now { Some(now) } else { self.queue.peek().map(|Reverse((at, _))| *at) }
+    }
+
+    /// Takes whatever is to be looked at first, what was nudged before what is merely due; it is busy from now on.
+    pub fn take(&mut self, now: Instant) -> Option<usize> {
+        if self.urgent_run >= URGENT_RUN
+            && let Some(due) = self.take_due(now)
+        {
+            self.urgent_run = 0;
+            return Some(due);
+        }
+        match self.take_urgent() {
+            Some(urgent) => {
+                self.urgent_run = self.urgent_run.saturating_add(1);
+                Some(urgent)
+            }
+            None => {
+                self.urgent_run = 0;
+                self.take_due(now)
+            }
+        }
+    }
+
+    /// Takes what is due, to share a request.
+    pub fn take_due(&mut self, now: Instant) -> Option<usize> {
+        while let Some(&Reverse((due, index))) = self.queue.peek().filter(|Reverse((due, _))| *due <= now) {
+            self.queue.pop();
+            let slot = &self.slots[index as usize];
+            if slot.due == due && slot.waits() {
+                let longest = self.pacing.feasible(slot.cadence).max_interval;
+                self.ready.push(Reverse((slot.deadline(longest), due, index)));
+            }
+        }
+        while let Some(Reverse((_, due, index))) = self.ready.pop() {
+            let slot = &mut self.slots[index as usize];
+            if slot.due == due && slot.waits() {
+                slot.is_busy = true;
+                return Some(index as usize);
+            }
+        }
+        None
+    }
+
+    fn take_urgent(&mut self) -> Option<usize> {
+        while let Some(index) = self.urgent.pop_front() {
+            let slot = &mut self.slots[index as usize];
+            if std::mem::take(&mut slot.is_urgent) && slot.waits() {
+                slot.is_busy = true;
+                return Some(index as usize);
+            }
+        }
+        None
+    }
+
+    /// Gives back what was taken and not looked at.
+    pub fn put_back(&mut self, index: usize) {
+        self.slots[index].is_busy = false;
+        self.enqueue(index);
+    }
+
+    /// Keeps a conversation from being looked at.
+    pub fn occupy(&mut self, index: usize) {
+        self.slots[index].is_busy = true;
+    }
+
+    /// A look at it begins.
+    pub fn begin(&mut self, index: usize, at: Instant) {
+        let slot = &mut self.slots[index];
+        (slot.is_busy, slot.is_urgent, slot.looked_at) = (true, false, Some(at));
+    }
+
+    /// Whatever kept it busy has ended. A nudge that came meanwhile counts from [`Timetable::nudge_waiting`] on.
+    pub fn end(&mut self, index: usize) {
+        self.slots[index].is_busy = false;
+    }
+
+    /// Follows up a nudge that came while it was busy.
+    pub fn nudge_waiting(&mut self, index: usize, now: Instant) {
+        if std::mem::take(&mut self.slots[index].again) {
+            self.nudge(index, now);
+        }
+    }
+
+    /// A look that began then has told when its last message was sent: the next comes after the interval of that age, which
+    /// is returned.
+    pub fn looked(&mut self, index: usize, began: Instant, last_message_at: Option<UnixMillis>, now: Now) -> Duration {
+        let slot = &mut self.slots[index];
+        (slot.last_message_at, slot.looked_at, slot.paced) = (last_message_at, Some(began), true);
+        let (interval, why) = self.interval(index, now.clock_at(began));
+        self.set(index, began + interval, why);
+        interval
+    }
+
+    /// Something else than its interval says when it is looked at next.
+    pub fn wait(&mut self, index: usize, due: Instant, why: Why) {
+        self.slots[index].paced = false;
+        self.set(index, due, why);
+    }
+
+    /// Leaves the moment of its next look as it is.
+    pub fn wait_as_before(&mut self, index: usize) {
+        self.enqueue(index);
+    }
+
+    /// Has a conversation looked at before whatever is merely due, once more if it is busy, and never more often than its shortest
+    /// interval allows.
+    pub fn nudge(&mut self, index: usize, now: Instant) {
+        let slot = &mut self.slots[index];
+        let not_before = slot.looked_at.map(|at| at + slot.cadence.min_interval);
+        if slot.is_busy {
+            slot.again = true;
+        } else if let Some(at) = not_before.filter(|at| *at > now) {
+            if at < slot.due {
+                self.wait(index, at, Why::Nudge);
+            }
+        } else if !std::mem::replace(&mut slot.is_urgent, true) {
+            self.urgent.push_back(place(index));
+        }
+    }
+
+    /// Sweeps show it from now on, or do not.
+    pub fn set_swept(&mut self, index: usize, is_swept: bool) {
+        self.slots[index].is_swept = is_swept;
+    }
+
+    /// Sweeps no longer tell what moves, so that conversations look for themselves, or tell it again.
+    pub fn set_sweeps_work(&mut self, work: bool, requests_per_second: f64, now: Now) {
+        if std::mem::replace(&mut self.sweeps_work, work) != work {
+            self.retime(now);
+            self.catch_up(requests_per_second, now);
+        }
+    }
+
+    /// Nothing but its own looks tells when it moves: the next comes after its interval from now on, unless it is due before.
+    pub fn look_for_itself(&mut self, index: usize, now: Now) {
+        if !std::mem::take(&mut self.slots[index].is_swept) {
+            return;
+        }
+        let (interval, why) = self.interval(index, now.clock);
+        let slot = &self.slots[index];
+        if slot.waits() && now.at + interval < slot.due {
+            self.wait(index, now.at + interval, why);
+        }
+    }
+
+    /// Whether only `max_interval` counts at this hour; true when that has changed.
+    pub fn set_quiet(&mut self, is_quiet: bool, requests_per_second: f64, now: Now) -> bool {
+        let has_changed = std::mem::replace(&mut self.is_quiet, is_quiet) != is_quiet;
+        if has_changed {
+            self.retime(now);
+            self.catch_up(requests_per_second, now);
+        }
+        has_changed
+    }
+
+    /// Only `max_interval` counts at this hour.
+    pub fn is_quiet(&self) -> bool {
+        self.is_quiet
+    }
+
+    /// The longest interval that the budget allows this conversation.
+    pub fn longest(&self, cadence: Cadence) -> Duration {
+        self.pacing.feasible(cadence).max_interval
+    }
+
+    /// The bounds of an interval as they are at present: what the budget can keep, and where a sweep tells what moved, or at quiet
+    /// hours, looks are rare proofs.
+    fn cadence(&self, index: usize) -> Cadence {
+        let slot = &self.slots[index];
+        let mut cadence = self.pacing.feasible(slot.cadence);
+        if self.is_quiet || self.is_only_proved(slot) {
+            cadence.min_interval = cadence.min_interval.max(cadence.max_interval.mul_f64(0.9));
+        }
+        cadence
+    }
+
+    /// What its interval depends on at present.
+    pub fn rhythm(&self, index: usize) -> Rhythm {
+        Rhythm { cadence: self.cadence(index), pace: self.pacing.pace(), seed: self.slots[index].seed }
+    }
+
+    fn is_only_proved(&self, slot: &Slot) -> bool {
+        slot.is_swept && self.sweeps_work
+    }
+
+    /// The interval after a look at this moment, and what has set it.
+    fn interval(&self, index: usize, looked_at: UnixMillis) -> (Duration, Why) {
+        let slot = &self.slots[index];
+        let interval = self.rhythm(index).interval(slot.last_message_at, looked_at);
+        let why = match () {
+            () if interval > slot.cadence.max_interval => Why::Budget,
+            () if self.is_quiet => Why::QuietHours,
+            () if self.is_only_proved(slot) => Why::Proof,
+            () => Why::Age,
+        };
+        (interval, why)
+    }
+
+    fn set(&mut self, index: usize, due: Instant, why: Why) {
+        let slot = &mut self.slots[index];
+        (slot.due, slot.why) = (due, why);
+        self.enqueue(index);
+    }
+
+    fn enqueue(&mut self, index: usize) {
+        self.queue.push(Reverse((self.slots[index].due, place(index))));
+    }
+
+    /// Whether ages, conversations or the budget may have moved enough for the pace to be another.
+    pub fn is_stale(&self, now: Instant) -> bool {
+        self.pacing.is_stale(now, self.slots.len())
+    }
+
+    /// Solves for the pace that a rate allows, and gives whatever waits for its interval the new one. Returns
+    /// by how much intervals have to be longer than configured, when that is news.
+    pub fn solve(&mut self, rate: Rate, spent: Spent, now: Now) -> Option<f64> {
+        let mut ages = Ages::default();
+        for slot in self.slots.iter().filter(|slot| !slot.has_left) {
+            // Not stretched: whether it has to be is what is solved for.
+            let mut cadence = slot.cadence;
+            if self.is_quiet || self.is_only_proved(slot) {
+                cadence.min_interval = cadence.max_interval;
+            }
+            // As old as it was when its interval was set: that is the interval which is under way.
+            let looked_at = slot.looked_at.map_or(now.clock, |at| now.clock_at(at));
+            ages.add(age(slot.last_message_at, looked_at), cadence);
+        }
+        let told = self.pacing.solve((&ages, self.slots.len()), rate, spent, now.at);
+        self.retime(now);
+        told
+    }
+
+    /// Gives every conversation that merely waits for its interval the one that it would be given now; else a change of
+    /// the pace would reach those with long intervals only hours later.
+    fn retime(&mut self, now: Now) {
+        for index in 0..self.slots.len() {
+            let slot = &self.slots[index];
+            let Some(looked_at) = slot.looked_at.filter(|_| slot.paced && slot.waits()) else { continue };
+            let (interval, why) = self.interval(index, now.clock_at(looked_at));
+            let slot = &mut self.slots[index];
+            (slot.due, slot.why) = (looked_at + interval, why);
+        }
+        self.rebuild();
+    }
+
+    /// All at once: an entry for every change would only have to be dropped again.
+    fn rebuild(&mut self) {
+        let waiting = self.slots.iter().enumerate().filter(|(_, slot)| slot.waits());
+        self.queue = waiting.map(|(index, slot)| Reverse((slot.due, place(index)))).collect();
+        self.ready.clear();
+    }
+
+    /// After a time in which nobody could ask: what became due meanwhile is spread out, so that it takes half of the budget, what
+    /// is likely to have moved first.
+    pub fn catch_up(&mut self, requests_per_second: f64, now: Now) {
+        let overdue = self.slots.iter().enumerate().filter(|(_, slot)| slot.waits() && slot.due <= now.at);
+        let mut overdue: Vec<_> = overdue.map(|(index, _)| (self.interval(index, now.clock).0, index)).collect();
+        overdue.sort_unstable();
+        let between = self.pacing.seconds_between_looks(requests_per_second) / CATCH_UP;
+        if overdue.len() as f64 * between < SOON {
+            return;
+        }
+        for (position, (_, index)) in overdue.into_iter().enumerate() {
+            let due = Duration::try_from_secs_f64(position as f64 * between).unwrap_or(Duration::ZERO);
+            let slot = &mut self.slots[index];
+            let why = if slot.why == Why::FirstPoll { Why::FirstPoll } else { Why::CatchUp };
+            (slot.due, slot.why, slot.paced) = (now.at + due, why, false);
+        }
+        self.rebuild();
+    }
+
+    /// The clock on the wall is ahead of what the steady one has counted: the machine has slept, or the clock was set. Whatever
+    /// waits for its interval has waited so much longer.
+    pub fn jumped(&mut self, by: Duration, requests_per_second: f64, now: Now) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.paced && slot.waits()) {
+            let earlier = |at: Instant| at.checked_sub(by).unwrap_or(now.at).min(at);
+            (slot.due, slot.looked_at) = (earlier(slot.due), slot.looked_at.map(earlier));
+        }
+        self.catch_up(requests_per_second, now);
+    }
+}
+
+fn place(index: usize) -> u32 {
+    u32::try_from(index).expect("an account has fewer than four billion conversations")
+}
+
+#[cfg(test)]
+mod tests;
