@@ -3,12 +3,14 @@
 mod own;
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::{ConfigFile, FAILED, Failure};
+use crate::plan::plot::{self, Cost, CostPoint, Curve};
 use crate::plan::{Bounds, Outcome, Policy, Trace, tuned};
 
 #[derive(Debug, clap::Args)]
@@ -30,6 +32,9 @@ pub(super) struct Arguments {
     /// With --trace: longest interval
     #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = duration)]
     max_interval: Duration,
+    /// With --trace: draw delays and costs as SVG too; costs from a quarter to twice of --polls, which takes longer
+    #[arg(long, value_name = "FILE", requires = "trace")]
+    plot: Option<PathBuf>,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -73,8 +78,9 @@ fn compare(arguments: &Arguments, trace: &Path, polls: u64) -> Result<(), Failur
         return Err(Failure::new(FAILED, "--min-interval must be longer than 0s and at most --max-interval"));
     }
     let trace = Trace::read(trace).map_err(|error| Failure::new(FAILED, error.to_string()))?;
-    let policies = arguments.policies.iter().map(|&policy| row(&trace, policy, bounds, polls));
-    let report = Report { policies: policies.collect::<Result<_, _>>()? };
+    let outcomes = arguments.policies.iter().map(|&policy| Ok((policy, outcome(&trace, policy, bounds, polls)?)));
+    let outcomes: Vec<_> = outcomes.collect::<Result<_, Failure>>()?;
+    let report = Report { policies: outcomes.iter().map(|(policy, outcome)| row(&trace, *policy, outcome)).collect() };
     let mut out = std::io::stdout().lock();
     if arguments.json {
         let text = serde_json::to_string(&report).map_err(|error| Failure::new(FAILED, error.to_string()))?;
@@ -82,22 +88,72 @@ fn compare(arguments: &Arguments, trace: &Path, polls: u64) -> Result<(), Failur
     } else {
         write!(out, "{}", table(&trace, &report))?;
     }
-    Ok(())
+    match &arguments.plot {
+        Some(path) => draw(path, &trace, bounds, polls, &outcomes),
+        None => Ok(()),
+    }
 }
 
-fn row(trace: &Trace, policy: Policy, bounds: Bounds, polls: u64) -> Result<Row, Failure> {
-    let outcome = tuned(trace, policy, bounds, polls).ok_or_else(|| {
+fn outcome(trace: &Trace, policy: Policy, bounds: Bounds, polls: u64) -> Result<Outcome, Failure> {
+    tuned(trace, policy, bounds, polls).ok_or_else(|| {
         let message = format!(
             "policy {policy} cannot take {polls} looks at this trace with intervals from --min-interval to --max-interval"
         );
         Failure::new(FAILED, message)
-    })?;
-    Ok(Row {
+    })
+}
+
+fn row(trace: &Trace, policy: Policy, outcome: &Outcome) -> Row {
+    Row {
         policy: policy.to_string(),
         polls: outcome.polls,
         polls_per_day: outcome.polls as f64 / trace.days(),
-        delay_seconds: delay(&outcome),
-    })
+        delay_seconds: delay(outcome),
+    }
+}
+
+/// Draws the policies, each also tuned to a quarter, half and twice of the looks where it can take so many.
+fn draw(path: &Path, trace: &Trace, bounds: Bounds, polls: u64, outcomes: &[(Policy, Outcome)]) -> Result<(), Failure> {
+    let days = trace.days();
+    let span = if days < 2.0 { shown(days * 86_400.0) } else { grouped(days.round() as u64, "day") };
+    let title = format!(
+        "{} in {} over {span}; on the left at {}",
+        grouped(trace.messages() as u64, "message"),
+        grouped(trace.conversations.len() as u64, "conversation"),
+        grouped(polls, "look")
+    );
+    let curves: Vec<_> =
+        outcomes.iter().map(|(policy, outcome)| Curve { label: policy.to_string(), outcome }).collect();
+    let costs: Vec<_> = outcomes
+        .iter()
+        .map(|(policy, outcome)| {
+            let others = [polls / 4, polls / 2, polls.saturating_mul(2)].into_iter().filter(|&polls| polls > 0);
+            let others = others.filter_map(|polls| tuned(trace, *policy, bounds, polls));
+            let points = others.map(|other| CostPoint::new(&other, days)).chain([CostPoint::new(outcome, days)]);
+            Cost { label: policy.to_string(), points: points.collect() }
+        })
+        .collect();
+    let svg = plot::svg(&title, &curves, &costs).map_err(|error| Failure::new(FAILED, error.to_string()))?;
+    write_whole(path, &svg).map_err(|error| Failure::new(FAILED, format!("{}: {error}", path.display())))
+}
+
+/// So many of them, with commas between thousands.
+fn grouped(number: u64, noun: &str) -> String {
+    let digits = number.to_string();
+    let comma = |place: usize| if place > 0 && (digits.len() - place).is_multiple_of(3) { "," } else { "" };
+    let grouped: String = digits.char_indices().map(|(place, digit)| format!("{}{digit}", comma(place))).collect();
+    format!("{grouped} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Puts a file in place when it is complete.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Readable for whom the umask lets read, as any other picture.
+    let open = std::fs::Permissions::from_mode(0o666);
+    let mut draft = tempfile::Builder::new().permissions(open).tempfile_in(folder)?;
+    draft.write_all(text.as_bytes())?;
+    draft.persist(path)?;
+    Ok(())
 }
 
 fn delay(outcome: &Outcome) -> Delay {

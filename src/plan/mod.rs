@@ -1,6 +1,7 @@
 //! What a schedule costs and how late it finds messages: the scheduler's own rule, and what it is compared with, in virtual
 //! time over messages of the past.
 
+pub mod plot;
 mod policy;
 mod rehearse;
 mod simulate;

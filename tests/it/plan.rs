@@ -46,6 +46,26 @@ fn every_policy_takes_the_looks_it_is_given_and_the_square_root_finds_messages_s
     assert!(missing.code == 1 && missing.stderr.contains("nowhere.csv"), "{}", missing.stderr);
 }
 
+#[test]
+fn a_plot_is_put_in_place_as_a_whole_and_the_answer_is_printed_where_that_fails_too() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("trace.csv"), trace()).unwrap();
+    std::fs::write(folder.path().join("plot.svg"), "an older one").unwrap();
+    let plan = ["plan", "--trace", "trace.csv", "--polls", "20000", "--policy", "sqrt", "--policy", "fixed", "--plot"];
+    let output = inboxd_in(folder.path(), &[&plan[..], &["plot.svg", "--json"]].concat());
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert!(serde_json::from_str::<Value>(&output.stdout).is_ok(), "{}", output.stdout);
+    let picture = std::fs::read_to_string(folder.path().join("plot.svg")).unwrap();
+    assert!(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"), "{picture}");
+    for text in ["4,000 messages in 200 conversations over ", "\nsqrt\n", "\nfixed\n", "looks a day"] {
+        assert!(picture.contains(text), "{text} in {picture}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "the trace and the plot");
+    let failed = inboxd_in(folder.path(), &[&plan[..], &["nowhere/plot.svg"]].concat());
+    assert!(failed.code == 1 && failed.stderr.contains("nowhere/plot.svg: No such file"), "{}", failed.stderr);
+    assert!(failed.stdout.contains("4000 messages in 200 conversations"), "{}", failed.stdout);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_plan_for_ones_own_accounts_says_what_half_the_budget_costs() {
     let mut rig = Rig::new().await;
