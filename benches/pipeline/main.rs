@@ -5,7 +5,7 @@
 //! cargo bench --bench pipeline -- sweep history
 //! ```
 //!
-//! The second line chooses among quiet, memory, backlog, delivery, store, sweep and history.
+//! The second line chooses among quiet, memory, schedule, backlog, delivery, store, sweep and history.
 //!
 //! Absolute figures say more about the machine than about the program, and on a shared machine not even that: read the
 //! ratios. Each is the median over rounds in which both sides ran one after the other; beside it stand the lowest and
@@ -24,6 +24,8 @@
 //!   append of the same bytes, synced once, and a `reqwest` loop with 64 posts of the same bytes in flight.
 //! - Store: `Store::record_poll` with one new message, alone and from 64 tasks. Bare is one INSERT a transaction.
 //! - Memory: `inboxd run` after the first polls. Bare is a process that has asked for the same pages once.
+//! - Schedule: the timetable in virtual time, without I/O, beside a heap of moments with a fixed interval; and the simulation
+//!   behind `inboxd plan --trace`.
 //! - Sweep: `inboxd run` with `discover = true` on an inbox of 1,000, with time compressed: a second stands for a minute.
 //!   Beside it stands what polling each of them that often costs.
 //! - History: `inboxd run` with `first_poll = "all"` on one conversation of 100,000 messages, until the last of them stands
@@ -40,6 +42,7 @@ mod history;
 mod peers;
 mod proc;
 mod quiet;
+mod schedule;
 mod sweep;
 mod table;
 
@@ -57,6 +60,9 @@ const ROUNDS: usize = 3;
 /// Conversations of each provider whose polls are counted. What they want, ten polls a second each, must be more than
 /// the machine can do.
 const QUIET: Quiet = Quiet { singly: 10_000, batched: 50_000 };
+
+/// Conversations of the largest daemon whose memory is measured.
+const MOST: usize = 100_000;
 
 /// Conversations of each provider with a backlog, and the messages of each.
 const BACKLOG: usize = 1_000;
@@ -90,7 +96,7 @@ fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
 }
 
 /// What can be chosen by its name.
-const MEASUREMENTS: [&str; 7] = ["quiet", "memory", "backlog", "delivery", "store", "sweep", "history"];
+const MEASUREMENTS: [&str; 8] = ["quiet", "memory", "schedule", "backlog", "delivery", "store", "sweep", "history"];
 
 async fn measure() -> Result<()> {
     let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
@@ -101,7 +107,7 @@ async fn measure() -> Result<()> {
     let folder = folder.path();
     let mut table = Table::default();
     if wants("quiet") || wants("memory") {
-        let simulation = Simulation::start(folder, QUIET.batched).await?;
+        let simulation = Simulation::start(folder, QUIET.batched.max(MOST)).await?;
         simulation.fill(1).await?;
         if wants("quiet") {
             say("quiet polls")?;
@@ -109,8 +115,12 @@ async fn measure() -> Result<()> {
         }
         if wants("memory") {
             say("memory")?;
-            quiet::memory(&mut table, folder, &simulation, &[1_000, 10_000]).await?;
+            quiet::memory(&mut table, folder, &simulation, &[1_000, 10_000, MOST]).await?;
         }
+    }
+    if wants("schedule") {
+        say("schedule")?;
+        schedule::schedule(&mut table)?;
     }
     if wants("backlog") {
         let simulation = Simulation::start(folder, BACKLOG).await?;

@@ -32,8 +32,8 @@ pub(super) struct Arguments {
     /// With --trace: longest interval
     #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = duration)]
     max_interval: Duration,
-    /// With --trace: draw delays and costs as SVG too; costs from a quarter to twice of --polls, which takes longer
-    #[arg(long, value_name = "FILE", requires = "trace")]
+    /// Draw delays and costs as SVG too; with --trace, costs from a quarter to twice of --polls, which takes longer
+    #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
     /// One JSON object
     #[arg(long)]
@@ -68,7 +68,7 @@ struct Delay {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     match (&arguments.trace, arguments.polls) {
         (Some(trace), Some(polls)) => compare(arguments, trace, polls),
-        _ => own::run(&arguments.file, arguments.json),
+        _ => own::run(arguments),
     }
 }
 
@@ -89,7 +89,7 @@ fn compare(arguments: &Arguments, trace: &Path, polls: u64) -> Result<(), Failur
         write!(out, "{}", table(&trace, &report))?;
     }
     match &arguments.plot {
-        Some(path) => draw(path, &trace, bounds, polls, &outcomes),
+        Some(path) => draw_policies(path, &trace, bounds, polls, &outcomes),
         None => Ok(()),
     }
 }
@@ -113,7 +113,13 @@ fn row(trace: &Trace, policy: Policy, outcome: &Outcome) -> Row {
 }
 
 /// Draws the policies, each also tuned to a quarter, half and twice of the looks where it can take so many.
-fn draw(path: &Path, trace: &Trace, bounds: Bounds, polls: u64, outcomes: &[(Policy, Outcome)]) -> Result<(), Failure> {
+fn draw_policies(
+    path: &Path,
+    trace: &Trace,
+    bounds: Bounds,
+    polls: u64,
+    outcomes: &[(Policy, Outcome)],
+) -> Result<(), Failure> {
     let days = trace.days();
     let span = if days < 2.0 { shown(days * 86_400.0) } else { grouped(days.round() as u64, "day") };
     let title = format!(
@@ -133,7 +139,11 @@ fn draw(path: &Path, trace: &Trace, bounds: Bounds, polls: u64, outcomes: &[(Pol
             Cost { label: policy.to_string(), points: points.collect() }
         })
         .collect();
-    let svg = plot::svg(&title, &curves, &costs).map_err(|error| Failure::new(FAILED, error.to_string()))?;
+    draw(path, &title, &curves, &costs)
+}
+
+fn draw(path: &Path, title: &str, curves: &[Curve<'_>], costs: &[Cost]) -> Result<(), Failure> {
+    let svg = plot::svg(title, curves, costs).map_err(|error| Failure::new(FAILED, error.to_string()))?;
     write_whole(path, &svg).map_err(|error| Failure::new(FAILED, format!("{}: {error}", path.display())))
 }
 

@@ -9,5 +9,5 @@ mod trace;
 
 pub use policy::{Bounds, Policy};
 pub use rehearse::{Conversation, Rehearsal, Rehearsed};
-pub use simulate::{Outcome, at_pace, tuned};
+pub use simulate::{Outcome, tuned};
 pub use trace::{Error, Trace};

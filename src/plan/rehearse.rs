@@ -53,6 +53,8 @@ pub struct Rehearsed {
     pub outcome: Outcome,
     /// Requests: those of looks, which may share one, and of sweeps.
     pub requests: u64,
+    /// Those of looks.
+    pub looks: u64,
     /// Times by which intervals had to be longer than configured.
     pub stretched: Option<f64>,
 }
@@ -86,6 +88,7 @@ impl Rehearsal<'_> {
         Rehearsed {
             outcome: Outcome { polls: run.polls, delays: run.delays },
             requests: run.spent.requests,
+            looks: run.spent.looks,
             stretched: run.stretched,
         }
     }

@@ -6,7 +6,6 @@
 
 use super::policy::{Bounds, Policy, Rule};
 use super::trace::Trace;
-use crate::scheduler::Pace;
 
 /// What a rule came to.
 #[derive(Clone, Debug)]
@@ -58,11 +57,6 @@ fn walk(times: &[f64], end: f64, rule: &Rule, delays: &mut Vec<f32>) -> u64 {
         wait = rule.wait(now - last, wait, found);
     }
     polls
-}
-
-/// Runs the scheduler's own rule at a pace over a trace.
-pub fn at_pace(trace: &Trace, pace: Pace, bounds: Bounds) -> Outcome {
-    run(trace, &Rule::Sqrt { pace, bounds })
 }
 
 /// Tunes a policy until it takes so many looks, within half a percent; `None` where no rule of it does.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::RandomState;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -136,6 +137,7 @@ impl AccountLoop {
             polling,
             bounds: Bounds::of(&polling),
             keys: RandomState::new(),
+            others_wait: AtomicBool::new(false),
         });
         let kept = || {
             let kept = |p: &Polled| Kept {
@@ -273,7 +275,7 @@ impl AccountLoop {
         }
         self.start_sweep(now);
         while self.polls_in_flight < self.poller.polling.concurrency {
-            let Some(first) = self.timetable.take(now) else { return };
+            let Some(first) = self.timetable.take(now) else { break };
             let mut batch = vec![first];
             while batch.len() < self.poller.polling.batch_size && self.sources[first].can_share() {
                 let Some(next) = self.timetable.take_due(now) else { break };
@@ -286,6 +288,9 @@ impl AccountLoop {
             }
             self.spawn_polls(batch);
         }
+        let is_full = self.polls_in_flight >= self.poller.polling.concurrency;
+        let others_wait = is_full && self.timetable.next(now).is_some_and(|due| due <= now);
+        self.poller.others_wait.store(others_wait, Ordering::Relaxed);
     }
 
     fn may_ask(&mut self, now: Instant) -> bool {

@@ -49,7 +49,7 @@ impl AccountLoop {
             Found::WalkGoesOn => {
                 let job = &self.sources[index].job;
                 let pages = job.walk.as_ref().map(|walk| walk.pages);
-                tracing::info!(account = %self.poller.account, conversation = %job.conversation.id, pages,
+                tracing::debug!(account = %self.poller.account, conversation = %job.conversation.id, pages,
                     "a long walk goes on in the next poll");
                 self.timetable.wait(index, self.round_began.unwrap_or(now.at), Why::Walk);
             }

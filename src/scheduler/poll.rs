@@ -6,6 +6,7 @@
 
 use std::hash::RandomState;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::Polling;
 use super::gate::{Closed, Gate, Heard, Purpose};
@@ -29,6 +30,8 @@ pub(super) struct Poller {
     pub(super) polling: Polling,
     pub(super) bounds: Bounds,
     pub(super) keys: RandomState,
+    /// More is due than may be in flight: a long walk gives way.
+    pub(super) others_wait: AtomicBool,
 }
 
 /// How a poll ended well.

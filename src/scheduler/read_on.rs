@@ -1,6 +1,7 @@
 //! Walks of more than one page: read on until the recorded range is met, then announced from the oldest message on.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::job::Job;
@@ -12,6 +13,9 @@ use crate::store::{PageRecord, Walk};
 /// A walk that was refused or did not advance so often, without a complete poll in between, ends, and the rest of it
 /// is put on record as a gap: what has been read must not wait for ever for what cannot be.
 const GAP_AFTER: u32 = 3;
+
+/// So many pages are read before a walk gives way.
+const PAGES_AT_LEAST: u32 = 5;
 
 /// Between two looks whether polling is still held.
 const HELD: Duration = Duration::from_millis(100);
@@ -25,10 +29,13 @@ struct Progress {
 }
 
 impl Poller {
-    /// Reads the pages of a walk until it is complete or the page limit comes.
+    /// Reads the pages of a walk until it is complete or the page limit comes, or until others wait for their turn.
     pub(super) async fn read_on(&self, job: &mut Job, mut walk: Walk) -> Result<Found, Failure> {
         let mut progress = Progress::default();
-        for _ in 0..self.polling.max_pages {
+        for page in 0..self.polling.max_pages {
+            if page >= PAGES_AT_LEAST && self.others_wait.load(Ordering::Relaxed) {
+                break;
+            }
             let Some(cursor) = walk.cursor.clone() else { break };
             let page = match self.page(job, walk.low, Some(&cursor)).await {
                 Err(Failure::Provider(error)) if error.cursor_refused => {

@@ -8,6 +8,9 @@ use tokio::time::Instant;
 use super::due::Cadence;
 use crate::time::UnixMillis;
 
+/// A long walk lets others go before it for so long.
+const WALK: Duration = Duration::from_secs(10);
+
 /// One moment on two clocks: waiting goes by the steady one, ages by that of the wall.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
@@ -154,7 +157,11 @@ impl Slot {
     /// By when it should be looked at when more is due than the budget lets through: an interval of hours can stretch by minutes,
     /// one of a minute cannot. That it is a fixed moment keeps everybody's turn coming.
     pub(super) fn deadline(&self, longest: Duration) -> Instant {
-        let Some(looked_at) = self.looked_at.filter(|_| self.paced) else { return self.due };
+        let looked_at = match self.looked_at {
+            Some(looked_at) if self.paced => looked_at,
+            _ if self.why == Why::Walk => return self.due + WALK,
+            _ => return self.due,
+        };
         let twice = self.due + self.due.saturating_duration_since(looked_at);
         twice.min(looked_at + longest).max(self.due)
     }

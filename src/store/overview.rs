@@ -236,23 +236,23 @@ impl ReadOnlyStore {
         Ok(Overview { accounts, sinks })
     }
 
-    /// When the messages on record were sent, in seconds since 1970, of every conversation of an account that is followed.
-    pub fn message_times(&self, provider: &str, account: &str) -> Result<Vec<Vec<f64>>, Error> {
+    /// When the messages on record were sent, in order, of every conversation of an account that is followed, by its id.
+    pub fn message_times(&self, provider: &str, account: &str) -> Result<Vec<(String, Vec<UnixMillis>)>, Error> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT m.conversation, m.sent_at / 1000.0 FROM messages m
+            "SELECT c.conversation_id, m.sent_at FROM messages m
              JOIN conversations c ON c.id = m.conversation JOIN accounts a ON a.id = c.account
              WHERE a.provider = ?1 AND a.name = ?2 AND c.follow NOT IN ('none', 'unfollowed') AND m.sent_at IS NOT NULL
-             ORDER BY m.conversation",
+             ORDER BY m.conversation, m.sent_at",
         )?;
-        let mut times: Vec<Vec<f64>> = vec![];
-        let mut before = None;
+        let mut times: Vec<(String, Vec<UnixMillis>)> = vec![];
         let mut rows = statement.query([provider, account])?;
         while let Some(row) = rows.next()? {
-            let conversation: i64 = row.get(0)?;
-            if before.replace(conversation) != Some(conversation) {
-                times.push(vec![]);
+            let (id, sent_at) =
+                (row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?, UnixMillis::from_millis(row.get(1)?));
+            match times.last_mut().filter(|(last, _)| last == id) {
+                Some((_, messages)) => messages.push(sent_at),
+                None => times.push((id.to_owned(), vec![sent_at])),
             }
-            times.last_mut().expect("one was pushed").push(row.get(1)?);
         }
         Ok(times)
     }

@@ -128,3 +128,31 @@ async fn a_history_since_a_time_is_read_to_there_and_no_further() {
         assert_eq!(daemon.stop(), 0);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_history_gives_way_to_conversations_that_are_due() {
+    let mut rig = Rig::new().await;
+    rig.connectsafely = "[accounts.work.polling]\nconcurrency = 1\n".into();
+    let long = rig.follow(Dialect::ConnectSafely, "Ada Byron");
+    let live = rig.follow(Dialect::ConnectSafely, "Grace Murray");
+    for number in 0..3_000 {
+        rig.world().push(long, &number.to_string());
+    }
+    rig.world().set_switches(|s| {
+        s.latency_ms = 50;
+        s.connect_safely.page_cap = 20;
+    });
+    let daemon = rig.start();
+    let walked = || rig.known_conversations().iter().filter_map(|c| c.walk_pages).max().unwrap_or(0);
+    until("the walk to be under way", || walked() > 5).await;
+    for number in 0..3 {
+        rig.world().push(live, &format!("live {number}"));
+        until("a live message", || rig.receiver.texts().contains(&format!("live {number}"))).await;
+        assert!(
+            rig.receiver.taken_count() < 100,
+            "the history, which is told when it has been read, took its pages before"
+        );
+    }
+    rig.until_taken(3_003).await;
+    assert_eq!(daemon.stop(), 0);
+}

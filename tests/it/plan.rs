@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use inboxd::backoff::mix;
-use inboxd::simulator::{Dialect, Draft};
+use inboxd::simulator::{Dialect, Draft, Kind};
 use inboxd::time::UnixMillis;
 use serde_json::Value;
 
@@ -94,9 +94,39 @@ async fn the_plan_for_ones_own_accounts_says_what_half_the_budget_costs() {
     for (row, looks) in budgets.iter().zip(figures("requests_per_day")) {
         assert!(looks <= row["requests_per_minute"].as_f64().unwrap() * 1440.0 + 1e-6, "{row}");
     }
-    let table = inboxd_in(rig.path(), &["plan"]).stdout;
-    assert!(
-        table.contains("account work: 1200 messages in 30 conversations") && table.contains("half of it"),
-        "{table}"
-    );
+    let drawn = inboxd_in(rig.path(), &["plan", "--plot", "plan.svg"]);
+    let table = drawn.stdout;
+    let says =
+        ["account work: 1200 messages in 30 conversations", "half the budget", "halving the budget takes the mean from"];
+    assert!(says.iter().all(|says| table.contains(says)), "{table}");
+    let svg = std::fs::read_to_string(rig.path().join("plan.svg")).unwrap();
+    assert!(["twice the budget", "fixed interval", "work"].iter().all(|label| svg.contains(label)), "{}", drawn.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_answers_cost_credits_the_plan_stays_inside_the_day_and_sweeps_are_part_of_it() {
+    let mut rig = Rig::new().await;
+    rig.discover(Dialect::LinkupV2, "");
+    let begin = UnixMillis::now() - Duration::from_secs(20 * 86_400);
+    for person in 0..20u64 {
+        let conversation = rig.world().add_conversation(Dialect::LinkupV2, Kind::Standard, &format!("Person {person}"));
+        for number in 0..30u64 {
+            let sent_at = Some(begin + Duration::from_secs(person * 977 + number * number * 1_500));
+            rig.world().push_draft(conversation, Draft { text: number.to_string(), sent_at, ..Draft::default() });
+        }
+    }
+    let daemon = rig.start();
+    until("the history", || rig.receiver.taken_count() == 600).await;
+    assert_eq!(daemon.stop(), 0);
+    rig.polling = "daily_credits = 300\nmin_interval = \"1m\"\nmax_interval = \"6h\"\n".into();
+    rig.write_config();
+    let plan: Value = serde_json::from_str(&inboxd_in(rig.path(), &["plan", "--json"]).stdout).unwrap();
+    let of = |times: usize, key: &str| plan["budgets"][times][key].as_f64().unwrap();
+    for (times, limit) in [(0, 150.0), (1, 300.0), (2, 600.0)] {
+        let credits = of(times, "credits_per_day");
+        assert!(credits <= limit && credits >= limit / 3.0, "{plan}");
+    }
+    // A sweep every fourteen minutes tells what moved.
+    assert!(plan["budgets"][1]["delay_seconds"]["p99"].as_f64().unwrap() < 900.0, "{plan}");
+    assert!(of(1, "requests_per_day") > of(1, "looks_per_day") + 90.0, "{plan}");
 }

@@ -1,41 +1,59 @@
-//! The plan for one's own accounts: over the messages on record, at the budget there is, at half and at twice of it.
+//! The plan for one's own accounts: the daemon's own timetable over the messages on record, at the budget there is, at half and at
+//! twice of it.
 
+use std::collections::HashMap;
 use std::io::Write as _;
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Delay, delay, shown};
-use crate::cli::{ConfigFile, FAILED, Failure, provider};
+use super::{Arguments, Delay, delay, draw, shown};
+use crate::cli::{FAILED, Failure, provider};
 use crate::config::Account;
 use crate::model::counted;
-use crate::plan::{Bounds, Policy, Trace, at_pace, tuned};
+use crate::plan::plot::{Cost, CostPoint, Curve};
+use crate::plan::{Bounds, Conversation, Outcome, Policy, Rehearsal, Trace, tuned};
 use crate::providers::Call;
-use crate::scheduler::{Ages, Cadence, Pace, requests_per_second};
+use crate::scheduler::{Budget, Rate, credit_pace, requests_per_second};
 use crate::store::ReadOnlyStore;
 use crate::time::UnixMillis;
 
 /// What becomes of the budget.
-const TIMES: [(f64, &str); 3] = [(0.5, "half of it"), (1.0, "the budget"), (2.0, "twice of it")];
+const TIMES: [(f64, &str); 3] = [(0.5, "half the budget"), (1.0, "the budget"), (2.0, "twice the budget")];
 
-/// Looks that are simulated at most: beyond them a plan would take longer than anybody waits for it.
-const LOOKS_LIMIT: f64 = 300e6;
+/// The history that is gone through at most: older days were those of younger conversations.
+const LONGEST: Duration = Duration::from_secs(30 * 86_400);
+
+/// Looks that are gone through at most: beyond them a plan would take longer than anybody waits for it.
+const LOOKS_LIMIT: f64 = 20e6;
+
+/// Conversations whose pace can be solved for every minute without anybody waiting for it.
+const SOLVED_EVERY_MINUTE: usize = 500;
 
 #[derive(Serialize)]
 struct Plan {
     account: String,
     conversations: usize,
+    /// On record, and in the days that are gone through.
     messages: usize,
     days: f64,
     budgets: Vec<Row>,
+    #[serde(skip)]
+    outcomes: Vec<Outcome>,
+    #[serde(skip)]
+    fixed: Option<Outcome>,
 }
 
 #[derive(Serialize)]
 struct Row {
     budget: &'static str,
-    /// Requests a minute that looks may take.
-    requests_per_minute: f64,
+    /// Requests that a minute may hold.
+    requests_per_minute: u32,
+    /// Requests that were made, for looks and for sweeps.
     requests_per_day: f64,
-    /// Null where the provider does not bill.
+    looks_per_day: f64,
+    /// What they cost; null where the provider does not bill.
     credits_per_day: Option<f64>,
     /// Times that max_interval has to be longer for the budget to hold; null where it holds.
     stretched: Option<f64>,
@@ -44,76 +62,172 @@ struct Row {
     fixed_delay_seconds: Option<Delay>,
 }
 
-pub(super) fn run(file: &ConfigFile, json: bool) -> Result<(), Failure> {
-    let config = file.load()?;
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let config = arguments.file.load()?;
     let store = ReadOnlyStore::open(&config.store.path)?;
     let plans = config.accounts.iter().map(|account| plan(account, &store)).collect::<Result<Vec<_>, _>>()?;
     let mut out = std::io::stdout().lock();
-    for plan in plans {
-        if json {
-            let text = serde_json::to_string(&plan).map_err(|error| Failure::new(FAILED, error.to_string()))?;
+    for plan in &plans {
+        if arguments.json {
+            let text = serde_json::to_string(plan).map_err(|error| Failure::new(FAILED, error.to_string()))?;
             writeln!(out, "{text}")?;
         } else {
-            write!(out, "{}", table(&plan))?;
+            write!(out, "{}", table(plan))?;
         }
     }
-    Ok(())
+    arguments.plot.as_ref().map_or(Ok(()), |path| {
+        let plans: Vec<_> = plans.iter().filter(|plan| !plan.outcomes.is_empty()).collect();
+        if plans.is_empty() {
+            return Err(Failure::new(FAILED, "nothing is on record yet that could be drawn"));
+        }
+        let (title, curves, costs) = picture(&plans);
+        draw(path, &title, &curves, &costs)
+    })
 }
 
 fn plan(account: &Account, store: &ReadOnlyStore) -> Result<Plan, Failure> {
-    let now = UnixMillis::now().as_millis() as f64 / 1000.0;
+    let now = UnixMillis::now();
     let times = store.message_times(account.settings.profile().name, account.name.as_str())?;
-    let trace = Trace::new(times).until(now);
-    let price = provider(account)?.price(Call::Page);
+    let own: HashMap<_, _> = account.conversations.iter().map(|c| (c.conversation.id.as_str(), c.cadence)).collect();
+    let conversations = times.into_iter().map(|(id, messages)| {
+        let cadence = own.get(id.as_str()).copied().unwrap_or(account.polling.cadence);
+        Conversation { messages, cadence }
+    });
+    let conversations: Vec<_> = conversations.collect();
     let mut plan = Plan {
         account: account.name.to_string(),
-        conversations: trace.conversations.len(),
-        messages: trace.messages(),
-        days: trace.days(),
+        conversations: conversations.len(),
+        messages: 0,
+        days: 0.0,
         budgets: vec![],
+        outcomes: vec![],
+        fixed: None,
     };
-    if trace.conversations.is_empty() {
-        return Ok(plan);
-    }
-    let cadence = account.polling.cadence;
-    let mut ages = Ages::default();
-    for last in trace.conversations.iter().filter_map(|times| times.last()) {
-        ages.add(std::time::Duration::from_secs_f64((now - last).max(0.0)), cadence);
-    }
-    let requests = requests_per_second(
-        f64::from(account.polling.requests_per_minute.get()),
-        (price, account.polling.credits.average_day()),
-    );
+    let Some(first) = conversations.iter().filter_map(|c| c.messages.first()).min().copied() else { return Ok(plan) };
+    let prices = Prices::of(account)?;
+    let from = first.max(now - LONGEST.min(affordable(account, conversations.len())));
+    plan.days = now.since(from).as_secs_f64() / 86_400.0;
+    let past = window(&conversations, from, now);
+    plan.messages = conversations.iter().flat_map(|c| &c.messages).filter(|at| **at >= from).count();
     for (times, budget) in TIMES {
-        let solution = ages.solve(requests * times);
-        let stretched = solution.overdrawn;
-        let longest = cadence.max_interval.as_secs_f64() * stretched.unwrap_or(1.0);
-        let bounds = Bounds { min: cadence.min_interval.as_secs_f64(), max: longest };
-        let pace = capped(solution.pace, &trace, cadence);
-        let outcome = at_pace(&trace, pace, bounds);
-        let fixed = tuned(&trace, Policy::Fixed, bounds, outcome.polls);
+        let rehearsal = rehearsal(account, &prices, times, (&conversations, from, now));
+        let rehearsed = rehearsal.run(|_, _| {});
+        let (outcome, days) = (rehearsed.outcome, plan.days.max(1e-9));
+        let bounds = Bounds { min: account.polling.cadence.min_interval.as_secs_f64(), max: 1e9 };
+        let fixed = tuned(&past, Policy::Fixed, bounds, outcome.polls);
+        let per_day = |count: u64| count as f64 / days;
+        let credits = per_day(rehearsed.looks) * f64::from(prices.page)
+            + per_day(rehearsed.requests - rehearsed.looks) * f64::from(prices.listing);
         plan.budgets.push(Row {
             budget,
-            requests_per_minute: requests * times * 60.0,
-            requests_per_day: solution.spend * 86_400.0,
-            credits_per_day: (price > 0).then(|| solution.spend * 86_400.0 * f64::from(price)),
-            stretched,
+            requests_per_minute: scaled(account.polling.requests_per_minute, times).get(),
+            requests_per_day: per_day(rehearsed.requests),
+            looks_per_day: per_day(outcome.polls),
+            credits_per_day: (prices.page > 0).then_some(credits),
+            stretched: rehearsed.stretched,
             delay_seconds: delay(&outcome),
             fixed_delay_seconds: fixed.as_ref().map(delay),
         });
+        plan.outcomes.push(outcome);
+        if times == 1.0 {
+            plan.fixed = fixed;
+        }
     }
     Ok(plan)
 }
 
-/// A pace at which the simulation ends in time: years of history at half a minute are more looks than anybody needs to see.
-fn capped(pace: Pace, trace: &Trace, cadence: Cadence) -> Pace {
-    let seconds = trace.days() * 86_400.0 * trace.conversations.len() as f64;
-    let at_most = seconds / cadence.min_interval.as_secs_f64();
-    if at_most <= LOOKS_LIMIT { pace } else { Pace::new(pace.factor().max(1.0)) }
+/// What the provider takes, and how the inbox is swept.
+struct Prices {
+    page: u32,
+    listing: u32,
+    sweeps: bool,
+}
+
+impl Prices {
+    fn of(account: &Account) -> Result<Self, Failure> {
+        let provider = provider(account)?;
+        let [page, listing] = [Call::Page, Call::Listing].map(|call| provider.price(call));
+        Ok(Self { page, listing, sweeps: provider.inbox().is_some() && (account.discover || page > 0) })
+    }
+}
+
+fn rehearsal<'a>(
+    account: &'a Account,
+    prices: &Prices,
+    times: f64,
+    (conversations, from, until): (&'a [Conversation], UnixMillis, UnixMillis),
+) -> Rehearsal<'a> {
+    let rate = scaled(account.polling.requests_per_minute, times);
+    let share = (f64::from(account.polling.credits.average_day()) * times) as u32;
+    let per_second = requests_per_second(f64::from(rate.get()), (prices.page, share));
+    let least = account.polling.sweep_interval;
+    let sweep_interval = if prices.listing == 0 { least } else { least.max(credit_pace(prices.listing, share)) };
+    let minutes = (conversations.len() / SOLVED_EVERY_MINUTE).clamp(1, 60);
+    Rehearsal {
+        conversations,
+        from,
+        until,
+        budget: Budget::per_minute(rate, 1),
+        rate: Rate { per_second, is_enforced: prices.page == 0 },
+        batch_size: if account.discover { 1 } else { account.settings.batch_size() },
+        quiet_hours: account.quiet_hours.as_ref(),
+        sweep_interval: prices.sweeps.then_some(sweep_interval),
+        solve_every: Duration::from_secs(60) * u32::try_from(minutes).unwrap_or(60),
+    }
+}
+
+fn scaled(requests_per_minute: NonZeroU32, times: f64) -> NonZeroU32 {
+    let scaled = (f64::from(requests_per_minute.get()) * times).round();
+    NonZeroU32::new(scaled as u32).unwrap_or(NonZeroU32::MIN)
+}
+
+/// So much of the past can be gone through at twice the budget in the time that a person waits.
+fn affordable(account: &Account, conversations: usize) -> Duration {
+    let by_budget =
+        f64::from(account.polling.requests_per_minute.get()) / 60.0 * 2.0 * account.settings.batch_size() as f64;
+    let by_interval = conversations as f64 / account.polling.cadence.min_interval.as_secs_f64();
+    Duration::try_from_secs_f64(LOOKS_LIMIT / by_budget.min(by_interval).max(1e-9)).unwrap_or(LONGEST)
+}
+
+/// The same messages for a rule that needs no budget: what was known when the window begins is known from then on.
+fn window(conversations: &[Conversation], from: UnixMillis, until: UnixMillis) -> Trace {
+    let seconds = |at: UnixMillis| at.as_millis() as f64 / 1_000.0;
+    let times = conversations.iter().map(|conversation| {
+        let known = conversation.messages.first().is_some_and(|first| *first <= from).then_some(from);
+        let within = conversation.messages.iter().copied().filter(|at| *at > from && *at <= until);
+        known.into_iter().chain(within).map(seconds).collect()
+    });
+    Trace::new(times).until(seconds(until))
+}
+
+fn picture<'a>(plans: &[&'a Plan]) -> (String, Vec<Curve<'a>>, Vec<Cost>) {
+    let (messages, conversations) =
+        plans.iter().fold((0, 0), |(m, c), plan| (m + plan.messages, c + plan.conversations));
+    let days = plans.iter().map(|plan| plan.days).fold(0.0, f64::max);
+    let (messages, conversations) = (counted(messages, "message"), counted(conversations, "conversation"));
+    let title = format!("{messages} in {conversations} over {days:.0} days");
+    let mut curves = vec![];
+    for plan in plans {
+        for (row, outcome) in plan.budgets.iter().zip(&plan.outcomes) {
+            match plans {
+                [_] => curves.push(Curve { label: row.budget.into(), outcome }),
+                _ if row.budget == TIMES[1].1 => curves.push(Curve { label: plan.account.clone(), outcome }),
+                _ => {}
+            }
+        }
+        if let ([_], Some(outcome)) = (plans, &plan.fixed) {
+            curves.push(Curve { label: "fixed interval".into(), outcome });
+        }
+    }
+    let cost = |plan: &&Plan| {
+        let points = plan.outcomes.iter().map(|outcome| CostPoint::new(outcome, plan.days.max(1e-9)));
+        Cost { label: plan.account.clone(), points: points.collect() }
+    };
+    (title, curves, plans.iter().map(cost).collect())
 }
 
 fn table(plan: &Plan) -> String {
-    let Plan { account, conversations, messages, days, budgets } = plan;
+    let Plan { account, conversations, messages, days, budgets, .. } = plan;
     let mut text = format!(
         "account {account}: {} in {} over {days:.0} days\n",
         counted(*messages, "message"),
@@ -123,19 +237,24 @@ fn table(plan: &Plan) -> String {
         return text + "  nothing is on record yet; run it for a while, or plan with --trace\n";
     }
     text += &format!(
-        "  {:<14}{:>14}{:>12}{:>11}{:>11}{:>11}   {}\n",
-        "budget", "requests/min", "looks/day", "mean", "median", "p90", "fixed interval: mean"
+        "  {:<18}{:>12}{:>14}{:>11}{:>11}{:>11}{:>11}   {}\n",
+        "budget", "requests/min", "requests/day", "mean", "median", "p90", "p99", "fixed interval: mean"
     );
     for row in budgets {
-        let Delay { mean, p50, p90, .. } = &row.delay_seconds;
-        let [mean, p50, p90] = [mean, p50, p90].map(|seconds| shown(*seconds));
+        let Delay { mean, p50, p90, p99 } = &row.delay_seconds;
+        let [mean, p50, p90, p99] = [mean, p50, p90, p99].map(|seconds| shown(*seconds));
         let fixed = row.fixed_delay_seconds.as_ref().map_or_else(|| "-".to_owned(), |fixed| shown(fixed.mean));
         let credits = row.credits_per_day.map_or_else(String::new, |credits| format!(", {credits:.0} credits a day"));
         let stretched = row.stretched.map_or_else(String::new, |times| format!(", max_interval times {times:.1}"));
         text += &format!(
-            "  {:<14}{:>14.1}{:>12.0}{mean:>11}{p50:>11}{p90:>11}   {fixed}{credits}{stretched}\n",
+            "  {:<18}{:>12}{:>14.0}{mean:>11}{p50:>11}{p90:>11}{p99:>11}   {fixed}{credits}{stretched}\n",
             row.budget, row.requests_per_minute, row.requests_per_day
         );
+    }
+    if let [half, now, _] = budgets.as_slice() {
+        let (half, now) = (half.delay_seconds.mean, now.delay_seconds.mean);
+        let (half, now) = (shown(half), shown(now));
+        text += &format!("  halving the budget takes the mean from {now} to {half}\n");
     }
     text
 }
