@@ -96,8 +96,11 @@ async fn the_plan_for_ones_own_accounts_says_what_half_the_budget_costs() {
     }
     let drawn = inboxd_in(rig.path(), &["plan", "--plot", "plan.svg"]);
     let table = drawn.stdout;
-    let says =
-        ["account work: 1200 messages in 30 conversations", "half the budget", "halving the budget takes the mean from"];
+    let says = [
+        "account work: 1200 messages in 30 conversations",
+        "half the budget",
+        "halving the budget takes the mean from",
+    ];
     assert!(says.iter().all(|says| table.contains(says)), "{table}");
     let svg = std::fs::read_to_string(rig.path().join("plan.svg")).unwrap();
     assert!(["twice the budget", "fixed interval", "work"].iter().all(|label| svg.contains(label)), "{}", drawn.stderr);
