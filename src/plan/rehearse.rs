@@ -239,7 +239,7 @@ impl<'a> Run<'a> {
             self.polls += 1;
             seen(now.clock, index);
             shared += 1;
-            next = if shared < self.rehearsal.batch_size { self.timetable.take_due(now.at) } else { None };
+            next = if shared < self.rehearsal.batch_size { self.timetable.take_to_share(now.at) } else { None };
         }
     }
 

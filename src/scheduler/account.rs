@@ -278,7 +278,7 @@ impl AccountLoop {
             let Some(first) = self.timetable.take(now) else { break };
             let mut batch = vec![first];
             while batch.len() < self.poller.polling.batch_size && self.sources[first].can_share() {
-                let Some(next) = self.timetable.take_due(now) else { break };
+                let Some(next) = self.timetable.take_to_share(now) else { break };
                 if self.sources[next].can_share() {
                     batch.push(next);
                 } else {

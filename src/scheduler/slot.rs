@@ -166,6 +166,13 @@ impl Slot {
         twice.min(looked_at + longest).max(self.due)
     }
 
+    /// When it may be looked at where that costs nothing: a little before it is due.
+    pub(super) fn earliest(&self) -> Instant {
+        let Some(looked_at) = self.looked_at.filter(|_| self.paced) else { return self.due };
+        let interval = self.due.saturating_duration_since(looked_at);
+        (self.due - interval / 10).max(looked_at + self.cadence.min_interval)
+    }
+
     /// It waits for its next look.
     pub fn waits(&self) -> bool {
         !self.is_busy && !self.has_left

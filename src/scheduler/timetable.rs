@@ -117,8 +117,22 @@ impl Timetable {
         }
     }
 
-    /// Takes what is due, to share a request.
-    pub fn take_due(&mut self, now: Instant) -> Option<usize> {
+    /// Takes what may share a request that is made now: whatever is due, or will be within a tenth of its interval.
+    pub fn take_to_share(&mut self, now: Instant) -> Option<usize> {
+        self.take_due(now).or_else(|| {
+            let &Reverse((due, index)) = self.queue.peek()?;
+            let slot = &mut self.slots[index as usize];
+            if slot.due != due || !slot.waits() || slot.earliest() > now {
+                return None;
+            }
+            self.queue.pop();
+            slot.is_busy = true;
+            Some(index as usize)
+        })
+    }
+
+    /// Takes what is due.
+    fn take_due(&mut self, now: Instant) -> Option<usize> {
         while let Some(&Reverse((due, index))) = self.queue.peek().filter(|Reverse((due, _))| *due <= now) {
             self.queue.pop();
             let slot = &self.slots[index as usize];

@@ -112,6 +112,26 @@ fn of_what_is_due_the_one_goes_first_that_can_wait_least() {
 }
 
 #[test]
+fn a_request_is_shared_with_what_will_soon_be_due_and_never_sooner_than_the_shortest_interval() {
+    let now = now();
+    let slot = |seed, age: Duration, ago: Duration| {
+        Slot::new(BOUNDS, seed, Some(now.clock - ago - age), now.at).looked(now.at - ago)
+    };
+    let taken = |at: &dyn Fn(Instant, Duration) -> Instant, age| {
+        let mut timetable = Timetable::new(20, vec![slot(0, 900 * HOUR, 6 * HOUR), slot(1, age, Duration::ZERO)]);
+        timetable.solve(per_second(6e-4), Spent::default(), now);
+        let due = timetable.slot(1).next().0;
+        let at = at(due, due - now.at);
+        assert_eq!(timetable.take(at), Some(0));
+        timetable.take_to_share(at)
+    };
+    assert_eq!(taken(&|due, interval| due - interval / 20, 24 * HOUR), Some(1));
+    assert_eq!(taken(&|due, interval| due - interval / 5, 24 * HOUR), None, "not so soon");
+    assert_eq!(taken(&|due, _| due - Duration::from_millis(1), 24 * HOUR), Some(1));
+    assert_eq!(taken(&|_, _| now.at + 29 * SECOND, SECOND), None, "at its shortest interval");
+}
+
+#[test]
 fn what_was_missed_is_spread_over_time_what_is_young_first_and_nothing_twice() {
     let now = now();
     let ages: Vec<_> = (1..=1_000u32).rev().map(|hours| HOUR * hours).collect();
