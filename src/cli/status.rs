@@ -8,7 +8,7 @@ use std::path::Path;
 use super::{ConfigFile, Failure};
 use crate::model::{Untrusted, counted};
 use crate::ops::control::{self, Request};
-use crate::scheduler::Scheduled;
+use crate::scheduler::Schedule;
 use crate::store::{AccountOverview, ConversationOverview, FolderOverview, Overview, SinkOverview};
 use crate::time::UnixMillis;
 
@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-type Schedules = BTreeMap<String, Vec<Scheduled>>;
+type Schedules = BTreeMap<String, Schedule>;
 
 /// What the running daemon says of the next polls; `None` when none runs.
 fn schedules(database: &Path) -> Result<Option<Schedules>, String> {
@@ -52,8 +52,9 @@ fn schedules(database: &Path) -> Result<Option<Schedules>, String> {
 
 fn schedule(overview: &mut Overview, schedules: &Schedules) {
     for account in &mut overview.accounts {
-        let scheduled = schedules.get(&account.name).into_iter().flatten();
-        let by_id: HashMap<_, _> = scheduled.map(|s| (s.conversation_id.as_str(), s)).collect();
+        let Some(schedule) = schedules.get(&account.name) else { continue };
+        account.requests_today += schedule.requests_uncounted;
+        let by_id: HashMap<_, _> = schedule.conversations.iter().map(|s| (s.conversation_id.as_str(), s)).collect();
         for conversation in account.conversations.iter_mut().filter(|c| c.followed) {
             if let Some(scheduled) = by_id.get(conversation.id.as_str()) {
                 conversation.due_at = scheduled.due_at;

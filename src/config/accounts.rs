@@ -132,9 +132,12 @@ fn account(
         }
     };
     problems.extend(settings.problem().map(|(name, message)| Problem::new(format!("{key}.{name}"), message)));
+    let quiet_hours = own_polling.quiet_hours(defaults, key, &own_keys);
+    let calendar = own_polling.calendar(defaults, key, &own_keys);
+    // Told beside what else is wrong, once.
+    problems.extend([quiet_hours.as_ref().err(), calendar.as_ref().err()].into_iter().flatten().cloned());
     let polling = own_polling.resolve(defaults, settings.profile(), key, &own_keys)?;
-    let quiet_hours = own_polling.quiet_hours(defaults, key, &own_keys)?;
-    let calendar = own_polling.calendar(defaults, key, &own_keys)?;
+    let (quiet_hours, calendar) = (quiet_hours?, calendar?);
     let conversations = conversations(key, listed, &settings, &polling, discover, problems);
     Ok(Account { name, settings, polling, quiet_hours, calendar, discover, conversations })
 }

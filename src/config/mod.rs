@@ -12,6 +12,7 @@ mod reader;
 mod show;
 mod sinks;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -149,7 +150,10 @@ fn load_and<T>(sources: &Sources, look: impl FnOnce(&Value, &[String]) -> T) -> 
 }
 
 fn located(problems: Vec<Problem>, layers: &layers::Layers) -> Error {
-    Error(problems.into_iter().map(|p| Problem { origin: layers.origin(&p.key), ..p }).collect())
+    // What all accounts inherit is wrong for each of them.
+    let mut told = HashSet::new();
+    let once = problems.into_iter().filter(|p| told.insert((p.key.clone(), p.message.clone())));
+    Error(once.map(|p| Problem { origin: layers.origin(&p.key), ..p }).collect())
 }
 
 fn checked(tree: Value, problems: &mut Vec<Problem>) -> Option<Config> {

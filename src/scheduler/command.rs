@@ -38,8 +38,17 @@ pub enum Command {
     /// Tells when what is polled next.
     Schedule {
         /// Told that.
-        done: oneshot::Sender<Vec<Scheduled>>,
+        done: oneshot::Sender<Schedule>,
     },
+}
+
+/// What an account does next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Requests that it has made and that are not written down yet.
+    pub requests_uncounted: u64,
+    /// Its conversations.
+    pub conversations: Vec<Scheduled>,
 }
 
 /// When a conversation is polled next.
@@ -96,7 +105,7 @@ impl AccountLoop {
     }
 
     /// A pause of the account puts off whatever is due before its end.
-    fn scheduled(&self, now: Now) -> Vec<Scheduled> {
+    fn scheduled(&self, now: Now) -> Schedule {
         let pause = self.pauses.look_again().map(|at| at.unwrap_or(now.at));
         let followed = self.sources.iter().enumerate().filter(|(index, _)| !self.timetable.slot(*index).has_left());
         let scheduled = followed.map(|(index, source)| {
@@ -108,7 +117,8 @@ impl AccountLoop {
             let due_at = now.clock + due.saturating_duration_since(now.at) - now.at.saturating_duration_since(due);
             Scheduled { conversation_id: source.job.conversation.id.as_str().to_owned(), due_at, reason }
         });
-        scheduled.collect()
+        let requests_uncounted = self.poller.gate.admitted() - self.counted.0;
+        Schedule { requests_uncounted, conversations: scheduled.collect() }
     }
 
     fn follow(&mut self, polled: Polled) {

@@ -47,7 +47,7 @@ use crate::time::UnixMillis;
 
 pub use account::Summary;
 pub use budget::Budget;
-pub use command::{Command, Commands, Rewound, Scheduled};
+pub use command::{Command, Commands, Rewound, Schedule, Scheduled};
 pub use credits::{CreditBudget, credit_pace, requests_per_second};
 pub use due::{Cadence, Priority, Rhythm};
 pub use pace::{Ages, Pace, Solution};

@@ -41,7 +41,7 @@ pub struct AccountOverview {
     pub requests_per_minute: Option<u32>,
     /// Fewer, as the provider has taught; null: as many as are configured.
     pub learnt_requests_per_minute: Option<f64>,
-    /// Requests made today, up to a minute ago.
+    /// Requests made today; while no daemon runs, without those of the minute in which one was killed.
     pub requests_today: u64,
     /// Credits spent today, where the provider bills; requests under way are counted as they may cost.
     pub credits_today: Option<u64>,

@@ -202,6 +202,7 @@ async fn status_says_why_each_conversation_is_polled_when_it_is() {
     let expected: Vec<(bool, Value)> = vec![(false, "age".into()), (true, "retry".into())];
     until("both reasons", || reasons(&rig) == expected).await;
     assert!(inboxd_in(rig.path(), &["status"]).stdout.contains("s (age)"));
+    assert!(account(&rig)["requests_today"].as_u64().unwrap() >= 2, "also those of this minute");
     assert_eq!(daemon.stop(), 0);
     let stored = reasons(&rig);
     assert!(stored.iter().all(|(_, reason)| reason.is_null()), "nobody knows once the daemon is gone: {stored:?}");

@@ -364,3 +364,22 @@ fn quiet_hours_are_checked_where_they_are_written() {
     refused(78, &with("22:00-07:00 Mars/Olympus"), &["polling.quiet_hours: names a time zone that is not known"]);
     assert_eq!(checked(&with("22:00-07:00 Europe/Berlin")).code, 0);
 }
+
+#[test]
+fn what_every_account_inherits_is_told_once_and_beside_what_else_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let account = |name: &str| {
+        format!("[accounts.{name}]\nprovider = \"linkup\"\napi_key = \"k\"\naccount_id = \"a\"\ndiscover = true\n")
+    };
+    let polling = "[polling]\nmonthly_credits = 30\ntime_zone = \"Europe/Berln\"\nquiet_hours = \"22-7\"\n";
+    let sink = "[sinks.out]\ntype = \"stdout\"\n";
+    std::fs::write(folder.path().join("inboxd.toml"), format!("{polling}{}{}{sink}", account("one"), account("two")))
+        .unwrap();
+    let checked = inboxd_in(folder.path(), &["check"]);
+    assert_eq!((checked.code, checked.stderr.lines().count()), (78, 3), "{}", checked.stderr);
+    for key in
+        ["monthly_credits: must be at least 93", "time_zone: names a time zone", "quiet_hours: must be two times"]
+    {
+        assert!(checked.stderr.contains(&format!("inboxd.toml: polling.{key}")), "{key}: {}", checked.stderr);
+    }
+}

@@ -66,6 +66,33 @@ fn nudges_come_first_and_count_once_and_never_more_often_than_the_shortest_inter
 }
 
 #[test]
+fn a_nudge_puts_nothing_off() {
+    let now = now();
+    let mut timetable = looked(&[HOUR], now);
+    timetable.begin(0, now.at);
+    timetable.end(0);
+    timetable.wait(0, now.at + SECOND, Why::Walk);
+    timetable.nudge(0, now.at);
+    assert_eq!((due_in(&timetable, 0, now), why(&timetable, 0)), (SECOND, Why::Walk));
+}
+
+#[test]
+fn a_walk_that_goes_on_lets_others_go_first_for_a_while_and_not_for_ever() {
+    let start = now();
+    let mut timetable = looked(&[HOUR; 50], start);
+    timetable.wait(0, start.at, Why::Walk);
+    for index in 1..50 {
+        timetable.wait(index, start.at + SECOND, Why::Retry);
+    }
+    let turns: Vec<_> = std::iter::from_fn(|| timetable.take(start.at + SECOND)).collect();
+    assert_eq!((turns.len(), turns[49]), (50, 0), "{turns:?}");
+    let mut timetable = looked(&[HOUR; 2], start);
+    timetable.wait(0, start.at, Why::Walk);
+    timetable.wait(1, start.at + 11 * SECOND, Why::Retry);
+    assert_eq!(timetable.take(start.at + 11 * SECOND), Some(0));
+}
+
+#[test]
 fn a_flood_of_nudges_leaves_every_fifth_turn_to_what_is_due() {
     let start = now();
     let mut timetable = looked(&[HOUR; 60], start);
@@ -171,6 +198,10 @@ fn a_machine_that_slept_for_a_night_catches_up_and_a_clock_that_went_back_change
     timetable.jumped(8 * HOUR, 0.1, awake);
     let soon = (0..600).filter(|&index| due_in(&timetable, index, awake) <= HOUR).count();
     assert!((170..=190).contains(&soon), "half of the budget of an hour: {soon}");
+    let mut waiting = looked(&[100 * HOUR], start);
+    waiting.wait(0, start.at + HOUR, Why::ProviderWait);
+    waiting.jumped(8 * HOUR, 0.1, awake);
+    assert_eq!((due_in(&waiting, 0, awake), why(&waiting, 0)), (HOUR, Why::ProviderWait), "the provider has not slept");
     assert!(waits.iter().all(|wait| *wait > HOUR));
     // Set back by a year: ages are nothing, and nobody waits for a year.
     let mut timetable = looked(&[100 * HOUR; 600], start);
@@ -224,5 +255,11 @@ fn who_has_left_is_not_looked_at_and_whoever_comes_back_is_once() {
         |timetable: &mut Timetable| std::iter::from_fn(|| timetable.take(now.at + 24 * HOUR)).collect::<Vec<_>>();
     assert_eq!(taken(&mut timetable), [1]);
     timetable.replace(0, Slot::new(BOUNDS, 0, None, now.at));
+    assert_eq!(taken(&mut timetable), [0]);
+    // What is under way for it was begun before it left.
+    timetable.replace(0, Slot::new(BOUNDS, 0, None, now.at));
+    assert!(taken(&mut timetable).is_empty());
+    timetable.end(0);
+    timetable.nudge_waiting(0, now.at);
     assert_eq!(taken(&mut timetable), [0]);
 }
