@@ -98,6 +98,22 @@ impl<'de> Deserialize<'de> for UnixMillis {
     }
 }
 
+/// How long the machine has slept since it was started: what one steady clock counts and the other, by which everything waits, does
+/// not. Nothing where the system does not tell.
+pub fn slept() -> Duration {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::time::{ClockId, clock_gettime};
+        let [awake, started] = [ClockId::Monotonic, ClockId::Boottime].map(|clock| {
+            let time = clock_gettime(clock);
+            Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+        });
+        started.saturating_sub(awake)
+    }
+    #[cfg(not(target_os = "linux"))]
+    Duration::ZERO
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

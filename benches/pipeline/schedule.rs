@@ -64,7 +64,7 @@ pub(crate) fn schedule(table: &mut Table) -> Result<()> {
         rate,
         batch_size: 1,
         quiet_hours: None,
-        sweep_interval: None,
+        sweeps: None,
         solve_every: Duration::from_secs(60),
     }
     .run(|_, _| {});

@@ -1,6 +1,7 @@
 //! `inboxd check`
 
 use std::io::Write;
+use std::time::Duration;
 
 use super::{ConfigFile, FOUND_PROBLEMS, Failure, block_on, provider};
 use crate::config::{Account, Config};
@@ -44,18 +45,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.online { ask(config) } else { Ok(()) }
 }
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// Where answers cost credits, how often the inbox is listed follows from them.
 fn say_what_credits_buy(account: &Account) -> Result<(), Failure> {
     let price = provider(account)?.price(Call::Listing);
     if price > 0 {
         let (credits, least) = (account.polling.credits, account.polling.sweep_interval);
         let share = credits.average_day();
-        let interval = scheduler::credit_pace(price, share).max(least);
-        let shown = humantime::format_duration(std::time::Duration::from_secs(interval.as_secs()));
+        let interval = scheduler::sweep_pace(price, share, 0, DAY).max(least);
+        let shown = humantime::format_duration(Duration::from_secs(interval.as_secs()));
         let of_month = credits.monthly.map_or_else(String::new, |monthly| format!(", from {monthly} a month,"));
         writeln!(
             std::io::stdout(),
-            "  accounts.{}: {share} credits a day{of_month} list the inbox every {shown}",
+            "  accounts.{}: {share} credits a day{of_month} list the inbox every {shown}, and more often when little moves",
             account.name
         )?;
     }

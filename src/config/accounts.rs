@@ -1,6 +1,7 @@
 //! The accounts and the conversations they follow.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::problem::{Problem, unknown};
 use super::reader::{Reader, type_of};
 use super::table;
 use crate::calendar::Calendar;
-use crate::model::{AccountName, Conversation};
+use crate::model::{AccountName, Conversation, counted};
 use crate::providers::{self, Settings};
 use crate::scheduler::{Baseline, Cadence, Priority, QuietHours};
 use crate::time::UnixMillis;
@@ -33,6 +34,35 @@ pub struct Account {
     pub discover: bool,
     /// What it follows beside that.
     pub conversations: Vec<FollowedConversation>,
+}
+
+/// A rate that the provider limits several accounts by together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// The smallest of theirs.
+    pub requests_per_minute: NonZeroU32,
+    /// How many they are.
+    pub accounts: u32,
+}
+
+impl Shared {
+    /// The part of one of them.
+    pub fn requests_per_minute_each(&self) -> f64 {
+        f64::from(self.requests_per_minute.get()) / f64::from(self.accounts)
+    }
+}
+
+/// What the accounts share, by [`Settings::budget_key`].
+pub fn shared_budgets(accounts: &[Account]) -> HashMap<String, Shared> {
+    let mut shared: HashMap<String, Shared> = HashMap::new();
+    for account in accounts {
+        let own = account.polling.requests_per_minute;
+        let of_key = Shared { requests_per_minute: own, accounts: 0 };
+        let all = shared.entry(account.settings.budget_key()).or_insert(of_key);
+        all.requests_per_minute = own.min(all.requests_per_minute);
+        all.accounts += 1;
+    }
+    shared
 }
 
 /// A conversation of the configuration.
@@ -81,12 +111,13 @@ pub(super) fn read(
     for (name, entry) in entries {
         let key = format!("accounts.{name}");
         match account(&key, &name, entry, defaults.unwrap_or(&standard), problems) {
-            Ok(account) => {
-                advise(&key, &account, warnings);
-                accounts.push(account);
-            }
+            Ok(account) => accounts.push(account),
             Err(problem) => problems.push(problem),
         }
+    }
+    let shared = shared_budgets(&accounts);
+    for account in &accounts {
+        advise(account, &shared[&account.settings.budget_key()], warnings);
     }
     accounts
 }
@@ -138,6 +169,10 @@ fn account(
     problems.extend([quiet_hours.as_ref().err(), calendar.as_ref().err()].into_iter().flatten().cloned());
     let polling = own_polling.resolve(defaults, settings.profile(), key, &own_keys)?;
     let (quiet_hours, calendar) = (quiet_hours?, calendar?);
+    if let Some((name, message)) = credits_problem(&polling, settings.price()) {
+        let table = if own_keys.iter().any(|own| own == name) { format!("{key}.polling") } else { "polling".into() };
+        return Err(Problem::new(format!("{table}.{name}"), message));
+    }
     let conversations = conversations(key, listed, &settings, &polling, discover, problems);
     Ok(Account { name, settings, polling, quiet_hours, calendar, discover, conversations })
 }
@@ -205,7 +240,8 @@ fn conversation(
 }
 
 /// What is valid and yet against advice, or more than the budget can hold.
-fn advise(key: &str, account: &Account, warnings: &mut Vec<Problem>) {
+fn advise(account: &Account, shared: &Shared, warnings: &mut Vec<Problem>) {
+    let key = format!("accounts.{}", account.name);
     if let Some((name, advice)) = account.settings.unread(account.discover) {
         warnings.push(Problem::new(format!("{key}.{name}"), advice));
     }
@@ -216,15 +252,37 @@ fn advise(key: &str, account: &Account, warnings: &mut Vec<Problem>) {
         let message = format!("is {min}; {} advises against less than {advised}", profile.name);
         warnings.push(Problem::new(format!("{key}.polling.min_interval"), message));
     }
-    let max_minutes = account.polling.cadence.max_interval.as_secs_f64() / 60.0;
-    let batch = account.settings.batch_size() as f64;
-    let needed = account.conversations.len() as f64 / batch / max_minutes;
-    let budget = account.polling.requests_per_minute;
-    if needed > f64::from(budget.get()) {
+    let a_minute = |c: &FollowedConversation| 60.0 / c.cadence.max_interval.as_secs_f64();
+    let looks: f64 = account.conversations.iter().map(a_minute).sum();
+    let needed = looks / account.settings.batch_size() as f64;
+    let conversations = counted(account.conversations.len(), "conversation");
+    let (rate, together) = (shared.requests_per_minute, shared.accounts);
+    if needed > shared.requests_per_minute_each() {
+        let among = if together > 1 { format!(" among {together} accounts of one key") } else { String::new() };
         let message = format!(
-            "is {budget}, but {} conversations need {needed:.0} to keep max_interval; they will be polled less often",
-            account.conversations.len()
+            "is {rate}{among}, but {conversations} need {needed:.0} to keep max_interval; they will be polled less often"
         );
         warnings.push(Problem::new(format!("{key}.polling.requests_per_minute"), message));
     }
+    let (price, share) = (account.settings.price(), account.polling.credits.average_day() / 3);
+    let needed = looks * 1_440.0 * f64::from(price);
+    if needed > f64::from(share) {
+        let message = format!(
+            "leave {share} a day for {conversations} that have not moved, which need {needed:.0} to keep max_interval; they will be polled less often"
+        );
+        warnings.push(Problem::new(format!("{key}.polling.daily_credits"), message));
+    }
+}
+
+/// A third of an average day has to pay for a request, or nothing would ever be asked.
+fn credits_problem(polling: &Polling, price: u32) -> Option<(&'static str, String)> {
+    let day = polling.credits.average_day();
+    let of_month = day < polling.credits.daily;
+    let key = if of_month { "monthly_credits" } else { "daily_credits" };
+    (price > 0 && day / 3 < price).then(|| {
+        let least = if of_month { price * 3 * 31 } else { price * 3 };
+        let message =
+            format!("must be at least {least}: a request may cost {price}, and a third of a day has to pay for one");
+        (key, message)
+    })
 }

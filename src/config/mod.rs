@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::settings::Read;
 
-pub use accounts::{Account, FollowedConversation};
+pub use accounts::{Account, FollowedConversation, Shared, shared_budgets};
 pub use layers::Sources;
 pub use polling::Polling;
 pub use problem::{Error, Problem};

@@ -24,7 +24,7 @@ use crate::store::{self, Store};
 
 use operator::Operator;
 pub use operator::operate;
-use parts::Parts;
+use parts::{Budgets, Parts};
 
 /// Attempts in flight get this long to end when the daemon stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -90,8 +90,9 @@ pub async fn run(config: Config, sources: &Sources) -> Result<(), Error> {
     let control = operator::listen(&path);
     // What was in force before a reload, until the new one has proved that it can be built.
     let mut previous: Option<Config> = None;
+    let mut budgets = Budgets::default();
     let outcome = loop {
-        let mut parts = match Parts::build(&config, &store).await {
+        let mut parts = match Parts::build(&config, &store, &mut budgets).await {
             Ok(parts) => parts,
             Err(Error::Store(error)) if previous.is_some() && error.is_retryable() => {
                 tracing::warn!(class = "storage", %error, "the configuration cannot be taken over yet; trying again in 1 s");
@@ -167,7 +168,7 @@ pub async fn run_once(config: Config) -> Result<Round, Error> {
     let mut signals = Signals::listen().map_err(Error::Signals)?;
     let store = Store::open(&config.store.path)?;
     let (progress, hold, drain) = (Progress::default(), Hold::default(), Drain::default());
-    let parts = Parts::build(&config, &store).await?;
+    let parts = Parts::build(&config, &store, &mut Budgets::default()).await?;
     space::look(&config.store.path, config.store.min_free, &hold);
     backlog::look_once(&parts.watched, &store, &hold).await?;
     let stop = CancellationToken::new();

@@ -1,13 +1,12 @@
 //! Every part, built from the configuration and what the store knows, not yet running.
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use super::{Error, Running};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Shared};
 use crate::dispatcher::{self, Destination, Drain};
 use crate::filter::Verdict;
 use crate::model::{Conversation, counted};
@@ -25,8 +24,24 @@ pub(super) struct Parts {
     pub(super) watched: Vec<Watched>,
 }
 
+/// The budgets of the accounts, by what the provider limits them by: what one has used up and learnt outlives a reload.
+#[derive(Default)]
+pub(super) struct Budgets(HashMap<String, (Shared, Budget)>);
+
+impl Budgets {
+    fn of(&mut self, config: &Config) -> HashMap<String, Budget> {
+        let mut before = std::mem::take(&mut self.0);
+        for (key, shared) in config::shared_budgets(&config.accounts) {
+            let kept = before.remove(&key).filter(|(was, _)| *was == shared).map(|(_, budget)| budget);
+            let budget = kept.unwrap_or_else(|| Budget::per_minute(shared.requests_per_minute, shared.accounts));
+            self.0.insert(key, (shared, budget));
+        }
+        self.0.iter().map(|(key, (_, budget))| (key.clone(), budget.clone())).collect()
+    }
+}
+
 impl Parts {
-    pub(super) async fn build(config: &Config, store: &Store) -> Result<Self, Error> {
+    pub(super) async fn build(config: &Config, store: &Store, budgets: &mut Budgets) -> Result<Self, Error> {
         let mut sinks = Vec::with_capacity(config.sinks.len());
         for sink in &config.sinks {
             let built = sinks::build(&sink.name, &sink.settings)
@@ -49,18 +64,13 @@ impl Parts {
         let followed_sinks = config.sinks.iter().map(followed_sink).collect();
         let Followed { accounts, sinks: sink_rows } =
             store.follow(followed.collect(), followed_sinks, UnixMillis::now()).await?;
-        // Accounts that the provider limits together share the smallest of their budgets.
-        let mut smallest: HashMap<String, (NonZeroU32, u32)> = HashMap::new();
-        for account in &config.accounts {
-            let own = account.polling.requests_per_minute;
-            let shared = smallest.entry(account.settings.budget_key()).or_insert((own, 0));
-            *shared = (own.min(shared.0), shared.1 + 1);
-        }
-        let budgets = smallest.into_iter().map(|(key, (rate, accounts))| (key, Budget::per_minute(rate, accounts)));
-        let budgets: HashMap<_, _> = budgets.collect();
+        let budgets = budgets.of(config);
         let mut scheduled = Vec::with_capacity(accounts.len());
         for (account, rows) in config.accounts.iter().zip(accounts) {
             let budget = budgets[&account.settings.budget_key()].clone();
+            if let Some(learnt) = rows.learnt_per_minute {
+                budget.remember(learnt);
+            }
             scheduled.push(scheduled_account(account, rows, budget)?);
         }
         let watched = config.sinks.iter().zip(&sink_rows).filter(|(sink, _)| sink.events.want_messages());
@@ -104,7 +114,7 @@ impl Parts {
 /// The budget of an account as those see it who only look.
 fn budget_row(account: &config::Account) -> BudgetRow {
     let polling = &account.polling;
-    let bills = account.settings.bills();
+    let bills = account.settings.price() > 0;
     BudgetRow {
         time_zone: account.calendar.zone().to_owned(),
         requests_per_minute: polling.requests_per_minute.get(),
@@ -166,7 +176,7 @@ fn scheduled_account(
         },
         credits: polling.credits,
         calendar: account.calendar.clone(),
-        spent_before: rows.spent_before,
+        spent: rows.spent,
         quiet_hours: account.quiet_hours.clone(),
         sweep,
         folders: rows.folders,

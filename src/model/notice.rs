@@ -157,8 +157,9 @@ impl Event {
         let mut parts = vec![notice.kind, notice.provider, notice.account.as_str(), subject, &moment];
         // A day and a month may pass a mark at one moment.
         let percent = notice.budget.map(|budget| budget.percent.to_string());
+        let left = notice.budget.filter(|_| notice.state == Change::Left).map(|_| "left");
         parts.extend(notice.budget.map(|budget| budget.period.as_str()));
-        parts.extend(percent.as_deref());
+        parts.extend(percent.as_deref().into_iter().chain(left));
         let id = stable_id(&parts);
         let data = NoticeData {
             provider: notice.provider,

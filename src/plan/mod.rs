@@ -8,6 +8,6 @@ mod simulate;
 mod trace;
 
 pub use policy::{Bounds, Policy};
-pub use rehearse::{Conversation, Rehearsal, Rehearsed};
+pub use rehearse::{Conversation, Credits, Rehearsal, Rehearsed, Sweeps};
 pub use simulate::{Outcome, tuned};
 pub use trace::{Error, Trace};

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::simulate::Outcome;
 use crate::backoff::mix;
 use crate::providers::Call;
-use crate::scheduler::{Budget, Cadence, Now, QuietHours, Rate, Slot, Spent, Timetable};
+use crate::scheduler::{Budget, Cadence, Now, QuietHours, Rate, Slot, Spent, Timetable, sweep_pace};
 use crate::time::UnixMillis;
 
 /// A conversation of the past.
@@ -40,10 +40,30 @@ pub struct Rehearsal<'a> {
     pub batch_size: usize,
     /// When only `max_interval` counts.
     pub quiet_hours: Option<&'a QuietHours>,
-    /// Time between sweeps of the inbox, which tell what moved; `None`: there are none.
-    pub sweep_interval: Option<Duration>,
+    /// The sweeps of the inbox, which tell what moved; `None`: there are none.
+    pub sweeps: Option<Sweeps>,
     /// Time between two solutions for the pace; the daemon's is a minute.
     pub solve_every: Duration,
+}
+
+/// How the inbox is swept.
+#[derive(Clone, Copy, Debug)]
+pub struct Sweeps {
+    /// Time between two, at least.
+    pub interval: Duration,
+    /// What they cost, and what a day may cost, where it costs anything.
+    pub credits: Option<Credits>,
+}
+
+/// What requests cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Credits {
+    /// A look.
+    pub page: u32,
+    /// A sweep.
+    pub listing: u32,
+    /// What a day may cost.
+    pub daily: u32,
 }
 
 /// What came of it.
@@ -76,7 +96,11 @@ struct Run<'a> {
     polls: u64,
     delays: Vec<f32>,
     stretched: Option<f64>,
+    /// When the day began, and the credits that it has spent.
+    day: (Instant, u64),
 }
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 impl Rehearsal<'_> {
     /// Runs it. Each look is told to `seen`: the moment, and the conversation by its place in the list.
@@ -111,6 +135,7 @@ impl<'a> Run<'a> {
             polls: 0,
             delays: vec![],
             stretched: None,
+            day: (begin, 0),
             rehearsal,
         };
         for (index, conversation) in rehearsal.conversations.iter().enumerate() {
@@ -138,7 +163,7 @@ impl<'a> Run<'a> {
         self.found[index] = self.found[index].max(1);
         let last = conversation.messages[..self.found[index]].last().copied();
         let slot = Slot::new(conversation.cadence, mix(index as u64, 1), last, looked_at);
-        let slot = slot.swept(self.rehearsal.sweep_interval.is_some()).looked(looked_at);
+        let slot = slot.swept(self.rehearsal.sweeps.is_some()).looked(looked_at);
         let place = self.timetable.add(slot);
         self.places.push(index);
         self.place_of[index] = Some(place);
@@ -166,7 +191,7 @@ impl<'a> Run<'a> {
 
     fn look_at_the_hour(&mut self, now: Now) -> bool {
         let is_quiet = self.rehearsal.quiet_hours.is_some_and(|hours| hours.hold(now.clock));
-        self.timetable.set_quiet(is_quiet, self.rehearsal.rate.per_second, now)
+        self.timetable.set_quiet(is_quiet)
     }
 
     fn go(&mut self, mut seen: impl FnMut(UnixMillis, usize)) {
@@ -176,7 +201,7 @@ impl<'a> Run<'a> {
         let mut not_before = self.begin;
         loop {
             let solve_at = solved_at + self.rehearsal.solve_every;
-            let sweep_at = self.sweep_interval().map(|interval| swept_at + interval);
+            let sweep_at = self.sweep_interval(swept_at).map(|interval| swept_at + interval);
             let begins_at = self.coming.peek().map(|Reverse((at, _))| self.at(*at));
             let looks_at = self.timetable.next(not_before).map(|due| due.max(not_before));
             let next = [sweep_at, begins_at, looks_at].into_iter().flatten().fold(solve_at, Instant::min);
@@ -185,8 +210,11 @@ impl<'a> Run<'a> {
             }
             let now = self.now(next);
             if next == solve_at {
-                self.look_at_the_hour(now);
+                let has_changed = self.look_at_the_hour(now);
                 self.solve(now);
+                if has_changed {
+                    self.timetable.catch_up(now);
+                }
                 solved_at = next;
             } else if Some(next) == begins_at {
                 let Some(Reverse((_, index))) = self.coming.pop() else { return };
@@ -195,7 +223,7 @@ impl<'a> Run<'a> {
                 swept_at = next;
                 match self.rehearsal.budget.take(Call::Listing, next) {
                     Ok(()) => self.sweep(now),
-                    Err(at) => swept_at = at - self.sweep_interval().unwrap_or_default(),
+                    Err(at) => swept_at = at - self.sweep_interval(at).unwrap_or_default(),
                 }
             } else {
                 match self.rehearsal.budget.take(Call::Page, next) {
@@ -206,12 +234,33 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn sweep_interval(&self) -> Option<Duration> {
-        let interval = self.rehearsal.sweep_interval?;
+    fn sweep_interval(&self, at: Instant) -> Option<Duration> {
+        let sweeps = self.rehearsal.sweeps?;
+        let (began, spent) = self.day;
+        let left = DAY.saturating_sub(at.saturating_duration_since(began));
+        let pace = sweeps.credits.map(|credits| sweep_pace(credits.listing, credits.daily, spent, left));
+        let interval = sweeps.interval.max(pace.unwrap_or_default());
         Some(if self.timetable.is_quiet() { interval.max(self.longest) } else { interval })
     }
 
+    /// Writes down what a request costs; false when the day has no credits for it.
+    fn pay(&mut self, now: Instant, price: impl Fn(&Credits) -> u32) -> bool {
+        let Some(credits) = self.rehearsal.sweeps.and_then(|sweeps| sweeps.credits) else { return true };
+        while now.duration_since(self.day.0) >= DAY {
+            self.day = (self.day.0 + DAY, 0);
+        }
+        let spent = self.day.1 + u64::from(price(&credits));
+        if spent > u64::from(credits.daily) {
+            return false;
+        }
+        self.day.1 = spent;
+        true
+    }
+
     fn sweep(&mut self, now: Now) {
+        if !self.pay(now.at, |credits| credits.listing) {
+            return;
+        }
         self.spent.requests += 1;
         for (place, &index) in self.places.iter().enumerate() {
             let next = self.rehearsal.conversations[index].messages.get(self.found[index]);
@@ -224,6 +273,11 @@ impl<'a> Run<'a> {
     /// One request: a conversation, and those that share it.
     fn look(&mut self, now: Now, seen: &mut impl FnMut(UnixMillis, usize)) {
         let mut next = self.timetable.take(now.at);
+        if let Some(place) = next.filter(|_| !self.pay(now.at, |credits| credits.page)) {
+            self.timetable.put_off(place, self.day.0 + DAY);
+            self.timetable.end(place);
+            next = None;
+        }
         if next.is_some() {
             self.spent.requests += 1;
             self.spent.looks += 1;
@@ -317,7 +371,7 @@ mod tests {
             rate: Rate { per_second: f64::from(requests_per_minute) / 60.0, is_enforced: true },
             batch_size: 1,
             quiet_hours: None,
-            sweep_interval: None,
+            sweeps: None,
             solve_every: Duration::from_secs(600),
         }
     }
@@ -425,7 +479,8 @@ mod tests {
     #[test]
     fn where_sweeps_tell_what_moved_messages_are_found_at_the_next_one() {
         let conversations = conversations(300, USUAL);
-        let swept = Rehearsal { sweep_interval: Some(Duration::from_secs(60)), ..rehearsal(&conversations, 20) };
+        let sweeps = Sweeps { interval: Duration::from_secs(60), credits: None };
+        let swept = Rehearsal { sweeps: Some(sweeps), ..rehearsal(&conversations, 20) };
         let rehearsed = swept.run(|_, _| {});
         // As soon as its shortest interval allows where it was read a moment before.
         assert!(rehearsed.outcome.quantile(0.99) <= 95.0, "{}", rehearsed.outcome.quantile(0.99));

@@ -24,9 +24,9 @@ pub(super) trait OfProvider {
     /// What is wrong with the settings, where it can be told without asking: key and problem.
     fn problem(&self) -> Option<(&'static str, String)>;
 
-    /// Whether reading costs credits.
-    fn bills(&self) -> bool {
-        false
+    /// The most that one request for a page or a listing can cost, in the provider's credits; 0 where reading is free.
+    fn price(&self) -> u32 {
+        0
     }
 
     /// Conversations that may share one request.
@@ -113,9 +113,9 @@ impl Settings {
         self.of_provider().profile()
     }
 
-    /// Whether reading costs credits.
-    pub fn bills(&self) -> bool {
-        self.of_provider().bills()
+    /// The most that one request for a page or a listing can cost, in the provider's credits; 0 where reading is free.
+    pub fn price(&self) -> u32 {
+        self.of_provider().price()
     }
 
     /// Conversations that may share one request.

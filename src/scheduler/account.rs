@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -30,7 +31,7 @@ use crate::calendar::Calendar;
 use crate::providers::{self, Call, Class, Profile};
 use crate::status::{Hold, LONGEST_SLEEP, Pulse};
 use crate::store::SourceId;
-use crate::time::UnixMillis;
+use crate::time::{self, UnixMillis};
 
 /// What a round of polls came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,8 +89,8 @@ pub(super) struct AccountLoop {
     pub(super) calendar: Calendar,
     /// Requests and learnt rate that have been written down.
     pub(super) counted: (u64, Option<f64>),
-    /// When the loop last came round.
-    pub(super) seen: Now,
+    /// How long the machine had slept when the loop last came round.
+    pub(super) slept: Duration,
     /// Requests that looked at conversations.
     pub(super) looks: u64,
     pub(super) pauses: Pauses,
@@ -117,13 +118,7 @@ impl AccountLoop {
         let polling = account.polling;
         let prices = Call::ALL.map(|call| account.provider.price(call));
         let credits = prices.iter().any(|price| *price > 0).then(|| {
-            Credits::new(
-                shared.store.clone(),
-                account.id,
-                account.credits,
-                account.calendar.clone(),
-                account.spent_before,
-            )
+            Credits::new(shared.store.clone(), account.id, account.credits, account.calendar.clone(), account.spent)
         });
         let gate = Gate::new(account.name.clone(), account.budget, prices, credits);
         let poller = Arc::new(Poller {
@@ -157,7 +152,7 @@ impl AccountLoop {
         let (sources, slots): (Vec<_>, Vec<_>) = known.unzip();
         let mut timetable = Timetable::new(polling.batch_size, slots);
         let is_quiet = account.quiet_hours.as_ref().is_some_and(|hours| hours.hold(now.clock));
-        timetable.set_quiet(is_quiet, poller.gate.unbilled_per_second(), now);
+        timetable.set_quiet(is_quiet);
         tell_if_stretched(&poller, timetable.solve(poller.gate.rate(), Spent::default(), now));
         let pauses = Pauses::new(account.id, account.profile, Arc::clone(&poller), account.pause, now.clock);
         let monitors = poller.provider.inbox().and_then(|inbox| inbox.monitoring()).map(|_| Monitors::default());
@@ -178,7 +173,7 @@ impl AccountLoop {
             quiet_hours: account.quiet_hours,
             calendar: account.calendar,
             counted: (0, None),
-            seen: now,
+            slept: time::slept(),
             looks: 0,
             pauses,
             upkeep,
@@ -205,7 +200,7 @@ impl AccountLoop {
                 Done::Upkeep
             });
         }
-        self.timetable.catch_up(self.poller.gate.unbilled_per_second(), Now::read());
+        self.timetable.catch_up(Now::read());
         loop {
             self.pulse.beat();
             self.keep_pace(Now::read());
@@ -262,10 +257,19 @@ impl AccountLoop {
         let next = match self.pauses.look_again() {
             _ if self.hold.is_set() => latest,
             Some(at) => at.unwrap_or(latest),
-            None if self.polls_in_flight >= self.poller.polling.concurrency => latest,
+            None if self.polls_in_flight >= self.poller.polling.concurrency => {
+                self.next_to_give_way(now).unwrap_or(latest)
+            }
             None => self.timetable.next(now).unwrap_or(latest).min(self.next_sweep().unwrap_or(latest)),
         };
         next.min(latest)
+    }
+
+    /// When a long walk in flight is next to be told that others wait.
+    fn next_to_give_way(&self, now: Instant) -> Option<Instant> {
+        let is_told = self.poller.others_wait.load(Ordering::Relaxed);
+        let next = [self.timetable.next_to_become_due(), self.next_sweep()].into_iter().flatten().min();
+        next.filter(|at| !is_told && *at > now)
     }
 
     /// Starts the polls that are due and may run.
@@ -289,7 +293,8 @@ impl AccountLoop {
             self.spawn_polls(batch);
         }
         let is_full = self.polls_in_flight >= self.poller.polling.concurrency;
-        let others_wait = is_full && self.timetable.next(now).is_some_and(|due| due <= now);
+        let a_sweep_waits = self.next_sweep().is_some_and(|due| due <= now);
+        let others_wait = is_full && (a_sweep_waits || self.timetable.has_due(now));
         self.poller.others_wait.store(others_wait, Ordering::Relaxed);
     }
 
@@ -363,7 +368,10 @@ impl AccountLoop {
                 self.polls_in_flight -= 1;
                 self.swept(stepped);
             }
-            Ok(Done::Rewound(rewinding)) => self.rewound(*rewinding),
+            Ok(Done::Rewound(rewinding)) => {
+                self.rewound(*rewinding);
+                self.start_rewinds();
+            }
             Ok(Done::Probe(result)) => {
                 if let Some(change) = self.pauses.probed(result) {
                     self.store(change);

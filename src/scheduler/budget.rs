@@ -17,6 +17,8 @@ const AFTER_REFUSAL: f64 = 0.7;
 const RECOVERY: f64 = 0.05;
 /// Requests a second that are left whatever is refused, unless fewer are configured.
 const LEAST: f64 = 1.0 / 60.0;
+/// Two ends that are told no further apart are the end of one window: it is told in whole seconds.
+const SAME_WINDOW: Duration = Duration::from_secs(3);
 /// What was in flight together is refused together: one refusal.
 const TOGETHER: Duration = Duration::from_secs(10);
 
@@ -64,6 +66,16 @@ impl Budget {
         let configured = self.configured();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.learnt[call as usize].refused(configured, now).map(|rate| rate * 60.0)
+    }
+
+    /// Goes on from what was learnt before a restart, in requests a minute.
+    pub fn remember(&self, learnt_per_minute: f64) {
+        let (configured, rate) = (self.configured(), learnt_per_minute / 60.0);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let page = &mut state.learnt[Call::Page as usize];
+        if page.refusal.is_none() && rate.is_finite() && rate < configured {
+            page.refusal = Some(Refusal { at: Instant::now(), rate: rate.max(LEAST.min(configured)) });
+        }
     }
 
     /// Requests a second that one account may spend on calls of this kind, in the long run.
@@ -119,8 +131,6 @@ impl Allowance {
 #[derive(Default)]
 struct Learnt {
     window: Option<Window>,
-    /// The longest time to the end of a window that was told: its whole length, after a while.
-    longest: Duration,
     refusal: Option<Refusal>,
     taken_at: Option<Instant>,
 }
@@ -129,6 +139,8 @@ struct Learnt {
 #[derive(Clone, Copy)]
 struct Window {
     ends: Instant,
+    /// The longest time to its end that was told: its length, where the first answer in it was heard.
+    length: Duration,
     /// Requests a second until then; zero: none.
     rate: f64,
     limit: Option<u32>,
@@ -165,8 +177,9 @@ impl Learnt {
     /// What can be kept up from window to window.
     fn sustained(&self, configured: f64, now: Instant) -> Option<f64> {
         let after_refusal = self.after_refusal(configured, now);
-        let limit = self.window.and_then(|window| window.limit).map(f64::from);
-        let by_window = limit.map(|limit| SHARE * limit / self.longest.as_secs_f64().max(1.0));
+        // What a window was like says nothing once another one would have gone by.
+        let window = self.window.filter(|window| now < window.ends + window.length);
+        let by_window = window.and_then(|window| Some(SHARE * f64::from(window.limit?) / window.length.as_secs_f64()));
         match (after_refusal, by_window) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
@@ -176,8 +189,9 @@ impl Learnt {
     fn hear(&mut self, quota: Quota, now: Instant) {
         let ends = now + quota.resets_in;
         let rate = SHARE * f64::from(quota.remaining) / quota.resets_in.as_secs_f64().max(1.0);
-        self.longest = self.longest.max(quota.resets_in);
-        self.window = Some(Window { ends, rate, limit: quota.limit });
+        let before = self.window.filter(|window| apart(window.ends, ends) <= SAME_WINDOW);
+        let length = before.map_or(Duration::ZERO, |window| window.length).max(quota.resets_in);
+        self.window = Some(Window { ends, length: length.max(Duration::from_secs(1)), rate, limit: quota.limit });
     }
 
     fn refused(&mut self, configured: f64, now: Instant) -> Option<f64> {
@@ -189,6 +203,10 @@ impl Learnt {
         self.refusal = Some(Refusal { at: now, rate });
         Some(rate)
     }
+}
+
+fn apart(one: Instant, other: Instant) -> Duration {
+    one.saturating_duration_since(other).max(other.saturating_duration_since(one))
 }
 
 #[cfg(test)]
@@ -317,6 +335,21 @@ mod tests {
         }
         let rate = budget.per_second(Call::Page, now) * 60.0;
         assert!((1.0..30.0).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn one_odd_answer_is_forgotten_with_its_window() {
+        let (budget, now) = (budget(60), Instant::now());
+        budget.hear(Call::Page, Quota { limit: Some(50), remaining: 49, resets_in: 86_400 * SECOND }, now);
+        assert!(budget.per_second(Call::Page, now) < 1e-3);
+        budget.hear(Call::Page, Quota { limit: Some(50), remaining: 49, resets_in: 60 * SECOND }, now + SECOND);
+        let sustained = budget.per_second(Call::Page, now + SECOND) * 60.0;
+        assert!((39.0..=41.0).contains(&sustained), "{sustained}");
+        assert_eq!(
+            budget.learnt_per_minute(Call::Page, now + 122 * SECOND),
+            None,
+            "nothing was heard for a whole window"
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The credits of an account, where its provider bills: what a day and a month may cost, and on what.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::gate::{Closed, Purpose};
@@ -34,9 +35,20 @@ impl CreditBudget {
 }
 
 /// Time between requests of this price that together spend a third of a day's share.
-pub fn credit_pace(price: u32, share: u32) -> Duration {
+pub(super) fn credit_pace(price: u32, share: u32) -> Duration {
     const DAY: Duration = Duration::from_secs(86_400);
     DAY.mul_f64(f64::from(price) / f64::from((share / 3).max(1)))
+}
+
+/// Time between sweeps of the inbox, each of this price, on a day of which so much is spent and so much is left: they have the third of it
+/// that is theirs, and beside that whatever looks and messages have left of theirs so far.
+pub fn sweep_pace(price: u32, share: u32, spent_today: u64, left: Duration) -> Duration {
+    let of_day = left.as_secs_f64() / 86_400.0;
+    let a_third = f64::from(share / 3) * of_day;
+    let free = f64::from(share) - spent_today as f64 - 2.0 * a_third;
+    // However much has moved, sweeps are what tells of it.
+    let credits = free.max(a_third / 4.0).max(f64::MIN_POSITIVE);
+    Duration::try_from_secs_f64(left.as_secs_f64() * f64::from(price) / credits).unwrap_or(Duration::MAX)
 }
 
 /// Requests a second that looks at conversations may take together: what the minute allows, and where answers cost credits
@@ -54,6 +66,8 @@ pub(super) struct Credits {
     calendar: Calendar,
     /// Spent in the month before the day began.
     spent_before: AtomicU64,
+    /// The day that was reserved for last, and what it has spent.
+    today: Mutex<(i64, u64)>,
 }
 
 /// Credits reserved for one request.
@@ -69,9 +83,10 @@ impl Credits {
         account: AccountId,
         budget: CreditBudget,
         calendar: Calendar,
-        spent_before: u64,
+        (spent_before, spent_today): (u64, u64),
     ) -> Self {
-        Self { store, account, budget, calendar, spent_before: AtomicU64::new(spent_before) }
+        let today = Mutex::new((calendar.day(UnixMillis::now()).number, spent_today));
+        Self { store, account, budget, calendar, spent_before: AtomicU64::new(spent_before), today }
     }
 
     /// What today may be planned with.
@@ -83,6 +98,15 @@ impl Credits {
     /// Time between requests of a price that have a third of the day to themselves.
     pub(super) fn pace(&self, price: u32) -> Duration {
         credit_pace(price, self.share())
+    }
+
+    /// Time between sweeps of a price at this moment.
+    pub(super) fn sweep_pace(&self, price: u32) -> Duration {
+        let now = UnixMillis::now();
+        let day = self.calendar.day(now);
+        let (number, spent) = *self.today.lock().unwrap_or_else(PoisonError::into_inner);
+        let spent = if number == day.number { spent } else { 0 };
+        sweep_pace(price, self.share(), spent, day.ends_at.since(now))
     }
 
     /// A third of the day is kept for what has moved. That may borrow from the days to come: people wait for it.
@@ -104,6 +128,7 @@ impl Credits {
         let reservation = Reservation { account, day, credits, limits, budget };
         let reserved = self.store.reserve_credits(reservation).await.map_err(Closed::Store)?;
         self.spent_before.store(reserved.month.saturating_sub(reserved.today), Ordering::Relaxed);
+        *self.today.lock().unwrap_or_else(PoisonError::into_inner) = (day.number, reserved.today);
         match reserved.refused_by {
             None => Ok(Reserved { day, credits }),
             Some(period) => {
@@ -113,20 +138,35 @@ impl Credits {
         }
     }
 
-    /// Writes down what a request has cost; `None` where nobody knows, which counts as its price.
-    pub(super) async fn settle(&self, reserved: Reserved, spent: Option<u32>) {
+    /// Writes down what a request has cost; `None` where nobody knows, which counts as its price. Returns whether it was less.
+    pub(super) async fn settle(&self, reserved: Reserved, spent: Option<u32>) -> bool {
         let Reserved { day, credits } = reserved;
-        if let Some(spent) = spent.filter(|spent| *spent != credits)
-            && let Err(error) = self.store.settle_credits(self.account, day, credits, spent).await
-        {
+        let Some(spent) = spent.filter(|spent| *spent != credits) else { return false };
+        if let Err(error) = self.store.settle_credits(self.account, day, credits, spent).await {
             tracing::warn!(class = "storage", %error, "what a request cost was not written down; it counts as its highest price");
+            return false;
         }
+        spent < credits
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_day_has_not_spent_makes_sweeps_more_frequent_and_what_it_has_less() {
+        let (day, hour) = (Duration::from_secs(86_400), Duration::from_secs(3_600));
+        assert_eq!(sweep_pace(1, 300, 0, day), credit_pace(1, 300), "its own third, when the day begins");
+        assert_eq!(sweep_pace(1, 300, 150, day / 2), credit_pace(1, 300), "and when everything goes as planned");
+        // At noon, fifty have gone to sweeps and nothing has moved.
+        let quiet = sweep_pace(1, 300, 50, day / 2);
+        assert_eq!(quiet, day / 2 / 150);
+        let busy = sweep_pace(1, 300, 290, hour);
+        assert_eq!(busy.as_secs(), 2_160, "what is left, for what is left of the day: {busy:?}");
+        assert_eq!(sweep_pace(1, 300, 300, day / 2), day * 4 / 100, "never less than a quarter of its third");
+        assert!(sweep_pace(1, 0, 0, Duration::ZERO) <= Duration::MAX);
+    }
 
     #[test]
     fn a_month_is_spread_over_the_days_that_are_left_of_it() {

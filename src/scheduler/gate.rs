@@ -10,7 +10,7 @@ use super::budget::Budget;
 use super::credits::{Credits, Reserved};
 use super::pacing::Rate;
 use crate::model::{AccountName, BudgetPeriod};
-use crate::providers::{self, Call, Class, Listing, Page, Quota};
+use crate::providers::{self, Call, Class, Fault, Listing, Page, Quota};
 use crate::store;
 use crate::time::UnixMillis;
 
@@ -81,9 +81,14 @@ impl Heard {
                 let (credits, quota) = told(answer);
                 Self { credits: Some(credits), quota, is_refusal: false }
             }
-            Err(error) => Self { credits: error.credits, quota: None, is_refusal: error.class == Class::Throttled },
+            Err(error) => Self { credits: error.credits, quota: None, is_refusal: is_rate_limit(error) },
         }
     }
+}
+
+/// An account that is out of credits is throttled too, and no slower rate would help it.
+fn is_rate_limit(error: &providers::Error) -> bool {
+    error.class == Class::Throttled && error.fault != Fault::Plan
 }
 
 /// The budget of one account, and whether it may ask at all.
@@ -94,7 +99,11 @@ pub(super) struct Gate {
     prices: [u32; Call::ALL.len()],
     credits: Option<Credits>,
     closed_until: Mutex<Option<Instant>>,
+    /// Until when there are no credits for looking at what has not moved: the store need not be asked again before.
+    spent_until: Mutex<Option<(BudgetPeriod, UnixMillis)>>,
     admitted: AtomicU64,
+    /// Of these, listings of the inbox.
+    listed: AtomicU64,
 }
 
 impl Gate {
@@ -104,13 +113,23 @@ impl Gate {
         prices: [u32; Call::ALL.len()],
         credits: Option<Credits>,
     ) -> Self {
-        Self { account, budget, prices, credits, closed_until: Mutex::new(None), admitted: AtomicU64::new(0) }
+        let (closed_until, spent_until) = (Mutex::new(None), Mutex::new(None));
+        Self {
+            account,
+            budget,
+            prices,
+            credits,
+            closed_until,
+            spent_until,
+            admitted: AtomicU64::new(0),
+            listed: AtomicU64::new(0),
+        }
     }
 
-    /// Time between listings of the inbox that together cost a third of a day, where they cost anything.
+    /// Time between listings of the inbox, where they cost anything: they have a third of the day, and what the rest of it leaves.
     pub(super) fn sweep_pace(&self) -> Option<Duration> {
         let price = self.prices[Call::Listing as usize];
-        self.credits.as_ref().filter(|_| price > 0).map(|credits| credits.pace(price))
+        self.credits.as_ref().filter(|_| price > 0).map(|credits| credits.sweep_pace(price))
     }
 
     /// The requests that looks at conversations may take together: what the minute allows, and where every answer costs credits, a
@@ -132,6 +151,12 @@ impl Gate {
         self.budget.learnt_per_minute(Call::Page, Instant::now())
     }
 
+    /// Requests that took from what looks may take, with looks themselves. Where answers cost credits, sweeps have their own.
+    pub(super) fn beside_looks(&self) -> u64 {
+        let sweeps = if self.prices[Call::Listing as usize] > 0 { self.listed.load(Ordering::Relaxed) } else { 0 };
+        self.admitted() - sweeps
+    }
+
     /// Requests admitted since the start.
     pub(super) fn admitted(&self) -> u64 {
         self.admitted.load(Ordering::Relaxed)
@@ -142,6 +167,9 @@ impl Gate {
         loop {
             if self.is_closed() {
                 return Err(Closed::Paused);
+            }
+            if let Some((period, until)) = self.spent(call, purpose) {
+                return Err(Closed::OutOfCredits { period, until });
             }
             match self.budget.take(call, Instant::now()) {
                 Ok(()) => return self.reserve(call, purpose).await,
@@ -162,11 +190,28 @@ impl Gate {
     async fn reserve(&self, call: Call, purpose: Purpose) -> Result<Permit, Closed> {
         let price = self.prices[call as usize];
         let reserved = match self.credits.as_ref().filter(|_| price > 0) {
-            Some(credits) => Some(credits.reserve(purpose, price).await?),
+            Some(credits) => {
+                Some(credits.reserve(purpose, price).await.inspect_err(|closed| self.note(purpose, closed))?)
+            }
             None => None,
         };
         self.admitted.fetch_add(1, Ordering::Relaxed);
+        if call == Call::Listing {
+            self.listed.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(Permit { call, reserved })
+    }
+
+    fn note(&self, purpose: Purpose, closed: &Closed) {
+        if let (Purpose::Background, Closed::OutOfCredits { period, until }) = (purpose, closed) {
+            *self.spent_until.lock().unwrap_or_else(PoisonError::into_inner) = Some((*period, *until));
+        }
+    }
+
+    fn spent(&self, call: Call, purpose: Purpose) -> Option<(BudgetPeriod, UnixMillis)> {
+        let spent = *self.spent_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let costs = self.prices[call as usize] > 0 && purpose == Purpose::Background;
+        spent.filter(|(_, until)| costs && UnixMillis::now() < *until)
     }
 
     /// Takes in what the answer to a request tells.
@@ -181,8 +226,11 @@ impl Gate {
             tracing::info!(account = %self.account, class = "throttled",
                 "the provider refuses so many requests: at most {left:.1} a minute of this kind from now on, and slowly more again");
         }
-        if let (Some(credits), Some(reserved)) = (&self.credits, reserved) {
-            credits.settle(reserved, heard.credits).await;
+        if let (Some(credits), Some(reserved)) = (&self.credits, reserved)
+            && credits.settle(reserved, heard.credits).await
+        {
+            // Something was given back.
+            *self.spent_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
     }
 
@@ -231,7 +279,7 @@ mod tests {
         let name = AccountName::new("leads").unwrap();
         let account = store.account("linkup", name.clone()).await.unwrap();
         let budget = CreditBudget { daily: 6, monthly: None };
-        let credits = Credits::new(store.clone(), account, budget, Calendar::default(), 0);
+        let credits = Credits::new(store.clone(), account, budget, Calendar::default(), (0, 0));
         let rate = Budget::per_minute(NonZeroU32::new(600_000).unwrap(), 1);
         let gate = Gate::new(name, rate, [1, 1, 0, 0], Some(credits));
         let ask = async |call, purpose| match gate.admit(call, purpose).await {

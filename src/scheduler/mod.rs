@@ -48,7 +48,7 @@ use crate::time::UnixMillis;
 pub use account::Summary;
 pub use budget::Budget;
 pub use command::{Command, Commands, Rewound, Schedule, Scheduled};
-pub use credits::{CreditBudget, credit_pace, requests_per_second};
+pub use credits::{CreditBudget, requests_per_second, sweep_pace};
 pub use due::{Cadence, Priority, Rhythm};
 pub use pace::{Ages, Pace, Solution};
 pub use pacing::{Rate, Spent};
@@ -120,8 +120,8 @@ pub struct Account {
     pub credits: CreditBudget,
     /// By which its days and months begin.
     pub calendar: Calendar,
-    /// Credits spent this month before today.
-    pub spent_before: u64,
+    /// Credits spent this month before today, and today.
+    pub spent: (u64, u64),
     /// When only `max_interval` counts.
     pub quiet_hours: Option<QuietHours>,
     /// How its inbox is swept; `None`: not at all.

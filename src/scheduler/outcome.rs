@@ -126,12 +126,11 @@ impl AccountLoop {
     pub(super) fn failed(&mut self, index: usize, failure: Failure) {
         match failure {
             Failure::Paused => {
-                let at = self.pauses.look_again().flatten();
-                self.timetable.wait(index, at.unwrap_or_else(Instant::now), Why::ProviderWait);
+                self.put_off(index);
             }
             Failure::OutOfCredits { period, until } => {
                 let source = &self.sources[index].job;
-                let wait = stretched(until.since(UnixMillis::now()).max(Duration::from_secs(60)), source.source.seed());
+                let wait = until.since(UnixMillis::now()).max(Duration::from_secs(60));
                 let detail = format!("the credits of the {} are spent, or kept for what moves", period.as_str());
                 if self.out_of_credits_until != Some(until) {
                     self.out_of_credits_until = Some(until);
@@ -156,6 +155,12 @@ impl AccountLoop {
         }
     }
 
+    /// A poll that a pause of the account stands against is made when the pause is over.
+    fn put_off(&mut self, index: usize) {
+        let until = self.pauses.look_again().flatten();
+        self.timetable.put_off(index, until.unwrap_or_else(Instant::now));
+    }
+
     fn refused(&mut self, index: usize, error: &providers::Error) {
         self.summary.failed += 1;
         let source = &mut self.sources[index];
@@ -166,7 +171,7 @@ impl AccountLoop {
                 if let Some(change) = self.pauses.enter(error, wait) {
                     self.store(change);
                 }
-                self.timetable.wait_as_before(index);
+                self.put_off(index);
                 return;
             }
             // The interval as configured: what it is stretched to is for proofs.

@@ -40,7 +40,7 @@ pub struct Rate {
     pub is_enforced: bool,
 }
 
-/// What an account has asked for since it was started.
+/// What an account has asked for since it was started, out of what its looks share with others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
     /// Requests of every kind.
@@ -115,17 +115,12 @@ impl Pacing {
         self.solution.pace = approached(before, self.solution.pace, minutes);
         (self.solved_at, self.solved_for) = (Some(now), conversations);
         let overdrawn = self.solution.overdrawn;
-        let first = overdrawn.is_some() && !std::mem::replace(&mut self.told, overdrawn.is_some());
-        overdrawn.filter(|_| first)
+        let was_told = std::mem::replace(&mut self.told, overdrawn.is_some());
+        overdrawn.filter(|_| !was_told)
     }
 
     fn looks_per_second(&self, requests_per_second: f64) -> f64 {
         requests_per_second * (1.0 - self.reserve)
-    }
-
-    /// Seconds from one conversation to the next when so many requests a second are all spent on looks.
-    pub(super) fn seconds_between_looks(&self, requests_per_second: f64) -> f64 {
-        1.0 / (self.looks_per_second(requests_per_second) * self.fill).max(1e-9)
     }
 
     fn measure(&mut self, requests_per_second: f64, spent: Spent, now: Instant) {

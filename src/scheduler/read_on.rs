@@ -14,9 +14,6 @@ use crate::store::{PageRecord, Walk};
 /// is put on record as a gap: what has been read must not wait for ever for what cannot be.
 const GAP_AFTER: u32 = 3;
 
-/// So many pages are read before a walk gives way.
-const PAGES_AT_LEAST: u32 = 5;
-
 /// Between two looks whether polling is still held.
 const HELD: Duration = Duration::from_millis(100);
 
@@ -33,7 +30,7 @@ impl Poller {
     pub(super) async fn read_on(&self, job: &mut Job, mut walk: Walk) -> Result<Found, Failure> {
         let mut progress = Progress::default();
         for page in 0..self.polling.max_pages {
-            if page >= PAGES_AT_LEAST && self.others_wait.load(Ordering::Relaxed) {
+            if page > 0 && self.others_wait.load(Ordering::Relaxed) {
                 break;
             }
             let Some(cursor) = walk.cursor.clone() else { break };

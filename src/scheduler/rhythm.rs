@@ -6,23 +6,39 @@ use super::account::AccountLoop;
 use super::pacing::Spent;
 use super::poll::Poller;
 use super::slot::Now;
-use crate::time::UnixMillis;
+use crate::time::{self, UnixMillis};
 
-/// Clocks that have parted by more since the loop last came round: the machine slept, or the clock was set.
-const JUMP: Duration = Duration::from_secs(60);
+/// Less than this is not worth to be told.
+const SLEEP: Duration = Duration::from_secs(10);
 
 impl AccountLoop {
     /// Solves for the pace again where ages or conversations have moved.
     pub(super) fn keep_pace(&mut self, now: Now) {
-        self.watch_the_clocks(now);
+        self.watch_for_sleep(now);
         if !self.timetable.is_stale(now.at) {
             return;
         }
-        self.look_at_the_hour(now);
-        let spent = Spent { requests: self.poller.gate.admitted(), looks: self.looks };
+        let has_changed = self.look_at_the_hour(now);
+        self.solve(now);
+        if has_changed {
+            self.timetable.catch_up(now);
+        }
+        self.count_requests();
+    }
+
+    fn solve(&mut self, now: Now) {
+        let spent = Spent { requests: self.poller.gate.beside_looks(), looks: self.looks };
         let told = self.timetable.solve(self.poller.gate.rate(), spent, now);
         tell_if_stretched(&self.poller, told);
-        self.count_requests();
+    }
+
+    /// Sweeps tell what moves from now on, or do not.
+    pub(super) fn sweeps_work(&mut self, work: bool) {
+        let now = Now::read();
+        if self.timetable.set_sweeps_work(work) {
+            self.solve(now);
+            self.timetable.catch_up(now);
+        }
     }
 
     /// Writes down what was asked since the last time, and what was learnt of the provider's limit.
@@ -41,24 +57,27 @@ impl AccountLoop {
         });
     }
 
-    fn watch_the_clocks(&mut self, now: Now) {
-        let before = std::mem::replace(&mut self.seen, now);
-        let slept = now.clock.since(before.clock).saturating_sub(now.at.duration_since(before.at));
-        if slept > JUMP {
-            tracing::info!(account = %self.poller.account, "the clock is {} ahead of where it should be: the machine slept, or the \
-                clock was set; what was missed is caught up with", humantime::format_duration(Duration::from_secs(slept.as_secs())));
-            self.timetable.jumped(slept, self.poller.gate.unbilled_per_second(), now);
+    /// The clock on the wall may be set at will: nobody waits by it.
+    fn watch_for_sleep(&mut self, now: Now) {
+        let slept = time::slept();
+        let by = slept.saturating_sub(std::mem::replace(&mut self.slept, slept));
+        if by > SLEEP {
+            tracing::info!(account = %self.poller.account, "the machine has slept for {}; what was missed is caught up with",
+                humantime::format_duration(Duration::from_secs(by.as_secs())));
+            self.timetable.slept(by, now);
         }
     }
 
     /// Whether quiet hours have begun or ended.
-    fn look_at_the_hour(&mut self, now: Now) {
+    fn look_at_the_hour(&mut self, now: Now) -> bool {
         let is_quiet = self.quiet_hours.as_ref().is_some_and(|hours| hours.hold(now.clock));
-        if self.timetable.set_quiet(is_quiet, self.poller.gate.unbilled_per_second(), now) {
+        let has_changed = self.timetable.set_quiet(is_quiet);
+        if has_changed {
             let now = if is_quiet { "begin: only max_interval counts" } else { "are over" };
             tracing::info!(account = %self.poller.account, "quiet hours {now}");
             self.hour_changed();
         }
+        has_changed
     }
 }
 

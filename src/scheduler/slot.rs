@@ -8,9 +8,6 @@ use tokio::time::Instant;
 use super::due::Cadence;
 use crate::time::UnixMillis;
 
-/// A long walk lets others go before it for so long.
-const WALK: Duration = Duration::from_secs(10);
-
 /// One moment on two clocks: waiting goes by the steady one, ages by that of the wall.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
@@ -92,6 +89,8 @@ pub struct Slot {
     pub(super) is_urgent: bool,
     /// Nudged while it was busy.
     pub(super) again: bool,
+    /// A nudge has led to the look that is under way.
+    pub(super) was_nudged: bool,
     pub(super) is_swept: bool,
 }
 
@@ -110,6 +109,7 @@ impl Slot {
             has_left: false,
             is_urgent: false,
             again: false,
+            was_nudged: false,
             is_swept: false,
         }
     }
@@ -157,13 +157,18 @@ impl Slot {
     /// By when it should be looked at when more is due than the budget lets through: an interval of hours can stretch by minutes,
     /// one of a minute cannot. That it is a fixed moment keeps everybody's turn coming.
     pub(super) fn deadline(&self, longest: Duration) -> Instant {
-        let looked_at = match self.looked_at {
-            Some(looked_at) if self.paced => looked_at,
-            _ if self.why == Why::Walk => return self.due + WALK,
-            _ => return self.due,
-        };
+        let Some(looked_at) = self.looked_at.filter(|_| self.paced) else { return self.due };
         let twice = self.due + self.due.saturating_duration_since(looked_at);
         twice.min(looked_at + longest).max(self.due)
+    }
+
+    /// Takes it where it still waits for this moment.
+    pub(super) fn is_taken(&mut self, due: Instant) -> bool {
+        if self.due != due || !self.waits() {
+            return false;
+        }
+        (self.is_busy, self.was_nudged) = (true, self.is_urgent || self.why == Why::Nudge);
+        true
     }
 
     /// When it may be looked at where that costs nothing: a little before it is due.

@@ -102,11 +102,11 @@ impl AccountLoop {
     fn sweep_ended(&mut self) {
         self.pauses.forget_row();
         let interval = self.sweep_interval();
-        let Some(sweeps) = &mut self.sweeps else { return };
-        if sweeps.failures >= FALL_BACK_AFTER {
+        if self.sweeps.as_ref().is_some_and(|sweeps| sweeps.failures >= FALL_BACK_AFTER) {
             tracing::info!(account = %self.poller.account, "the inbox can be listed again");
-            self.timetable.set_sweeps_work(true, self.poller.gate.unbilled_per_second(), Now::read());
+            self.sweeps_work(true);
         }
+        let Some(sweeps) = &mut self.sweeps else { return };
         sweeps.failures = 0;
         sweeps.due = Instant::now() + stretched(interval, UnixMillis::now().as_millis().unsigned_abs());
     }
@@ -219,7 +219,7 @@ impl AccountLoop {
     /// Nobody tells what moves any more: every conversation looks for itself.
     fn fall_back(&mut self) {
         tracing::warn!(account = %self.poller.account, "the inbox cannot be listed; conversations are polled one by one until it can");
-        self.timetable.set_sweeps_work(false, self.poller.gate.unbilled_per_second(), Now::read());
+        self.sweeps_work(false);
     }
 
     fn has_moved(&mut self, moved: Moved) {

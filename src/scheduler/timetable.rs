@@ -19,11 +19,8 @@ use crate::time::UnixMillis;
 /// proved.
 const URGENT_RUN: u32 = 4;
 
-/// What is caught up with in so many seconds needs no order.
-const SOON: f64 = 60.0;
-
-/// The share of the budget that catches up with what was missed; with the rest, what talks is heard meanwhile.
-const CATCH_UP: f64 = 0.5;
+/// Looks in a row at what is due now, after which what is done beside it has a turn: first polls, long walks, and what was missed.
+const LIVE_RUN: u32 = 3;
 
 /// The conversations of an account, each by its place.
 pub struct Timetable {
@@ -32,11 +29,38 @@ pub struct Timetable {
     queue: BinaryHeap<Reverse<(Instant, u32)>>,
     /// What is due, by its deadline, with the moment it became due.
     ready: BinaryHeap<Reverse<(Instant, Instant, u32)>>,
+    /// What is done beside that, by its rank, with the moment it became due.
+    background: BinaryHeap<Reverse<(Rank, Instant, u32)>>,
+    live_run: u32,
     urgent: VecDeque<u32>,
     urgent_run: u32,
     pacing: Pacing,
     is_quiet: bool,
     sweeps_work: bool,
+    /// When it was last solved.
+    seen: Option<Now>,
+}
+
+/// Kinds of work beside what is due now, in their order; within a kind, the conversations that are likely to have moved come first.
+type Rank = (Beside, Duration);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Beside {
+    FirstPoll,
+    Missed,
+    Walk,
+}
+
+impl Beside {
+    fn of(slot: &Slot) -> Option<Self> {
+        match slot.why {
+            _ if slot.paced => None,
+            Why::FirstPoll => Some(Self::FirstPoll),
+            Why::CatchUp | Why::Budget => Some(Self::Missed),
+            Why::Walk => Some(Self::Walk),
+            _ => None,
+        }
+    }
 }
 
 impl Timetable {
@@ -46,11 +70,14 @@ impl Timetable {
             slots,
             queue: BinaryHeap::new(),
             ready: BinaryHeap::new(),
+            background: BinaryHeap::new(),
+            live_run: 0,
             urgent: VecDeque::new(),
             urgent_run: 0,
             pacing: Pacing::new(batch_size),
             is_quiet: false,
             sweeps_work: true,
+            seen: None,
         };
         timetable.rebuild();
         timetable
@@ -75,7 +102,7 @@ impl Timetable {
     pub fn add(&mut self, slot: Slot) -> usize {
         self.slots.push(slot);
         let index = self.slots.len() - 1;
-        self.enqueue(index);
+        self.take_up(index);
         index
     }
 
@@ -83,7 +110,17 @@ impl Timetable {
     pub fn replace(&mut self, index: usize, slot: Slot) {
         let is_busy = self.slots[index].is_busy;
         self.slots[index] = Slot { is_busy, again: is_busy, ..slot };
-        self.enqueue(index);
+        self.take_up(index);
+    }
+
+    fn take_up(&mut self, index: usize) {
+        let slot = &self.slots[index];
+        if let (true, Some(looked_at), Some(seen)) = (slot.paced, slot.looked_at, self.seen) {
+            let (interval, why) = self.interval(index, seen.clock_at(looked_at));
+            self.set(index, looked_at + interval, why);
+        } else {
+            self.enqueue(index);
+        }
     }
 
     /// Nobody follows it any more.
@@ -93,8 +130,13 @@ impl Timetable {
 
     /// When something is due next; `None` when nothing waits.
     pub fn next(&self, now: Instant) -> Option<Instant> {
-        let is_now = !self.urgent.is_empty() || !self.ready.is_empty();
+        let is_now = !self.urgent.is_empty() || !self.ready.is_empty() || !self.background.is_empty();
         if is_now { Some(now) } else { self.queue.peek().map(|Reverse((at, _))| *at) }
+    }
+
+    /// When something becomes due that is not due yet.
+    pub fn next_to_become_due(&self) -> Option<Instant> {
+        self.queue.peek().map(|Reverse((at, _))| *at)
     }
 
     /// Takes whatever is to be looked at first, what was nudged before what is merely due; it is busy from now on.
@@ -126,37 +168,71 @@ impl Timetable {
                 return None;
             }
             self.queue.pop();
-            slot.is_busy = true;
-            Some(index as usize)
+            slot.is_taken(due).then_some(index as usize)
         })
+    }
+
+    /// Whether anything waits for its turn.
+    pub fn has_due(&mut self, now: Instant) -> bool {
+        self.sort_due(now);
+        !self.urgent.is_empty() || !self.ready.is_empty() || !self.background.is_empty()
     }
 
     /// Takes what is due.
     fn take_due(&mut self, now: Instant) -> Option<usize> {
-        while let Some(&Reverse((due, index))) = self.queue.peek().filter(|Reverse((due, _))| *due <= now) {
+        self.sort_due(now);
+        if self.live_run < LIVE_RUN
+            && let Some(live) = self.take_live()
+        {
+            self.live_run += 1;
+            return Some(live);
+        }
+        self.live_run = 0;
+        self.take_background().or_else(|| self.take_live())
+    }
+
+    fn sort_due(&mut self, now: Instant) {
+        while let Some(&Reverse((due, place))) = self.queue.peek().filter(|Reverse((due, _))| *due <= now) {
             self.queue.pop();
-            let slot = &self.slots[index as usize];
-            if slot.due == due && slot.waits() {
+            let index = place as usize;
+            let slot = &self.slots[index];
+            if slot.due != due || !slot.waits() {
+                continue;
+            }
+            if let Some(kind) = Beside::of(slot) {
+                let clock = self.seen.map_or(UnixMillis::now(), |seen| seen.clock);
+                self.background.push(Reverse(((kind, self.interval(index, clock).0), due, place)));
+            } else {
                 let longest = self.pacing.feasible(slot.cadence).max_interval;
-                self.ready.push(Reverse((slot.deadline(longest), due, index)));
+                self.ready.push(Reverse((slot.deadline(longest), due, place)));
             }
         }
-        while let Some(Reverse((_, due, index))) = self.ready.pop() {
-            let slot = &mut self.slots[index as usize];
-            if slot.due == due && slot.waits() {
-                slot.is_busy = true;
-                return Some(index as usize);
+    }
+
+    fn take_live(&mut self) -> Option<usize> {
+        while let Some(Reverse((_, due, place))) = self.ready.pop() {
+            if self.slots[place as usize].is_taken(due) {
+                return Some(place as usize);
+            }
+        }
+        None
+    }
+
+    fn take_background(&mut self) -> Option<usize> {
+        while let Some(Reverse((_, due, place))) = self.background.pop() {
+            if self.slots[place as usize].is_taken(due) {
+                return Some(place as usize);
             }
         }
         None
     }
 
     fn take_urgent(&mut self) -> Option<usize> {
-        while let Some(index) = self.urgent.pop_front() {
-            let slot = &mut self.slots[index as usize];
+        while let Some(place) = self.urgent.pop_front() {
+            let slot = &mut self.slots[place as usize];
             if std::mem::take(&mut slot.is_urgent) && slot.waits() {
-                slot.is_busy = true;
-                return Some(index as usize);
+                (slot.is_busy, slot.was_nudged) = (true, true);
+                return Some(place as usize);
             }
         }
         None
@@ -207,6 +283,12 @@ impl Timetable {
         self.set(index, due, why);
     }
 
+    /// A look that was not to be made after all is made when what stands against it is over.
+    pub fn put_off(&mut self, index: usize, until: Instant) {
+        let why = if self.slots[index].was_nudged { Why::Nudge } else { Why::ProviderWait };
+        self.wait(index, until, why);
+    }
+
     /// Leaves the moment of its next look as it is.
     pub fn wait_as_before(&mut self, index: usize) {
         self.enqueue(index);
@@ -233,12 +315,10 @@ impl Timetable {
         self.slots[index].is_swept = is_swept;
     }
 
-    /// Sweeps no longer tell what moves, so that conversations look for themselves, or tell it again.
-    pub fn set_sweeps_work(&mut self, work: bool, requests_per_second: f64, now: Now) {
-        if std::mem::replace(&mut self.sweeps_work, work) != work {
-            self.retime(now);
-            self.catch_up(requests_per_second, now);
-        }
+    /// Sweeps no longer tell what moves, so that conversations look for themselves, or tell it again; true when that has changed.
+    /// It is to be solved anew then, and what that makes due caught up with.
+    pub fn set_sweeps_work(&mut self, work: bool) -> bool {
+        std::mem::replace(&mut self.sweeps_work, work) != work
     }
 
     /// Nothing but its own looks tells when it moves: the next comes after its interval from now on, unless it is due before.
@@ -253,14 +333,10 @@ impl Timetable {
         }
     }
 
-    /// Whether only `max_interval` counts at this hour; true when that has changed.
-    pub fn set_quiet(&mut self, is_quiet: bool, requests_per_second: f64, now: Now) -> bool {
-        let has_changed = std::mem::replace(&mut self.is_quiet, is_quiet) != is_quiet;
-        if has_changed {
-            self.retime(now);
-            self.catch_up(requests_per_second, now);
-        }
-        has_changed
+    /// Whether only `max_interval` counts at this hour; true when that has changed. It is to be solved anew then, and what that
+    /// makes due caught up with.
+    pub fn set_quiet(&mut self, is_quiet: bool) -> bool {
+        std::mem::replace(&mut self.is_quiet, is_quiet) != is_quiet
     }
 
     /// Only `max_interval` counts at this hour.
@@ -325,7 +401,8 @@ impl Timetable {
     /// by how much intervals have to be longer than configured, when that is news.
     pub fn solve(&mut self, rate: Rate, spent: Spent, now: Now) -> Option<f64> {
         let mut ages = Ages::default();
-        for slot in self.slots.iter().filter(|slot| !slot.has_left) {
+        // What a walk takes is measured, and left to it.
+        for slot in self.slots.iter().filter(|slot| !slot.has_left && (slot.paced || slot.why != Why::Walk)) {
             // Not stretched: whether it has to be is what is solved for.
             let mut cadence = slot.cadence;
             if self.is_quiet || self.is_only_proved(slot) {
@@ -336,6 +413,7 @@ impl Timetable {
             ages.add(age(slot.last_message_at, looked_at), cadence);
         }
         let told = self.pacing.solve((&ages, self.slots.len()), rate, spent, now.at);
+        self.seen = Some(now);
         self.retime(now);
         told
     }
@@ -358,35 +436,27 @@ impl Timetable {
         let waiting = self.slots.iter().enumerate().filter(|(_, slot)| slot.waits());
         self.queue = waiting.map(|(index, slot)| Reverse((slot.due, place(index)))).collect();
         self.ready.clear();
+        self.background.clear();
     }
 
-    /// After a time in which nobody could ask: what became due meanwhile is spread out, so that it takes half of the budget, what
-    /// is likely to have moved first.
-    pub fn catch_up(&mut self, requests_per_second: f64, now: Now) {
-        let overdue = self.slots.iter().enumerate().filter(|(_, slot)| slot.waits() && slot.due <= now.at);
-        let mut overdue: Vec<_> = overdue.map(|(index, _)| (self.interval(index, now.clock).0, index)).collect();
-        overdue.sort_unstable();
-        let between = self.pacing.seconds_between_looks(requests_per_second) / CATCH_UP;
-        if overdue.len() as f64 * between < SOON {
-            return;
-        }
-        for (position, (_, index)) in overdue.into_iter().enumerate() {
-            let due = Duration::try_from_secs_f64(position as f64 * between).unwrap_or(Duration::ZERO);
-            let slot = &mut self.slots[index];
-            let why = if slot.why == Why::FirstPoll { Why::FirstPoll } else { Why::CatchUp };
-            (slot.due, slot.why, slot.paced) = (now.at + due, why, false);
+    /// After a time in which nobody could ask, what became due meanwhile is looked at beside what becomes due now, and in turn.
+    pub fn catch_up(&mut self, now: Now) {
+        for slot in
+            self.slots.iter_mut().filter(|slot| slot.waits() && slot.due <= now.at && slot.why != Why::FirstPoll)
+        {
+            (slot.due, slot.why, slot.paced) = (now.at, Why::CatchUp, false);
         }
         self.rebuild();
     }
 
-    /// The clock on the wall is ahead of what the steady one has counted: the machine has slept, or the clock was set. Whatever
-    /// waits for its interval has waited so much longer.
-    pub fn jumped(&mut self, by: Duration, requests_per_second: f64, now: Now) {
+    /// The machine has slept for so long, and the steady clock has not counted it: whatever waits for its interval has waited so
+    /// much longer.
+    pub fn slept(&mut self, by: Duration, now: Now) {
         for slot in self.slots.iter_mut().filter(|slot| slot.paced && slot.waits()) {
             let earlier = |at: Instant| at.checked_sub(by).unwrap_or(now.at).min(at);
             (slot.due, slot.looked_at) = (earlier(slot.due), slot.looked_at.map(earlier));
         }
-        self.catch_up(requests_per_second, now);
+        self.catch_up(now);
     }
 }
 

@@ -133,8 +133,10 @@ pub struct FollowedRows {
     pub pinned: Vec<Source>,
     /// The others that are followed.
     pub others: Vec<(Conversation, Source)>,
-    /// Credits spent this month before today.
-    pub spent_before: u64,
+    /// Credits spent this month before today, and today.
+    pub spent: (u64, u64),
+    /// Requests a minute that the provider seemed to allow; `None`: as many as were configured.
+    pub learnt_per_minute: Option<f64>,
     /// The sweeps over its inbox.
     pub folders: Vec<SweptFolder>,
 }
@@ -187,7 +189,7 @@ fn follow(
         let BudgetRow { time_zone, requests_per_minute, daily_credits, monthly_credits } = &account.budget;
         tx.prepare_cached(
             "UPDATE accounts SET configured = 1, discovers = ?2, time_zone = ?3, requests_per_minute = ?4,
-                learnt_per_minute = NULL, daily_credits = ?5, monthly_credits = ?6 WHERE id = ?1",
+                daily_credits = ?5, monthly_credits = ?6 WHERE id = ?1",
         )?
         .execute(params![
             id.0,
@@ -219,7 +221,18 @@ fn follow(
         }
         let (pause, folders) = (accounts::load_pause(tx, id)?, sweeps::load(tx, id)?);
         let (today, month) = spending::spent(tx, id, account.today)?;
-        rows.push(FollowedRows { id, pause, pinned, others, spent_before: month.saturating_sub(today), folders });
+        let learnt_per_minute = tx
+            .prepare_cached("SELECT learnt_per_minute FROM accounts WHERE id = ?1")?
+            .query_row([id.0], |r| r.get(0))?;
+        rows.push(FollowedRows {
+            learnt_per_minute,
+            id,
+            pause,
+            pinned,
+            others,
+            spent: (month.saturating_sub(today), today),
+            folders,
+        });
     }
     tx.execute("UPDATE sinks SET configured = 0 WHERE configured = 1", [])?;
     let sinks = sinks.iter().map(|sink| sink_row(tx, sink, now)).collect::<Result<_, _>>()?;

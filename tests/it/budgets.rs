@@ -56,6 +56,11 @@ fn account(rig: &Rig) -> Value {
     accounts(rig).into_iter().next().unwrap_or_default()
 }
 
+fn forget_the_pause(rig: &Rig) {
+    let database = rusqlite::Connection::open(rig.database()).unwrap();
+    database.execute_batch("UPDATE accounts SET paused_until = NULL, learnt_per_minute = NULL").unwrap();
+}
+
 /// As if a day had passed while nothing ran.
 fn next_day(rig: &Rig) {
     let database = rusqlite::Connection::open(rig.database()).unwrap();
@@ -130,7 +135,9 @@ async fn a_month_that_is_spent_stops_its_days() {
     .await;
     until("a refusal", || daemon.log().contains("the credits of the month are spent")).await;
     let spent = account(&rig)["credits_this_month"].as_u64().unwrap();
-    assert_eq!(spent, 93 + rig.world().linkup_credits(), "nothing was asked any more");
+    // The stop may have cut off an answer.
+    let cut_off = spent - 93 - rig.world().linkup_credits();
+    assert!(cut_off <= 1, "nothing was asked any more: {spent}");
     assert_eq!(daemon.stop(), 0);
     let exhausted: Vec<_> = told(&rig).into_iter().filter(|(kind, ..)| kind == "budget.exhausted").collect();
     assert_eq!(exhausted.len(), 1, "{exhausted:?}");
@@ -162,6 +169,24 @@ async fn what_the_provider_leaves_of_its_window_is_spread_and_never_overdrawn() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_connectsafely_says_of_its_limit_is_heard_too() {
+    let mut rig = Rig::new().await;
+    rig.polling = "first_poll = \"now\"\n".into();
+    rig.follow(Dialect::ConnectSafely, "Ada Byron");
+    let headers = [("x-ratelimit-limit", "10"), ("x-ratelimit-remaining", "9"), ("x-ratelimit-reset", "60")];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let body = r#"{"success":true,"messages":[]}"#.to_owned();
+    let answer = Fault::Status { code: 200, body, headers };
+    rig.world().inject(answer, When { endpoint: Some(Endpoint::ConnectSafelyMessages), ..When::default() });
+    let daemon = rig.start();
+    until("a poll", || rig.world().request_count(Endpoint::ConnectSafelyMessages) >= 1).await;
+    until("it to be recorded", || rig.conversation().is_some_and(|c| c.last_polled_at.is_some())).await;
+    assert_eq!(daemon.stop(), 0);
+    let learnt = account(&rig)["learnt_requests_per_minute"].as_f64().unwrap();
+    assert!((7.9..=8.1).contains(&learnt), "{learnt}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_slows_the_account_down() {
     let mut rig = Rig::new().await;
     rig.polling = "requests_per_minute = 6000\n".into();
@@ -176,6 +201,12 @@ async fn a_refusal_slows_the_account_down() {
     let account = account(&rig);
     let learnt = account["learnt_requests_per_minute"].as_f64().unwrap();
     assert!((4_200.0..4_300.0).contains(&learnt), "{learnt}");
+    // Neither a reload nor a restart is a reason to forget it.
+    let daemon = rig.start_again();
+    rig.settle().await;
+    assert_eq!(daemon.stop(), 0);
+    let learnt = self::account(&rig)["learnt_requests_per_minute"].as_f64().unwrap();
+    assert!((4_200.0..4_400.0).contains(&learnt), "{learnt}");
     assert!(account["requests_today"].as_u64().unwrap() >= 3, "{account}");
 }
 
@@ -203,12 +234,17 @@ async fn status_says_why_each_conversation_is_polled_when_it_is() {
     until("both reasons", || reasons(&rig) == expected).await;
     assert!(inboxd_in(rig.path(), &["status"]).stdout.contains("s (age)"));
     assert!(account(&rig)["requests_today"].as_u64().unwrap() >= 2, "also those of this minute");
+    let paused = Fault::RateLimited { retry_after: RetryAfter::Seconds(100) };
+    rig.world().inject(paused, When { endpoint: Some(Endpoint::ConnectSafelyMessages), ..When::default() });
+    until("the pause", || reasons(&rig).iter().all(|(_, reason)| reason == "provider_wait")).await;
     assert_eq!(daemon.stop(), 0);
+    rig.world().clear_faults();
     let stored = reasons(&rig);
     assert!(stored.iter().all(|(_, reason)| reason.is_null()), "nobody knows once the daemon is gone: {stored:?}");
     let hour = UnixMillis::now().as_millis() / 3_600_000 % 24;
     rig.polling += &format!("quiet_hours = \"{hour:02}:00-{:02}:00 UTC\"\n", (hour + 2) % 24);
     rig.write_config();
+    forget_the_pause(&rig);
     let daemon = rig.start_again();
     until("the quiet hours", || reasons(&rig).contains(&(false, "quiet_hours".into()))).await;
     assert_eq!(daemon.stop(), 0);

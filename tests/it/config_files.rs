@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
+use inboxd::config::Sources;
+use inboxd::scheduler::Priority;
+
 use crate::support::{Output, finished, inboxd, inboxd_in};
 
 const GOOD: &str = r#"
@@ -382,4 +385,59 @@ fn what_every_account_inherits_is_told_once_and_beside_what_else_is_wrong() {
     {
         assert!(checked.stderr.contains(&format!("inboxd.toml: polling.{key}")), "{key}: {}", checked.stderr);
     }
+}
+
+fn linkup(keys: &str, polling: &str, conversations: &str) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let account = format!("[accounts.one]\nprovider = \"linkup\"\napi_key = \"k\"\naccount_id = \"a\"\n{keys}\n");
+    let text = format!("[polling]\n{polling}\n{account}{conversations}\n[sinks.out]\ntype = \"stdout\"\n");
+    std::fs::write(folder.path().join("inboxd.toml"), text).unwrap();
+    inboxd_in(folder.path(), &["check"])
+}
+
+#[test]
+fn credits_that_could_never_buy_a_request_are_refused_with_its_price() {
+    let enough = linkup("count = 50\ndiscover = true", "daily_credits = 15", "");
+    assert_eq!(enough.code, 0, "{}", enough.stderr);
+    let few = linkup("count = 50\ndiscover = true", "daily_credits = 14", "");
+    let says = "polling.daily_credits: must be at least 15: a request may cost 5";
+    assert!(few.code == 78 && few.stderr.contains(says), "{}", few.stderr);
+    let few = linkup("count = 50\ndiscover = true", "monthly_credits = 300", "");
+    let says = "polling.monthly_credits: must be at least 465: a request may cost 5";
+    assert!(few.code == 78 && few.stderr.contains(says), "{}", few.stderr);
+}
+
+#[test]
+fn a_budget_that_does_not_hold_the_bounds_of_each_conversation_is_warned_of() {
+    let conversation =
+        |id: &str, keys: &str| format!("[[accounts.one.conversations]]\nconversation_id = \"{id}\"\n{keys}\n");
+    let two = conversation("2-A", "max_interval = \"10m\"\nmin_interval = \"5m\"") + &conversation("2-B", "");
+    let warned = linkup("", "daily_credits = 300", &two);
+    let says = "polling.daily_credits: leave 100 a day for 2 conversations that have not moved, which need 148 to keep max_interval";
+    assert!(warned.code == 0 && warned.stderr.contains(says), "{}", warned.stderr);
+    assert!(!linkup("", "daily_credits = 600", &two).stderr.contains("max_interval"));
+}
+
+#[test]
+fn priority_is_high_normal_or_low() {
+    let folder = tempfile::tempdir().unwrap();
+    let conversations: String = ["high", "low", "normal"]
+        .map(|word| format!("[[accounts.one.conversations]]\nconversation_id = \"2-{word}\"\npriority = \"{word}\"\n"))
+        .concat();
+    let account = "[accounts.one]\nprovider = \"linkup\"\napi_key = \"k\"\naccount_id = \"a\"\n";
+    let file = folder.path().join("inboxd.toml");
+    std::fs::write(&file, format!("{account}{conversations}[sinks.out]\ntype = \"stdout\"\n")).unwrap();
+    let config =
+        inboxd::config::load(&Sources { file: Some(file), overrides: vec![] }).unwrap_or_else(|e| panic!("{e}"));
+    let priorities: Vec<_> = config.accounts[0].conversations.iter().map(|c| c.cadence.priority).collect();
+    assert_eq!(priorities, [Priority::High, Priority::Low, Priority::Normal]);
+    let of = |priority: &str| {
+        let conversation =
+            format!("[[accounts.one.conversations]]\nconversation_id = \"2-A\"\npriority = \"{priority}\"\n");
+        linkup("", "", &conversation)
+    };
+    assert_eq!(of("high").code, 0);
+    let wrong = of("urgent");
+    let says = "accounts.one.conversations[0].priority";
+    assert!(wrong.code == 78 && wrong.stderr.contains(says) && wrong.stderr.contains("high"), "{}", wrong.stderr);
 }

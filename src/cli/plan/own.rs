@@ -10,12 +10,12 @@ use serde::Serialize;
 
 use super::{Arguments, Delay, delay, draw, shown};
 use crate::cli::{FAILED, Failure, provider};
-use crate::config::Account;
+use crate::config::{self, Account, Shared};
 use crate::model::counted;
 use crate::plan::plot::{Cost, CostPoint, Curve};
-use crate::plan::{Bounds, Conversation, Outcome, Policy, Rehearsal, Trace, tuned};
+use crate::plan::{Bounds, Conversation, Credits, Outcome, Policy, Rehearsal, Sweeps, Trace, tuned};
 use crate::providers::Call;
-use crate::scheduler::{Budget, Rate, credit_pace, requests_per_second};
+use crate::scheduler::{Budget, Rate, requests_per_second};
 use crate::store::ReadOnlyStore;
 use crate::time::UnixMillis;
 
@@ -65,7 +65,9 @@ struct Row {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = arguments.file.load()?;
     let store = ReadOnlyStore::open(&config.store.path)?;
-    let plans = config.accounts.iter().map(|account| plan(account, &store)).collect::<Result<Vec<_>, _>>()?;
+    let shared = config::shared_budgets(&config.accounts);
+    let plans = config.accounts.iter().map(|account| plan(account, shared[&account.settings.budget_key()], &store));
+    let plans = plans.collect::<Result<Vec<_>, _>>()?;
     let mut out = std::io::stdout().lock();
     for plan in &plans {
         if arguments.json {
@@ -85,7 +87,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     })
 }
 
-fn plan(account: &Account, store: &ReadOnlyStore) -> Result<Plan, Failure> {
+fn plan(account: &Account, shared: Shared, store: &ReadOnlyStore) -> Result<Plan, Failure> {
     let now = UnixMillis::now();
     let times = store.message_times(account.settings.profile().name, account.name.as_str())?;
     let own: HashMap<_, _> = account.conversations.iter().map(|c| (c.conversation.id.as_str(), c.cadence)).collect();
@@ -105,12 +107,13 @@ fn plan(account: &Account, store: &ReadOnlyStore) -> Result<Plan, Failure> {
     };
     let Some(first) = conversations.iter().filter_map(|c| c.messages.first()).min().copied() else { return Ok(plan) };
     let prices = Prices::of(account)?;
-    let from = first.max(now - LONGEST.min(affordable(account, conversations.len())));
+    let rate = shared.requests_per_minute_each();
+    let from = first.max(now - LONGEST.min(affordable(account, rate, conversations.len())));
     plan.days = now.since(from).as_secs_f64() / 86_400.0;
     let past = window(&conversations, from, now);
     plan.messages = conversations.iter().flat_map(|c| &c.messages).filter(|at| **at >= from).count();
     for (times, budget) in TIMES {
-        let rehearsal = rehearsal(account, &prices, times, (&conversations, from, now));
+        let rehearsal = rehearsal(account, &prices, (rate, times), (&conversations, from, now));
         let rehearsed = rehearsal.run(|_, _| {});
         let (outcome, days) = (rehearsed.outcome, plan.days.max(1e-9));
         let bounds = Bounds { min: account.polling.cadence.min_interval.as_secs_f64(), max: 1e9 };
@@ -120,7 +123,7 @@ fn plan(account: &Account, store: &ReadOnlyStore) -> Result<Plan, Failure> {
             + per_day(rehearsed.requests - rehearsed.looks) * f64::from(prices.listing);
         plan.budgets.push(Row {
             budget,
-            requests_per_minute: scaled(account.polling.requests_per_minute, times).get(),
+            requests_per_minute: scaled(rate, times).get(),
             requests_per_day: per_day(rehearsed.requests),
             looks_per_day: per_day(outcome.polls),
             credits_per_day: (prices.page > 0).then_some(credits),
@@ -154,14 +157,14 @@ impl Prices {
 fn rehearsal<'a>(
     account: &'a Account,
     prices: &Prices,
-    times: f64,
+    (rate, times): (f64, f64),
     (conversations, from, until): (&'a [Conversation], UnixMillis, UnixMillis),
 ) -> Rehearsal<'a> {
-    let rate = scaled(account.polling.requests_per_minute, times);
+    let rate = scaled(rate, times);
     let share = (f64::from(account.polling.credits.average_day()) * times) as u32;
     let per_second = requests_per_second(f64::from(rate.get()), (prices.page, share));
-    let least = account.polling.sweep_interval;
-    let sweep_interval = if prices.listing == 0 { least } else { least.max(credit_pace(prices.listing, share)) };
+    let credits = Credits { page: prices.page, listing: prices.listing, daily: share };
+    let sweeps = Sweeps { interval: account.polling.sweep_interval, credits: (prices.listing > 0).then_some(credits) };
     let minutes = (conversations.len() / SOLVED_EVERY_MINUTE).clamp(1, 60);
     Rehearsal {
         conversations,
@@ -171,20 +174,18 @@ fn rehearsal<'a>(
         rate: Rate { per_second, is_enforced: prices.page == 0 },
         batch_size: if account.discover { 1 } else { account.settings.batch_size() },
         quiet_hours: account.quiet_hours.as_ref(),
-        sweep_interval: prices.sweeps.then_some(sweep_interval),
+        sweeps: prices.sweeps.then_some(sweeps),
         solve_every: Duration::from_secs(60) * u32::try_from(minutes).unwrap_or(60),
     }
 }
 
-fn scaled(requests_per_minute: NonZeroU32, times: f64) -> NonZeroU32 {
-    let scaled = (f64::from(requests_per_minute.get()) * times).round();
-    NonZeroU32::new(scaled as u32).unwrap_or(NonZeroU32::MIN)
+fn scaled(requests_per_minute: f64, times: f64) -> NonZeroU32 {
+    NonZeroU32::new((requests_per_minute * times).round() as u32).unwrap_or(NonZeroU32::MIN)
 }
 
 /// So much of the past can be gone through at twice the budget in the time that a person waits.
-fn affordable(account: &Account, conversations: usize) -> Duration {
-    let by_budget =
-        f64::from(account.polling.requests_per_minute.get()) / 60.0 * 2.0 * account.settings.batch_size() as f64;
+fn affordable(account: &Account, requests_per_minute: f64, conversations: usize) -> Duration {
+    let by_budget = requests_per_minute / 60.0 * 2.0 * account.settings.batch_size() as f64;
     let by_interval = conversations as f64 / account.polling.cadence.min_interval.as_secs_f64();
     Duration::try_from_secs_f64(LOOKS_LIMIT / by_budget.min(by_interval).max(1e-9)).unwrap_or(LONGEST)
 }

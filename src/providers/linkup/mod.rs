@@ -160,7 +160,7 @@ impl Provider for Linkup {
     /// Reserved by what is asked for; what was returned settles it, where the answer says what it cost.
     fn price(&self, call: Call) -> u32 {
         match call {
-            Call::Page | Call::Listing => self.settings.page_size().div_ceil(RESULTS_PER_CREDIT).max(1),
+            Call::Page | Call::Listing => OfProvider::price(&self.settings),
             Call::Account if self.generation.charges_probes() => PROBE_PRICE,
             Call::Account | Call::Collecting => 0,
         }

@@ -175,8 +175,8 @@ impl OfProvider for Settings {
         &PROFILE
     }
 
-    fn bills(&self) -> bool {
-        true
+    fn price(&self) -> u32 {
+        self.page_size().div_ceil(super::RESULTS_PER_CREDIT).max(1)
     }
 
     fn secrets(&self) -> Vec<SecretString> {

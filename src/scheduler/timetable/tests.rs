@@ -76,20 +76,47 @@ fn a_nudge_puts_nothing_off() {
     assert_eq!((due_in(&timetable, 0, now), why(&timetable, 0)), (SECOND, Why::Walk));
 }
 
-#[test]
-fn a_walk_that_goes_on_lets_others_go_first_for_a_while_and_not_for_ever() {
+/// A look a second for so long at conversations of which some are walks that never end. Returns the longest time between two looks
+/// at any of the others, and how often a walk had its turn.
+fn beside_walks(live: usize, walks: usize, seconds: u32) -> (Duration, u32) {
     let start = now();
-    let mut timetable = looked(&[HOUR; 50], start);
-    timetable.wait(0, start.at, Why::Walk);
-    for index in 1..50 {
-        timetable.wait(index, start.at + SECOND, Why::Retry);
+    let mut timetable = looked(&vec![HOUR; live + walks], start);
+    (live..live + walks).for_each(|walk| timetable.wait(walk, start.at, Why::Walk));
+    let (mut last, mut longest, mut turns) = (vec![start.at; live], Duration::ZERO, 0);
+    let mut spent = Spent::default();
+    for second in 1..=seconds {
+        let now = later(start, second * SECOND);
+        if second % 60 == 1 {
+            timetable.solve(per_second(1.0), spent, now);
+        }
+        let Some(index) = timetable.take(now.at) else { continue };
+        (spent.requests, spent.looks) = (spent.requests + 1, spent.looks + u64::from(index < live));
+        if index < live {
+            longest = longest.max(now.at.duration_since(last[index]));
+            last[index] = now.at;
+            look(&mut timetable, index, HOUR, now);
+        } else {
+            turns += 1;
+            timetable.begin(index, now.at);
+            timetable.end(index);
+            timetable.wait(index, now.at, Why::Walk);
+        }
     }
-    let turns: Vec<_> = std::iter::from_fn(|| timetable.take(start.at + SECOND)).collect();
-    assert_eq!((turns.len(), turns[49]), (50, 0), "{turns:?}");
-    let mut timetable = looked(&[HOUR; 2], start);
-    timetable.wait(0, start.at, Why::Walk);
-    timetable.wait(1, start.at + 11 * SECOND, Why::Retry);
-    assert_eq!(timetable.take(start.at + 11 * SECOND), Some(0));
+    (longest, turns)
+}
+
+#[test]
+fn however_many_walks_there_are_they_take_a_quarter_of_what_is_asked_for_and_no_more() {
+    let (alone, _) = beside_walks(20, 0, 3_600);
+    assert!(alone <= 60 * SECOND, "{alone:?}");
+    for walks in [1, 30, 200] {
+        let (longest, turns) = beside_walks(20, walks, 3_600);
+        assert!(longest <= 3 * alone, "{longest:?} beside {walks} walks");
+        assert!(turns >= 900, "{turns} turns of {walks} walks");
+    }
+    let (longest, turns) = beside_walks(200, 200, 7_200);
+    assert!(turns >= 1_700, "a quarter also where there is no room to spare: {turns}");
+    assert!(longest <= 800 * SECOND, "{longest:?}");
 }
 
 #[test]
@@ -159,50 +186,69 @@ fn a_request_is_shared_with_what_will_soon_be_due_and_never_sooner_than_the_shor
 }
 
 #[test]
-fn what_was_missed_is_spread_over_time_what_is_young_first_and_nothing_twice() {
-    let now = now();
+fn what_was_missed_is_looked_at_once_what_is_young_first_beside_what_becomes_due() {
+    let start = now();
     let ages: Vec<_> = (1..=1_000u32).rev().map(|hours| HOUR * hours).collect();
     let slots = ages.iter().enumerate().map(|(seed, age)| {
-        Slot::new(BOUNDS, seed as u64, Some(now.clock - *age), now.at).waiting(now.at, Why::CatchUp)
+        let slot = Slot::new(BOUNDS, seed as u64, Some(start.clock - *age), start.at);
+        slot.looked(start.at - 24 * HOUR)
     });
     let mut timetable = Timetable::new(1, slots.collect());
+    timetable.solve(per_second(1.0), Spent::default(), start);
+    timetable.catch_up(start);
+    assert!((0..1_000).all(|index| why(&timetable, index) == Why::CatchUp));
+    let (mut caught_up, mut turns) = (std::collections::BTreeSet::new(), vec![]);
+    for second in 0..2_000u32 {
+        let now = later(start, second * SECOND);
+        let Some(index) = timetable.take(now.at) else { continue };
+        if caught_up.insert(index) {
+            turns.push(index);
+        }
+        look(&mut timetable, index, ages[index], now);
+    }
+    assert_eq!(turns.len(), 1_000, "all of them, in half an hour");
+    let mean = |turns: &[usize]| turns.iter().sum::<usize>() / turns.len();
+    assert!(mean(&turns[..100]) > 930 && mean(&turns[900..]) < 70, "young first: {turns:?}");
+}
+
+#[test]
+fn when_quiet_hours_end_what_is_young_goes_first_and_what_is_not_due_waits() {
+    let start = now();
+    let ages: Vec<_> = (0..2_000).map(|n| SECOND * 60 * (n + 1)).collect();
+    let mut timetable = looked(&ages, start);
+    timetable.set_quiet(true);
+    timetable.solve(per_second(1.0), Spent::default(), start);
+    let now = later(start, HOUR / 2);
+    assert!(timetable.set_quiet(false) && !timetable.set_quiet(false));
     timetable.solve(per_second(1.0), Spent::default(), now);
-    timetable.catch_up(1.0, now);
-    let at_once = (0..1_000).filter(|&index| due_in(&timetable, index, now) < 10 * SECOND).count();
-    assert!(at_once <= 6, "{at_once} in ten seconds, which hold ten");
-    assert!(due_in(&timetable, 999, now) < 120 * SECOND, "the youngest");
-    assert!(due_in(&timetable, 0, now) > 1_000 * SECOND, "the oldest");
-    assert!(
-        (0..1_000)
-            .all(|index| due_in(&timetable, index, now) <= 2_100 * SECOND && why(&timetable, index) == Why::CatchUp)
-    );
+    timetable.catch_up(now);
+    let missed = (0..2_000).filter(|&index| why(&timetable, index) == Why::CatchUp).count();
+    assert!((200..1_500).contains(&missed), "those whose interval has gone by: {missed}");
+    let first: Vec<_> = std::iter::from_fn(|| timetable.take(now.at)).take(50).collect();
+    assert!(first.iter().all(|index| *index < 60), "{first:?}");
 }
 
 #[test]
-fn a_handful_that_is_overdue_is_looked_at_at_once() {
-    let now = now();
-    let slot = |seed| Slot::new(BOUNDS, seed, None, now.at);
-    let mut timetable = Timetable::new(1, (0..20).map(slot).collect());
-    timetable.catch_up(1.0, now);
-    assert!((0..20).all(|index| due_in(&timetable, index, now) == Duration::ZERO));
-}
-
-#[test]
-fn a_machine_that_slept_for_a_night_catches_up_and_a_clock_that_went_back_changes_nothing() {
+fn a_machine_that_slept_for_a_night_catches_up_and_a_clock_that_was_set_changes_nothing() {
     let start = now();
     let mut timetable = looked(&[100 * HOUR; 600], start);
     timetable.solve(per_second(0.1), Spent::default(), start);
     let waits: Vec<_> = (0..600).map(|index| due_in(&timetable, index, start)).collect();
     // The steady clock has stood still.
     let awake = Now { clock: start.clock + 8 * HOUR, ..start };
-    timetable.jumped(8 * HOUR, 0.1, awake);
-    let soon = (0..600).filter(|&index| due_in(&timetable, index, awake) <= HOUR).count();
-    assert!((170..=190).contains(&soon), "half of the budget of an hour: {soon}");
+    assert!(waits.iter().all(|wait| *wait > HOUR));
+    timetable.slept(8 * HOUR, awake);
+    let turns: Vec<_> = std::iter::from_fn(|| timetable.take(awake.at)).collect();
+    let missed = waits.iter().filter(|wait| **wait <= 8 * HOUR).count();
+    assert_eq!((turns.len(), missed), (600, 600), "each once");
     let mut waiting = looked(&[100 * HOUR], start);
     waiting.wait(0, start.at + HOUR, Why::ProviderWait);
-    waiting.jumped(8 * HOUR, 0.1, awake);
+    waiting.slept(8 * HOUR, awake);
     assert_eq!((due_in(&waiting, 0, awake), why(&waiting, 0)), (HOUR, Why::ProviderWait), "the provider has not slept");
-    assert!(waits.iter().all(|wait| *wait > HOUR));
+    let mut one = looked(&[HOUR], start);
+    one.solve(per_second(1.0), Spent::default(), start);
+    one.slept(SECOND, awake);
+    assert_eq!(one.take(awake.at + 31 * SECOND), Some(0), "it is found although it became due sooner");
     // Set back by a year: ages are nothing, and nobody waits for a year.
     let mut timetable = looked(&[100 * HOUR; 600], start);
     let back = Now { clock: start.clock - 8_760 * HOUR, ..start };
@@ -222,9 +268,11 @@ fn what_sweeps_show_is_only_proved_and_looks_for_itself_when_they_fail() {
     assert!(due_in(&timetable, 0, now) >= 5 * HOUR && why(&timetable, 0) == Why::Proof);
     assert!(due_in(&timetable, 1, now) <= 32 * SECOND && why(&timetable, 1) == Why::Age);
     let now = later(now, HOUR);
-    timetable.set_sweeps_work(false, 1.0, now);
+    assert!(timetable.set_sweeps_work(false));
+    timetable.solve(per_second(1.0), Spent::default(), now);
     assert_eq!((due_in(&timetable, 0, now), why(&timetable, 0)), (Duration::ZERO, Why::Age));
-    timetable.set_sweeps_work(true, 1.0, now);
+    assert!(timetable.set_sweeps_work(true));
+    timetable.solve(per_second(1.0), Spent::default(), now);
     assert_eq!(why(&timetable, 0), Why::Proof);
 }
 
@@ -237,7 +285,8 @@ fn every_wait_has_its_reason() {
     timetable.solve(per_second(1.0), Spent::default(), later(now, 61 * SECOND));
     timetable.solve(per_second(1.0), Spent::default(), later(now, 122 * SECOND));
     assert_eq!(why(&timetable, 0), Why::Age);
-    timetable.set_quiet(true, 1.0, now);
+    timetable.set_quiet(true);
+    timetable.solve(per_second(1.0), Spent::default(), later(now, 130 * SECOND));
     assert_eq!(why(&timetable, 0), Why::QuietHours);
     timetable.wait(0, now.at + HOUR, Why::ProviderWait);
     timetable.solve(per_second(1.0), Spent::default(), later(now, 183 * SECOND));
@@ -262,4 +311,163 @@ fn who_has_left_is_not_looked_at_and_whoever_comes_back_is_once() {
     timetable.end(0);
     timetable.nudge_waiting(0, now.at);
     assert_eq!(taken(&mut timetable), [0]);
+}
+
+#[test]
+fn a_look_that_was_not_to_be_made_is_made_when_the_pause_is_over() {
+    let start = now();
+    for nudged in [false, true] {
+        let mut timetable = looked(&[HOUR; 2], start);
+        timetable.solve(per_second(1e-3), Spent::default(), start);
+        let now = later(start, 10 * HOUR);
+        if nudged {
+            timetable.nudge(0, now.at);
+        }
+        assert_eq!(timetable.take(now.at), Some(0), "the first of two equals");
+        timetable.begin(0, now.at);
+        timetable.end(0);
+        timetable.put_off(0, now.at + 60 * SECOND);
+        timetable.solve(per_second(1e-3), Spent::default(), later(now, 30 * SECOND));
+        let waits_for = if nudged { Why::Nudge } else { Why::ProviderWait };
+        assert_eq!((due_in(&timetable, 0, now), why(&timetable, 0)), (60 * SECOND, waits_for));
+    }
+}
+
+#[test]
+fn whoever_is_taken_up_again_waits_for_the_end_of_its_interval() {
+    let now = now();
+    let mut timetable = looked(&[HOUR; 2], now);
+    timetable.solve(per_second(1.0), Spent::default(), now);
+    timetable.leave(0);
+    timetable.replace(0, Slot::new(BOUNDS, 0, Some(now.clock), now.at).looked(now.at));
+    assert!(due_in(&timetable, 0, now) >= 30 * SECOND);
+    let added = timetable.add(Slot::new(BOUNDS, 7, Some(now.clock), now.at).looked(now.at));
+    assert!(due_in(&timetable, added, now) >= 30 * SECOND);
+}
+
+mod whatever_happens {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What may happen to a conversation, or to all of them.
+    #[derive(Clone, Copy, Debug)]
+    enum Event {
+        Pass(u32),
+        Look(u64),
+        Nudge(usize),
+        Fail(usize, u32),
+        Pause(u32),
+        Walk(usize),
+        Sleep(u32),
+        Quiet(bool),
+        SweepsWork(bool),
+        Swept(usize),
+        Leave(usize),
+        Return(usize),
+        Clock(i32),
+    }
+
+    const COUNT: usize = 12;
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            8 => (0u32..4_000).prop_map(Event::Pass),
+            8 => (0u64..1_000_000).prop_map(Event::Look),
+            2 => (0..COUNT).prop_map(Event::Nudge),
+            1 => (0..COUNT, 0u32..10_000).prop_map(|(index, wait)| Event::Fail(index, wait)),
+            1 => (1u32..4_000).prop_map(Event::Pause),
+            1 => (0..COUNT).prop_map(Event::Walk),
+            1 => (10u32..100_000).prop_map(Event::Sleep),
+            1 => any::<bool>().prop_map(Event::Quiet),
+            1 => any::<bool>().prop_map(Event::SweepsWork),
+            1 => (0..COUNT).prop_map(Event::Swept),
+            1 => (0..COUNT).prop_map(Event::Leave),
+            1 => (0..COUNT).prop_map(Event::Return),
+            1 => any::<i32>().prop_map(Event::Clock),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_is_lost_or_asked_too_often(events in proptest::collection::vec(event(), 1..120)) {
+            let mut now = now();
+            let mut timetable = looked(&[HOUR; COUNT], now);
+            timetable.solve(per_second(0.01), Spent::default(), now);
+            // Looks that ended well; a sleep has lasted too.
+            let mut last = [None::<Instant>; COUNT];
+            for event in events {
+                match event {
+                    Event::Pass(seconds) => {
+                        now = later(now, seconds * SECOND);
+                        if timetable.is_stale(now.at) {
+                            timetable.solve(per_second(0.01), Spent::default(), now);
+                        }
+                    }
+                    Event::Look(age) => {
+                        if let Some(index) = timetable.take(now.at) {
+                            let is_free = timetable.slot(index).next().1 != Why::Walk;
+                            if let Some(last) = last[index].replace(now.at).filter(|_| is_free) {
+                                let since = now.at.duration_since(last);
+                                prop_assert!(since >= BOUNDS.min_interval, "{since:?} {:?}", timetable.slot(index));
+                            }
+                            look(&mut timetable, index, SECOND * u32::try_from(age).unwrap(), now);
+                        }
+                    }
+                    Event::Nudge(index) => timetable.nudge(index, now.at),
+                    Event::Fail(index, wait) => {
+                        // Never sooner than the shortest interval, as the loop has it.
+                        let wait = wait.max(30);
+                        timetable.wait(index, now.at + wait * SECOND, Why::Retry);
+                    }
+                    Event::Pause(wait) => {
+                        if let Some(index) = timetable.take(now.at) {
+                            last[index] = None;
+                            timetable.begin(index, now.at);
+                            timetable.end(index);
+                            timetable.put_off(index, now.at + wait * SECOND);
+                            timetable.nudge_waiting(index, now.at);
+                        }
+                    }
+                    Event::Walk(index) => {
+                        last[index] = None;
+                        timetable.wait(index, now.at, Why::Walk);
+                    }
+                    Event::Sleep(seconds) => {
+                        last = [None; COUNT];
+                        now.clock = now.clock + seconds * SECOND;
+                        timetable.slept(seconds * SECOND, now);
+                    }
+                    Event::Quiet(is_quiet) => {
+                        if timetable.set_quiet(is_quiet) {
+                            timetable.solve(per_second(0.01), Spent::default(), now);
+                            timetable.catch_up(now);
+                        }
+                    }
+                    Event::SweepsWork(work) => {
+                        if timetable.set_sweeps_work(work) {
+                            timetable.solve(per_second(0.01), Spent::default(), now);
+                            timetable.catch_up(now);
+                        }
+                    }
+                    Event::Swept(index) => timetable.set_swept(index, true),
+                    Event::Leave(index) => timetable.leave(index),
+                    Event::Return(index) => {
+                        if timetable.slot(index).has_left() {
+                            last[index] = None;
+                            timetable.replace(index, Slot::new(BOUNDS, index as u64, None, now.at));
+                        }
+                    }
+                    Event::Clock(seconds) => {
+                        let by = SECOND * seconds.unsigned_abs();
+                        now.clock = if seconds < 0 { now.clock - by } else { now.clock + by };
+                    }
+                }
+            }
+            let expected: Vec<_> = (0..COUNT).filter(|&index| timetable.slot(index).waits()).collect();
+            let mut found: Vec<_> = std::iter::from_fn(|| timetable.take(now.at + 100_000 * HOUR)).collect();
+            found.sort_unstable();
+            prop_assert_eq!(found, expected, "everybody who waits has a turn, once");
+        }
+    }
 }
