@@ -200,8 +200,8 @@ impl Timetable {
                 continue;
             }
             if let Some(kind) = Beside::of(slot) {
-                let clock = self.seen.map_or(UnixMillis::now(), |seen| seen.clock);
-                self.background.push(Reverse(((kind, self.interval(index, clock).0), due, place)));
+                let rank = self.seen.map_or(Duration::ZERO, |seen| self.interval(index, seen.clock).0);
+                self.background.push(Reverse(((kind, rank), due, place)));
             } else {
                 let longest = self.pacing.feasible(slot.cadence).max_interval;
                 self.ready.push(Reverse((slot.deadline(longest), due, place)));
