@@ -121,11 +121,11 @@ fn draw_policies(
     outcomes: &[(Policy, Outcome)],
 ) -> Result<(), Failure> {
     let days = trace.days();
-    let span = if days < 2.0 { shown(days * 86_400.0) } else { grouped(days.round() as u64, "day") };
     let title = format!(
-        "{} in {} over {span}; on the left at {}",
+        "{} in {} over {}; on the left at {}",
         grouped(trace.messages() as u64, "message"),
         grouped(trace.conversations.len() as u64, "conversation"),
+        span(days),
         grouped(polls, "look")
     );
     let curves: Vec<_> =
@@ -145,6 +145,11 @@ fn draw_policies(
 fn draw(path: &Path, title: &str, curves: &[Curve<'_>], costs: &[Cost]) -> Result<(), Failure> {
     let svg = plot::svg(title, curves, costs).map_err(|error| Failure::new(FAILED, error.to_string()))?;
     write_whole(path, &svg).map_err(|error| Failure::new(FAILED, format!("{}: {error}", path.display())))
+}
+
+/// So many days, or what is less in what people say for it.
+fn span(days: f64) -> String {
+    if days < 2.0 { shown(days * 86_400.0) } else { grouped(days.round() as u64, "day") }
 }
 
 /// So many of them, with commas between thousands.
@@ -173,10 +178,10 @@ fn delay(outcome: &Outcome) -> Delay {
 
 fn table(trace: &Trace, report: &Report) -> String {
     let mut text = format!(
-        "{} messages in {} conversations over {:.0} days\n\n{:<10}{:>14}{:>14}{:>12}{:>12}{:>12}{:>12}\n",
-        trace.messages(),
-        trace.conversations.len(),
-        trace.days(),
+        "{} in {} over {}\n\n{:<10}{:>14}{:>14}{:>12}{:>12}{:>12}{:>12}\n",
+        grouped(trace.messages() as u64, "message"),
+        grouped(trace.conversations.len() as u64, "conversation"),
+        span(trace.days()),
         "policy",
         "looks",
         "a day",

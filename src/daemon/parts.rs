@@ -26,17 +26,15 @@ pub(super) struct Parts {
 
 /// The budgets of the accounts, by what the provider limits them by: what one has used up and learnt outlives a reload.
 #[derive(Default)]
-pub(super) struct Budgets(HashMap<String, (Shared, Budget)>);
+pub(super) struct Budgets(HashMap<String, Budget>);
 
 impl Budgets {
     fn of(&mut self, config: &Config) -> HashMap<String, Budget> {
-        let mut before = std::mem::take(&mut self.0);
-        for (key, shared) in config::shared_budgets(&config.accounts) {
-            let kept = before.remove(&key).filter(|(was, _)| *was == shared).map(|(_, budget)| budget);
-            let budget = kept.unwrap_or_else(|| Budget::per_minute(shared.requests_per_minute, shared.accounts));
-            self.0.insert(key, (shared, budget));
+        for (key, Shared { requests_per_minute, accounts }) in config::shared_budgets(&config.accounts) {
+            let budget = self.0.entry(key).or_insert_with(|| Budget::per_minute(requests_per_minute, accounts));
+            budget.adjust(requests_per_minute, accounts);
         }
-        self.0.iter().map(|(key, (_, budget))| (key.clone(), budget.clone())).collect()
+        self.0.clone()
     }
 }
 

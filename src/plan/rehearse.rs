@@ -199,27 +199,31 @@ impl<'a> Run<'a> {
         let mut solved_at = self.begin;
         let mut swept_at = self.begin;
         let mut not_before = self.begin;
+        let mut last = self.begin;
         loop {
             let solve_at = solved_at + self.rehearsal.solve_every;
             let sweep_at = self.sweep_interval(swept_at).map(|interval| swept_at + interval);
             let begins_at = self.coming.peek().map(|Reverse((at, _))| self.at(*at));
             let looks_at = self.timetable.next(not_before).map(|due| due.max(not_before));
-            let next = [sweep_at, begins_at, looks_at].into_iter().flatten().fold(solve_at, Instant::min);
+            let first = [sweep_at, begins_at, looks_at].into_iter().flatten().fold(solve_at, Instant::min);
+            // What has become due by a change of the hour is late.
+            let next = first.max(last);
             if next > end {
                 return;
             }
+            last = next;
             let now = self.now(next);
-            if next == solve_at {
+            if first == solve_at {
                 let has_changed = self.look_at_the_hour(now);
                 self.solve(now);
                 if has_changed {
                     self.timetable.catch_up(now);
                 }
                 solved_at = next;
-            } else if Some(next) == begins_at {
+            } else if Some(first) == begins_at {
                 let Some(Reverse((_, index))) = self.coming.pop() else { return };
                 self.take_up(index, next);
-            } else if Some(next) == sweep_at {
+            } else if Some(first) == sweep_at {
                 swept_at = next;
                 match self.rehearsal.budget.take(Call::Listing, next) {
                     Ok(()) => self.sweep(now),

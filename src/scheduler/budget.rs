@@ -2,7 +2,7 @@
 //! passed in.
 
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -24,13 +24,11 @@ const TOGETHER: Duration = Duration::from_secs(10);
 
 /// A rate of requests, shared by the accounts that the provider limits together.
 #[derive(Clone)]
-pub struct Budget {
-    requests_per_minute: NonZeroU32,
-    accounts: u32,
-    state: Arc<Mutex<State>>,
-}
+pub struct Budget(Arc<Mutex<State>>);
 
 struct State {
+    requests_per_minute: NonZeroU32,
+    accounts: u32,
     configured: Allowance,
     learnt: [Learnt; Call::ALL.len()],
 }
@@ -38,14 +36,23 @@ struct State {
 impl Budget {
     /// At most `requests_per_minute` in any minute, for so many accounts together.
     pub fn per_minute(requests_per_minute: NonZeroU32, accounts: u32) -> Self {
-        let state = State { configured: Allowance::per_minute(requests_per_minute), learnt: Default::default() };
-        Self { requests_per_minute, accounts: accounts.max(1), state: Arc::new(Mutex::new(state)) }
+        let configured = Allowance::per_minute(requests_per_minute);
+        let accounts = accounts.max(1);
+        Self(Arc::new(Mutex::new(State { requests_per_minute, accounts, configured, learnt: Default::default() })))
+    }
+
+    /// Another rate, or another number of accounts, from now on; what has been asked counts on, and what was learnt stays.
+    pub fn adjust(&self, requests_per_minute: NonZeroU32, accounts: u32) {
+        let mut state = self.state();
+        let next = state.configured.next;
+        state.configured = Allowance { next, ..Allowance::per_minute(requests_per_minute) };
+        (state.requests_per_minute, state.accounts) = (requests_per_minute, accounts.max(1));
     }
 
     /// Takes a request of this kind, or tells when to ask again.
     pub fn take(&self, call: Call, now: Instant) -> Result<(), Instant> {
-        let configured = self.configured();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        let configured = state.per_second();
         let ready = state.configured.ready().max(state.learnt[call as usize].ready(configured, now));
         if ready.is_some_and(|ready| ready > now) {
             return Err(ready.unwrap_or(now));
@@ -57,21 +64,20 @@ impl Budget {
 
     /// Learns what the provider tells of its limit.
     pub fn hear(&self, call: Call, quota: Quota, now: Instant) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.learnt[call as usize].hear(quota, now);
+        self.state().learnt[call as usize].hear(quota, now);
     }
 
     /// Learns from a refusal. Returns the requests a minute that are left, when it slows the account down.
     pub fn refused(&self, call: Call, now: Instant) -> Option<f64> {
-        let configured = self.configured();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        let configured = state.per_second();
         state.learnt[call as usize].refused(configured, now).map(|rate| rate * 60.0)
     }
 
     /// Goes on from what was learnt before a restart, in requests a minute.
     pub fn remember(&self, learnt_per_minute: f64) {
-        let (configured, rate) = (self.configured(), learnt_per_minute / 60.0);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        let (configured, rate) = (state.per_second(), learnt_per_minute / 60.0);
         let page = &mut state.learnt[Call::Page as usize];
         if page.refusal.is_none() && rate.is_finite() && rate < configured {
             page.refusal = Some(Refusal { at: Instant::now(), rate: rate.max(LEAST.min(configured)) });
@@ -80,22 +86,29 @@ impl Budget {
 
     /// Requests a second that one account may spend on calls of this kind, in the long run.
     pub fn per_second(&self, call: Call, now: Instant) -> f64 {
-        self.learnt(call, now).unwrap_or_else(|| self.configured()) / f64::from(self.accounts)
+        let state = self.state();
+        state.learnt(call, now).unwrap_or_else(|| state.per_second()) / f64::from(state.accounts)
     }
 
     /// Requests a minute that the provider seems to allow; `None`: as many as are configured.
     pub fn learnt_per_minute(&self, call: Call, now: Instant) -> Option<f64> {
-        self.learnt(call, now).map(|rate| rate * 60.0)
+        self.state().learnt(call, now).map(|rate| rate * 60.0)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Requests a second, as configured.
+    fn per_second(&self) -> f64 {
+        f64::from(self.requests_per_minute.get()) / 60.0
     }
 
     fn learnt(&self, call: Call, now: Instant) -> Option<f64> {
-        let configured = self.configured();
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.learnt[call as usize].sustained(configured, now).filter(|rate| *rate < configured)
-    }
-
-    fn configured(&self) -> f64 {
-        f64::from(self.requests_per_minute.get()) / 60.0
+        let configured = self.per_second();
+        self.learnt[call as usize].sustained(configured, now).filter(|rate| *rate < configured)
     }
 }
 
@@ -350,6 +363,17 @@ mod tests {
             None,
             "nothing was heard for a whole window"
         );
+    }
+
+    #[test]
+    fn another_rate_begins_where_the_one_before_has_ended() {
+        let (budget, now) = (budget(60), Instant::now());
+        let before = taken(&budget, now, now + 30 * SECOND, |_| Duration::ZERO);
+        budget.refused(Call::Listing, now);
+        budget.adjust(NonZeroU32::new(30).unwrap(), 1);
+        let after = taken(&budget, now + 30 * SECOND, now + 60 * SECOND, |_| Duration::ZERO);
+        assert_eq!((before.len(), after.len()), (30, 15));
+        assert!(budget.learnt_per_minute(Call::Listing, now + SECOND).is_none(), "42 a minute are more than 30");
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! The credits of an account, where its provider bills: what a day and a month may cost, and on what.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::gate::{Closed, Purpose};
 use crate::calendar::{Calendar, Day};
+use crate::model::BudgetPeriod;
 use crate::store::{AccountId, Limits, Reservation, Store};
 use crate::time::UnixMillis;
 
@@ -46,9 +46,16 @@ pub fn sweep_pace(price: u32, share: u32, spent_today: u64, left: Duration) -> D
     let of_day = left.as_secs_f64() / 86_400.0;
     let a_third = f64::from(share / 3) * of_day;
     let free = f64::from(share) - spent_today as f64 - 2.0 * a_third;
-    // However much has moved, sweeps are what tells of it.
-    let credits = free.max(a_third / 4.0).max(f64::MIN_POSITIVE);
-    Duration::try_from_secs_f64(left.as_secs_f64() * f64::from(price) / credits).unwrap_or(Duration::MAX)
+    // However much has moved, sweeps are what tells of it; and the next day has credits of its own.
+    let credits = free.max(a_third / 4.0);
+    let pace = left.as_secs_f64() * f64::from(price) / credits.max(f64::MIN_POSITIVE);
+    Duration::from_secs_f64(pace.min(left.as_secs_f64() + 1.0))
+}
+
+/// What a day may have spent before what has not moved is looked at: a third of it is kept for what has, less as the day goes by.
+fn background_limit(share: u32, left: Duration) -> u32 {
+    let kept = f64::from(share) / 3.0 * left.as_secs_f64() / 86_400.0;
+    share.saturating_sub(kept.min(f64::from(share) / 3.0).ceil() as u32)
 }
 
 /// Requests a second that looks at conversations may take together: what the minute allows, and where answers cost credits
@@ -64,8 +71,8 @@ pub(super) struct Credits {
     account: AccountId,
     budget: CreditBudget,
     calendar: Calendar,
-    /// Spent in the month before the day began.
-    spent_before: AtomicU64,
+    /// The first day of the month that was reserved in last, and what it had spent before that day.
+    spent_before: Mutex<(i64, u64)>,
     /// The day that was reserved for last, and what it has spent.
     today: Mutex<(i64, u64)>,
 }
@@ -85,14 +92,22 @@ impl Credits {
         calendar: Calendar,
         (spent_before, spent_today): (u64, u64),
     ) -> Self {
-        let today = Mutex::new((calendar.day(UnixMillis::now()).number, spent_today));
-        Self { store, account, budget, calendar, spent_before: AtomicU64::new(spent_before), today }
+        let day = calendar.day(UnixMillis::now());
+        let (today, spent_before) =
+            (Mutex::new((day.number, spent_today)), Mutex::new((day.month_begins, spent_before)));
+        Self { store, account, budget, calendar, spent_before, today }
     }
 
     /// What today may be planned with.
     pub(super) fn share(&self) -> u32 {
         let today = self.calendar.day(UnixMillis::now());
-        self.budget.share_of(today, self.spent_before.load(Ordering::Relaxed))
+        let (month, spent) = *self.spent_before.lock().unwrap_or_else(PoisonError::into_inner);
+        self.budget.share_of(today, if month == today.month_begins { spent } else { 0 })
+    }
+
+    fn left_of_today(&self) -> Duration {
+        let now = UnixMillis::now();
+        self.calendar.day(now).ends_at.since(now)
     }
 
     /// Time between requests of a price that have a third of the day to themselves.
@@ -114,7 +129,7 @@ impl Credits {
         let Limits { day, month } = self.all();
         match purpose {
             Purpose::Live => Limits { day, month },
-            Purpose::Background => Limits { day: self.share() / 3 * 2, month },
+            Purpose::Background => Limits { day: background_limit(self.share(), self.left_of_today()), month },
         }
     }
 
@@ -127,12 +142,20 @@ impl Credits {
         let (account, limits, budget) = (self.account, self.limits(purpose), self.all());
         let reservation = Reservation { account, day, credits, limits, budget };
         let reserved = self.store.reserve_credits(reservation).await.map_err(Closed::Store)?;
-        self.spent_before.store(reserved.month.saturating_sub(reserved.today), Ordering::Relaxed);
+        let spent_before = reserved.month.saturating_sub(reserved.today);
+        *self.spent_before.lock().unwrap_or_else(PoisonError::into_inner) = (day.month_begins, spent_before);
         *self.today.lock().unwrap_or_else(PoisonError::into_inner) = (day.number, reserved.today);
         match reserved.refused_by {
             None => Ok(Reserved { day, credits }),
             Some(period) => {
-                let until = if period == crate::model::BudgetPeriod::Day { day.ends_at } else { day.month_ends_at };
+                let until = match (period, purpose) {
+                    (BudgetPeriod::Month, _) => day.month_ends_at,
+                    (BudgetPeriod::Day, Purpose::Live) => day.ends_at,
+                    // What is kept shrinks by so much until then.
+                    (BudgetPeriod::Day, Purpose::Background) => {
+                        day.ends_at.min(UnixMillis::now() + credit_pace(credits, self.share()))
+                    }
+                };
                 Err(Closed::OutOfCredits { period, until })
             }
         }
@@ -165,7 +188,20 @@ mod tests {
         let busy = sweep_pace(1, 300, 290, hour);
         assert_eq!(busy.as_secs(), 2_160, "what is left, for what is left of the day: {busy:?}");
         assert_eq!(sweep_pace(1, 300, 300, day / 2), day * 4 / 100, "never less than a quarter of its third");
-        assert!(sweep_pace(1, 0, 0, Duration::ZERO) <= Duration::MAX);
+        for (share, spent, left) in
+            [(0, 0, Duration::ZERO), (1, 1, day / 2), (2, 2, day / 2), (3, 9, hour), (15, 90, hour)]
+        {
+            let pace = sweep_pace(5, share, spent, left);
+            assert!(pace <= left + Duration::from_secs(1), "the next day has credits of its own: {share} {pace:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_for_what_moves_is_free_for_the_rest_as_the_day_goes_by() {
+        let day = Duration::from_secs(86_400);
+        let limits = [day * 25 / 24, day, day / 2, day / 4, Duration::ZERO].map(|left| background_limit(300, left));
+        assert_eq!(limits, [200, 200, 250, 275, 300]);
+        assert_eq!([0, 1, 3, 15].map(|share| background_limit(share, day)), [0, 0, 2, 10]);
     }
 
     #[test]

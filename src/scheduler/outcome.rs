@@ -14,11 +14,14 @@ use super::upkeep::Request;
 use crate::backoff::stretched;
 use crate::providers::{self, Call, Class};
 use crate::status::LONGEST_SLEEP;
-use crate::store::{QuietPoll, Recorded};
+use crate::store::{QuietPoll, Recorded, Walk};
 use crate::time::UnixMillis;
 
 /// Conversations of one account whose failure is logged one by one; an outage must not fill the log.
 const FAILURES_LOGGED: usize = 10;
+
+/// That the credits are spent is said again after so long.
+const SAID_AGAIN: Duration = Duration::from_secs(12 * 3600);
 
 impl AccountLoop {
     /// Takes in a poll that began with the job as `asked` has it.
@@ -51,7 +54,8 @@ impl AccountLoop {
                 let pages = job.walk.as_ref().map(|walk| walk.pages);
                 tracing::debug!(account = %self.poller.account, conversation = %job.conversation.id, pages,
                     "a long walk goes on in the next poll");
-                self.timetable.wait(index, self.round_began.unwrap_or(now.at), Why::Walk);
+                let is_history = job.recheck || job.walk.as_ref().is_some_and(Walk::is_history);
+                self.timetable.go_on(index, self.round_began.unwrap_or(now.at), is_history);
             }
         }
     }
@@ -132,7 +136,7 @@ impl AccountLoop {
                 let source = &self.sources[index].job;
                 let wait = until.since(UnixMillis::now()).max(Duration::from_secs(60));
                 let detail = format!("the credits of the {} are spent, or kept for what moves", period.as_str());
-                if self.out_of_credits_until != Some(until) {
+                if self.out_of_credits_until.is_none_or(|said| until.since(said) > SAID_AGAIN) {
                     self.out_of_credits_until = Some(until);
                     tracing::warn!(account = %self.poller.account, class = "budget", conversation = %source.conversation.id,
                         "{detail}; this conversation and others like it are read from {until} on");
@@ -155,10 +159,9 @@ impl AccountLoop {
         }
     }
 
-    /// A poll that a pause of the account stands against is made when the pause is over.
+    /// A poll that a pause of the account stands against is made when the pause is over: until then nothing is.
     fn put_off(&mut self, index: usize) {
-        let until = self.pauses.look_again().flatten();
-        self.timetable.put_off(index, until.unwrap_or_else(Instant::now));
+        self.timetable.put_off(index, Instant::now());
     }
 
     fn refused(&mut self, index: usize, error: &providers::Error) {

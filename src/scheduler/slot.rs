@@ -89,6 +89,8 @@ pub struct Slot {
     pub(super) is_urgent: bool,
     /// Nudged while it was busy.
     pub(super) again: bool,
+    /// The walk that goes on is one through a history: nobody waits for it.
+    pub(super) is_history: bool,
     /// A nudge has led to the look that is under way.
     pub(super) was_nudged: bool,
     pub(super) is_swept: bool,
@@ -109,6 +111,7 @@ impl Slot {
             has_left: false,
             is_urgent: false,
             again: false,
+            is_history: true,
             was_nudged: false,
             is_swept: false,
         }
@@ -122,6 +125,11 @@ impl Slot {
     /// The same, waiting for the end of the interval after its last look.
     pub fn looked(self, at: Instant) -> Self {
         Self { due: at, why: Why::Age, looked_at: Some(at), paced: true, ..self }
+    }
+
+    /// The same, with a walk that goes through a history or through what is new.
+    pub fn walking(self, is_history: bool) -> Self {
+        Self { is_history, ..self }
     }
 
     /// The same, shown by sweeps or not.
@@ -160,6 +168,15 @@ impl Slot {
         let Some(looked_at) = self.looked_at.filter(|_| self.paced) else { return self.due };
         let twice = self.due + self.due.saturating_duration_since(looked_at);
         twice.min(looked_at + longest).max(self.due)
+    }
+
+    /// Whether it is done beside what is due: first polls, and histories.
+    pub(super) fn beside(&self) -> Option<usize> {
+        match self.why {
+            Why::FirstPoll if !self.paced => Some(0),
+            Why::Walk if self.is_history => Some(1),
+            _ => None,
+        }
     }
 
     /// Takes it where it still waits for this moment.

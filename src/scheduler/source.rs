@@ -72,7 +72,9 @@ fn slot(polled: &Polled, now: Now) -> Slot {
     }
     let ago = last_polled_at.map(|at| now.clock.since(at));
     match ago.and_then(|ago| now.at.checked_sub(ago)) {
-        _ if polled.source.walk.is_some() => slot.waiting(due_in(polled.cadence.max_interval), Why::Walk),
+        _ if let Some(walk) = &polled.source.walk => {
+            slot.waiting(due_in(polled.cadence.max_interval), Why::Walk).walking(walk.is_history())
+        }
         Some(looked_at) if due_at > now.clock => slot.looked(looked_at),
         Some(_) => slot.waiting(now.at, Why::CatchUp),
         None => slot.waiting(due_in(polled.cadence.max_interval), Why::FirstPoll),

@@ -29,8 +29,9 @@ pub struct Timetable {
     queue: BinaryHeap<Reverse<(Instant, u32)>>,
     /// What is due, by its deadline, with the moment it became due.
     ready: BinaryHeap<Reverse<(Instant, Instant, u32)>>,
-    /// What is done beside that, by its rank, with the moment it became due.
-    background: BinaryHeap<Reverse<(Rank, Instant, u32)>>,
+    /// First polls, and what is read of histories: done beside that, each in the order in which it became due, and in turn.
+    beside: [BinaryHeap<Reverse<(Instant, u32)>>; 2],
+    beside_turn: usize,
     live_run: u32,
     urgent: VecDeque<u32>,
     urgent_run: u32,
@@ -41,28 +42,6 @@ pub struct Timetable {
     seen: Option<Now>,
 }
 
-/// Kinds of work beside what is due now, in their order; within a kind, the conversations that are likely to have moved come first.
-type Rank = (Beside, Duration);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Beside {
-    FirstPoll,
-    Missed,
-    Walk,
-}
-
-impl Beside {
-    fn of(slot: &Slot) -> Option<Self> {
-        match slot.why {
-            _ if slot.paced => None,
-            Why::FirstPoll => Some(Self::FirstPoll),
-            Why::CatchUp | Why::Budget => Some(Self::Missed),
-            Why::Walk => Some(Self::Walk),
-            _ => None,
-        }
-    }
-}
-
 impl Timetable {
     /// For an account of which so many conversations may share a request.
     pub fn new(batch_size: usize, slots: Vec<Slot>) -> Self {
@@ -70,7 +49,8 @@ impl Timetable {
             slots,
             queue: BinaryHeap::new(),
             ready: BinaryHeap::new(),
-            background: BinaryHeap::new(),
+            beside: Default::default(),
+            beside_turn: 0,
             live_run: 0,
             urgent: VecDeque::new(),
             urgent_run: 0,
@@ -130,7 +110,8 @@ impl Timetable {
 
     /// When something is due next; `None` when nothing waits.
     pub fn next(&self, now: Instant) -> Option<Instant> {
-        let is_now = !self.urgent.is_empty() || !self.ready.is_empty() || !self.background.is_empty();
+        let beside = self.beside.iter().any(|kind| !kind.is_empty());
+        let is_now = !self.urgent.is_empty() || !self.ready.is_empty() || beside;
         if is_now { Some(now) } else { self.queue.peek().map(|Reverse((at, _))| *at) }
     }
 
@@ -161,21 +142,27 @@ impl Timetable {
 
     /// Takes what may share a request that is made now: whatever is due, or will be within a tenth of its interval.
     pub fn take_to_share(&mut self, now: Instant) -> Option<usize> {
-        self.take_due(now).or_else(|| {
-            let &Reverse((due, index)) = self.queue.peek()?;
-            let slot = &mut self.slots[index as usize];
-            if slot.due != due || !slot.waits() || slot.earliest() > now {
-                return None;
+        self.sort_due(now);
+        self.take_live().or_else(|| {
+            while let Some(&Reverse((due, place))) = self.queue.peek() {
+                let slot = &mut self.slots[place as usize];
+                let is_stale = slot.due != due || !slot.waits();
+                if !is_stale && slot.earliest() > now {
+                    return None;
+                }
+                self.queue.pop();
+                if slot.is_taken(due) {
+                    return Some(place as usize);
+                }
             }
-            self.queue.pop();
-            slot.is_taken(due).then_some(index as usize)
+            None
         })
     }
 
     /// Whether anything waits for its turn.
     pub fn has_due(&mut self, now: Instant) -> bool {
         self.sort_due(now);
-        !self.urgent.is_empty() || !self.ready.is_empty() || !self.background.is_empty()
+        !self.urgent.is_empty() || !self.ready.is_empty() || self.beside.iter().any(|kind| !kind.is_empty())
     }
 
     /// Takes what is due.
@@ -188,7 +175,7 @@ impl Timetable {
             return Some(live);
         }
         self.live_run = 0;
-        self.take_background().or_else(|| self.take_live())
+        self.take_beside().or_else(|| self.take_live())
     }
 
     fn sort_due(&mut self, now: Instant) {
@@ -199,13 +186,21 @@ impl Timetable {
             if slot.due != due || !slot.waits() {
                 continue;
             }
-            if let Some(kind) = Beside::of(slot) {
-                let rank = self.seen.map_or(Duration::ZERO, |seen| self.interval(index, seen.clock).0);
-                self.background.push(Reverse(((kind, rank), due, place)));
-            } else {
-                let longest = self.pacing.feasible(slot.cadence).max_interval;
-                self.ready.push(Reverse((slot.deadline(longest), due, place)));
+            match slot.beside() {
+                Some(kind) => self.beside[kind].push(Reverse((due, place))),
+                None => self.ready.push(Reverse((self.deadline(index), due, place))),
             }
+        }
+    }
+
+    /// What was missed is as good as due now: what is young can wait least.
+    fn deadline(&self, index: usize) -> Instant {
+        let slot = &self.slots[index];
+        match self.seen {
+            Some(seen) if matches!(slot.why, Why::CatchUp | Why::Budget) && !slot.paced => {
+                slot.due + self.interval(index, seen.clock).0
+            }
+            _ => slot.deadline(self.pacing.feasible(slot.cadence).max_interval),
         }
     }
 
@@ -218,10 +213,13 @@ impl Timetable {
         None
     }
 
-    fn take_background(&mut self) -> Option<usize> {
-        while let Some(Reverse((_, due, place))) = self.background.pop() {
-            if self.slots[place as usize].is_taken(due) {
-                return Some(place as usize);
+    fn take_beside(&mut self) -> Option<usize> {
+        for _ in 0..self.beside.len() {
+            self.beside_turn = (self.beside_turn + 1) % self.beside.len();
+            while let Some(Reverse((due, place))) = self.beside[self.beside_turn].pop() {
+                if self.slots[place as usize].is_taken(due) {
+                    return Some(place as usize);
+                }
             }
         }
         None
@@ -230,9 +228,12 @@ impl Timetable {
     fn take_urgent(&mut self) -> Option<usize> {
         while let Some(place) = self.urgent.pop_front() {
             let slot = &mut self.slots[place as usize];
-            if std::mem::take(&mut slot.is_urgent) && slot.waits() {
-                (slot.is_busy, slot.was_nudged) = (true, true);
-                return Some(place as usize);
+            if std::mem::take(&mut slot.is_urgent) {
+                if slot.waits() {
+                    (slot.is_busy, slot.was_nudged) = (true, true);
+                    return Some(place as usize);
+                }
+                slot.again = slot.is_busy;
             }
         }
         None
@@ -281,6 +282,12 @@ impl Timetable {
     pub fn wait(&mut self, index: usize, due: Instant, why: Why) {
         self.slots[index].paced = false;
         self.set(index, due, why);
+    }
+
+    /// A walk goes on from this moment; one through a history is read beside what is due.
+    pub fn go_on(&mut self, index: usize, at: Instant, is_history: bool) {
+        self.slots[index].is_history = is_history;
+        self.wait(index, at, Why::Walk);
     }
 
     /// A look that was not to be made after all is made when what stands against it is over.
@@ -436,10 +443,10 @@ impl Timetable {
         let waiting = self.slots.iter().enumerate().filter(|(_, slot)| slot.waits());
         self.queue = waiting.map(|(index, slot)| Reverse((slot.due, place(index)))).collect();
         self.ready.clear();
-        self.background.clear();
+        self.beside.iter_mut().for_each(BinaryHeap::clear);
     }
 
-    /// After a time in which nobody could ask, what became due meanwhile is looked at beside what becomes due now, and in turn.
+    /// After a time in which nobody could ask, what became due meanwhile is looked at once, beside what becomes due now.
     pub fn catch_up(&mut self, now: Now) {
         for slot in
             self.slots.iter_mut().filter(|slot| slot.waits() && slot.due <= now.at && slot.why != Why::FirstPoll)

@@ -41,6 +41,13 @@ pub struct Walk {
     pub has_gap: bool,
 }
 
+impl Walk {
+    /// It goes through what is silent, or was asked for as history: nobody waits for it.
+    pub fn is_history(&self) -> bool {
+        self.baseline || self.route == Route::Backfill
+    }
+}
+
 /// One page of a walk.
 pub struct PageRecord {
     /// The conversation's row.

@@ -41,7 +41,7 @@ fn every_policy_takes_the_looks_it_is_given_and_the_square_root_finds_messages_s
     };
     assert!(mean("sqrt") * 1.5 < mean("backoff") && mean("backoff") < mean("fixed"), "{report}");
     let table = inboxd_in(folder.path(), &arguments).stdout;
-    assert!(table.contains("4000 messages in 200 conversations") && table.contains("median"), "{table}");
+    assert!(table.contains("4,000 messages in 200 conversations") && table.contains("median"), "{table}");
     let missing = inboxd_in(folder.path(), &["plan", "--trace", "nowhere.csv", "--polls", "9"]);
     assert!(missing.code == 1 && missing.stderr.contains("nowhere.csv"), "{}", missing.stderr);
 }
@@ -97,7 +97,7 @@ async fn the_plan_for_ones_own_accounts_says_what_half_the_budget_costs() {
     let drawn = inboxd_in(rig.path(), &["plan", "--plot", "plan.svg"]);
     let table = drawn.stdout;
     let says = [
-        "account work: 1200 messages in 30 conversations",
+        "account work: 1,200 messages in 30 conversations over 20 days",
         "half the budget",
         "halving the budget takes the mean from",
     ];

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Arguments, Delay, delay, draw, shown};
+use super::{Arguments, Delay, delay, draw, grouped, shown, span};
 use crate::cli::{FAILED, Failure, provider};
 use crate::config::{self, Account, Shared};
-use crate::model::counted;
 use crate::plan::plot::{Cost, CostPoint, Curve};
 use crate::plan::{Bounds, Conversation, Credits, Outcome, Policy, Rehearsal, Sweeps, Trace, tuned};
 use crate::providers::Call;
@@ -27,6 +26,9 @@ const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 
 /// Looks that are gone through at most: beyond them a plan would take longer than anybody waits for it.
 const LOOKS_LIMIT: f64 = 20e6;
+
+/// Conversations that a sweep passes in the time of a look.
+const SWEPT_PER_LOOK: f64 = 50.0;
 
 /// Conversations whose pace can be solved for every minute without anybody waiting for it.
 const SOLVED_EVERY_MINUTE: usize = 500;
@@ -108,7 +110,7 @@ fn plan(account: &Account, shared: Shared, store: &ReadOnlyStore) -> Result<Plan
     let Some(first) = conversations.iter().filter_map(|c| c.messages.first()).min().copied() else { return Ok(plan) };
     let prices = Prices::of(account)?;
     let rate = shared.requests_per_minute_each();
-    let from = first.max(now - LONGEST.min(affordable(account, rate, conversations.len())));
+    let from = first.max(now - LONGEST.min(affordable(account, rate, &conversations)));
     plan.days = now.since(from).as_secs_f64() / 86_400.0;
     let past = window(&conversations, from, now);
     plan.messages = conversations.iter().flat_map(|c| &c.messages).filter(|at| **at >= from).count();
@@ -184,10 +186,12 @@ fn scaled(requests_per_minute: f64, times: f64) -> NonZeroU32 {
 }
 
 /// So much of the past can be gone through at twice the budget in the time that a person waits.
-fn affordable(account: &Account, requests_per_minute: f64, conversations: usize) -> Duration {
+fn affordable(account: &Account, requests_per_minute: f64, conversations: &[Conversation]) -> Duration {
     let by_budget = requests_per_minute / 60.0 * 2.0 * account.settings.batch_size() as f64;
-    let by_interval = conversations as f64 / account.polling.cadence.min_interval.as_secs_f64();
-    Duration::try_from_secs_f64(LOOKS_LIMIT / by_budget.min(by_interval).max(1e-9)).unwrap_or(LONGEST)
+    let by_interval: f64 = conversations.iter().map(|c| 1.0 / c.cadence.min_interval.as_secs_f64()).sum();
+    let by_sweeps = conversations.len() as f64 / SWEPT_PER_LOOK / account.polling.sweep_interval.as_secs_f64();
+    let a_second = by_budget.min(by_interval).max(by_sweeps).max(1e-9);
+    Duration::try_from_secs_f64(LOOKS_LIMIT / a_second).unwrap_or(LONGEST)
 }
 
 /// The same messages for a rule that needs no budget: what was known when the window begins is known from then on.
@@ -205,8 +209,9 @@ fn picture<'a>(plans: &[&'a Plan]) -> (String, Vec<Curve<'a>>, Vec<Cost>) {
     let (messages, conversations) =
         plans.iter().fold((0, 0), |(m, c), plan| (m + plan.messages, c + plan.conversations));
     let days = plans.iter().map(|plan| plan.days).fold(0.0, f64::max);
-    let (messages, conversations) = (counted(messages, "message"), counted(conversations, "conversation"));
-    let title = format!("{messages} in {conversations} over {days:.0} days");
+    let (messages, conversations) =
+        (grouped(messages as u64, "message"), grouped(conversations as u64, "conversation"));
+    let title = format!("{messages} in {conversations} over {}", span(days));
     let mut curves = vec![];
     for plan in plans {
         for (row, outcome) in plan.budgets.iter().zip(&plan.outcomes) {
@@ -230,9 +235,10 @@ fn picture<'a>(plans: &[&'a Plan]) -> (String, Vec<Curve<'a>>, Vec<Cost>) {
 fn table(plan: &Plan) -> String {
     let Plan { account, conversations, messages, days, budgets, .. } = plan;
     let mut text = format!(
-        "account {account}: {} in {} over {days:.0} days\n",
-        counted(*messages, "message"),
-        counted(*conversations, "conversation")
+        "account {account}: {} in {} over {}\n",
+        grouped(*messages as u64, "message"),
+        grouped(*conversations as u64, "conversation"),
+        span(*days)
     );
     if budgets.is_empty() {
         return text + "  nothing is on record yet; run it for a while, or plan with --trace\n";
@@ -255,7 +261,10 @@ fn table(plan: &Plan) -> String {
     if let [half, now, _] = budgets.as_slice() {
         let (half, now) = (half.delay_seconds.mean, now.delay_seconds.mean);
         let (half, now) = (shown(half), shown(now));
-        text += &format!("  halving the budget takes the mean from {now} to {half}\n");
+        text += &match now == half {
+            true => "  halving the budget changes nothing here\n".to_owned(),
+            false => format!("  halving the budget takes the mean from {now} to {half}\n"),
+        };
     }
     text
 }

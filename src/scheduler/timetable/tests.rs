@@ -120,6 +120,52 @@ fn however_many_walks_there_are_they_take_a_quarter_of_what_is_asked_for_and_no_
 }
 
 #[test]
+fn requests_that_are_shared_are_full_and_leave_first_polls_their_turns() {
+    const LIVE: usize = 2_000;
+    let start = now();
+    let mut timetable = Timetable::new(
+        20,
+        (0..LIVE + 50)
+            .map(|seed| {
+                let slot = Slot::new(BOUNDS, seed as u64, Some(start.clock - HOUR), start.at);
+                if seed < LIVE { slot.looked(start.at) } else { slot }
+            })
+            .collect(),
+    );
+    let (mut requests, mut looks, mut first_polls) = (0u32, 0u32, 0u32);
+    for second in 0..600u32 {
+        let now = later(start, second * SECOND);
+        if second % 60 == 0 {
+            let spent = Spent { requests: u64::from(requests), looks: u64::from(requests) };
+            timetable.solve(per_second(1.0), spent, now);
+        }
+        let Some(first) = timetable.take(now.at) else { continue };
+        requests += 1;
+        if first >= LIVE && why(&timetable, first) == Why::FirstPoll {
+            first_polls += 1;
+        }
+        let mut batch = vec![first];
+        while first < LIVE && batch.len() < 20 {
+            let Some(next) = timetable.take_to_share(now.at) else { break };
+            batch.push(next);
+        }
+        looks += u32::try_from(batch.len()).unwrap();
+        batch.into_iter().for_each(|index| look(&mut timetable, index, HOUR, now));
+    }
+    assert_eq!(first_polls, 50);
+    assert!(looks > requests * 13, "{looks} in {requests}");
+}
+
+#[test]
+fn a_walk_through_what_is_new_goes_on_before_histories() {
+    let now = now();
+    let mut timetable = looked(&[HOUR; 10], now);
+    (0..9).for_each(|index| timetable.go_on(index, now.at, true));
+    timetable.go_on(9, now.at, false);
+    assert_eq!(timetable.take(now.at), Some(9));
+}
+
+#[test]
 fn a_flood_of_nudges_leaves_every_fifth_turn_to_what_is_due() {
     let start = now();
     let mut timetable = looked(&[HOUR; 60], start);
