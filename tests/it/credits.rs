@@ -234,6 +234,9 @@ async fn an_empty_balance_at_the_provider_stops_the_account() {
         rig.world().set_switches(|s| s.linkup.daily_credits = Some(20));
         let daemon = rig.start();
         until("the pause", || daemon.log().contains("out of credits")).await;
+        // It is said before it is written down.
+        let is_paused = || rig.overview().is_some_and(|o| o.accounts.iter().any(|a| a.paused_until.is_some()));
+        until("the pause to be on record", is_paused).await;
         for conversation in &conversations {
             rig.world().push(*conversation, "hello");
         }

@@ -63,7 +63,7 @@ fn a_plot_is_put_in_place_as_a_whole_and_the_answer_is_printed_where_that_fails_
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "the trace and the plot");
     let failed = inboxd_in(folder.path(), &[&plan[..], &["nowhere/plot.svg"]].concat());
     assert!(failed.code == 1 && failed.stderr.contains("nowhere/plot.svg: No such file"), "{}", failed.stderr);
-    assert!(failed.stdout.contains("4000 messages in 200 conversations"), "{}", failed.stdout);
+    assert!(failed.stdout.contains("4,000 messages in 200 conversations"), "{}", failed.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread")]
