@@ -58,12 +58,6 @@ impl Calendar {
         }
     }
 
-    /// A moment as the clocks of the place show it.
-    pub fn shown(&self, at: UnixMillis) -> String {
-        let moment = Timestamp::from_millisecond(at.as_millis()).unwrap_or_default();
-        moment.to_zoned(self.0.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
-    }
-
     fn end_of(&self, day: Date) -> UnixMillis {
         let next = day.tomorrow().and_then(|next| next.to_zoned(self.0.clone()));
         UnixMillis::from_millis(next.map_or(i64::MAX, |next| next.timestamp().as_millisecond()))

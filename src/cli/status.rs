@@ -58,7 +58,7 @@ fn schedule(overview: &mut Overview, schedules: &Schedules) {
         for conversation in account.conversations.iter_mut().filter(|c| c.followed) {
             if let Some(scheduled) = by_id.get(conversation.id.as_str()) {
                 conversation.due_at = scheduled.due_at;
-                conversation.due_reason = Some(scheduled.reason.as_str().to_owned());
+                conversation.due_reason = Some(scheduled.reason.clone());
             }
         }
     }

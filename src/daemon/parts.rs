@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Error, Running};
@@ -67,7 +68,7 @@ impl Parts {
         for (account, rows) in config.accounts.iter().zip(accounts) {
             let budget = budgets[&account.settings.budget_key()].clone();
             if let Some(learnt) = rows.learnt_per_minute {
-                budget.remember(learnt);
+                budget.remember(learnt, Instant::now());
             }
             scheduled.push(scheduled_account(account, rows, budget)?);
         }

@@ -19,6 +19,8 @@ const RECOVERY: f64 = 0.05;
 const LEAST: f64 = 1.0 / 60.0;
 /// Two ends that are told no further apart are the end of one window: it is told in whole seconds.
 const SAME_WINDOW: Duration = Duration::from_secs(3);
+/// However little is left, after so long one more is asked: no window is longer.
+const LONGEST_BETWEEN: Duration = Duration::from_secs(86_400);
 /// What was in flight together is refused together: one refusal.
 const TOGETHER: Duration = Duration::from_secs(10);
 
@@ -54,8 +56,8 @@ impl Budget {
         let mut state = self.state();
         let configured = state.per_second();
         let ready = state.configured.ready().max(state.learnt[call as usize].ready(configured, now));
-        if ready.is_some_and(|ready| ready > now) {
-            return Err(ready.unwrap_or(now));
+        if let Some(ready) = ready.filter(|ready| *ready > now) {
+            return Err(ready);
         }
         state.configured.take(now);
         state.learnt[call as usize].taken_at = Some(now);
@@ -75,12 +77,12 @@ impl Budget {
     }
 
     /// Goes on from what was learnt before a restart, in requests a minute.
-    pub fn remember(&self, learnt_per_minute: f64) {
+    pub fn remember(&self, learnt_per_minute: f64, now: Instant) {
         let mut state = self.state();
         let (configured, rate) = (state.per_second(), learnt_per_minute / 60.0);
         let page = &mut state.learnt[Call::Page as usize];
         if page.refusal.is_none() && rate.is_finite() && rate < configured {
-            page.refusal = Some(Refusal { at: Instant::now(), rate: rate.max(LEAST.min(configured)) });
+            page.refusal = Some(Refusal { at: now, rate: rate.max(LEAST.min(configured)) });
         }
     }
 
@@ -176,7 +178,8 @@ impl Learnt {
         if rate >= configured {
             return None;
         }
-        let ready = self.taken_at? + Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX);
+        let between = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(LONGEST_BETWEEN).min(LONGEST_BETWEEN);
+        let ready = self.taken_at? + between;
         Some(self.window.filter(|window| now < window.ends).map_or(ready, |window| ready.min(window.ends)))
     }
 

@@ -58,8 +58,8 @@ pub struct Scheduled {
     pub conversation_id: String,
     /// When.
     pub due_at: UnixMillis,
-    /// What has set that moment.
-    pub reason: Why,
+    /// What has set that moment, as [`Why`] words it.
+    pub reason: String,
 }
 
 /// The way to the loops of all accounts.
@@ -115,7 +115,8 @@ impl AccountLoop {
                 _ => (due, why),
             };
             let due_at = now.clock + due.saturating_duration_since(now.at) - now.at.saturating_duration_since(due);
-            Scheduled { conversation_id: source.job.conversation.id.as_str().to_owned(), due_at, reason }
+            let conversation_id = source.job.conversation.id.as_str().to_owned();
+            Scheduled { conversation_id, due_at, reason: reason.as_str().to_owned() }
         });
         let requests_uncounted = self.poller.gate.admitted() - self.counted.0;
         Schedule { requests_uncounted, conversations: scheduled.collect() }

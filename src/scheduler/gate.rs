@@ -158,7 +158,7 @@ impl Gate {
     /// Requests that took from what looks may take, with looks themselves. Where answers cost credits, sweeps have their own.
     pub(super) fn beside_looks(&self) -> u64 {
         let sweeps = if self.prices[Call::Listing as usize] > 0 { self.listed.load(Ordering::Relaxed) } else { 0 };
-        self.admitted() - sweeps
+        self.admitted().saturating_sub(sweeps)
     }
 
     /// Requests admitted since the start.

@@ -50,7 +50,7 @@ pub use budget::Budget;
 pub use command::{Command, Commands, Rewound, Schedule, Scheduled};
 pub use credits::{CreditBudget, requests_per_second, sweep_pace};
 pub use due::{Cadence, Priority, Rhythm};
-pub use pace::{Ages, Pace, Solution};
+pub use pace::Pace;
 pub use pacing::{Rate, Spent};
 pub use quiet::QuietHours;
 pub use slot::{Now, Slot, Why};

@@ -54,10 +54,9 @@ const BUCKETS: usize = 256;
 
 /// How many conversations have which age, as far as their intervals depend on it.
 #[derive(Clone, Debug, Default)]
-pub struct Ages {
+pub(super) struct Ages {
     /// Conversations with the same bounds.
     classes: Vec<(Cadence, Box<Histogram>)>,
-    count: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -67,7 +66,7 @@ struct Histogram {
 
 /// The pace that a budget allows.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Solution {
+pub(super) struct Solution {
     /// The pace.
     pub pace: Pace,
     /// Requests a second that it is expected to make.
@@ -78,23 +77,17 @@ pub struct Solution {
 
 impl Ages {
     /// Adds a conversation.
-    pub fn add(&mut self, age: Duration, cadence: Cadence) {
+    pub(super) fn add(&mut self, age: Duration, cadence: Cadence) {
         let index = self.classes.iter().position(|(of, _)| *of == cadence).unwrap_or_else(|| {
             self.classes.push((cadence, Box::new(Histogram { counts: [0; BUCKETS] })));
             self.classes.len() - 1
         });
         let bucket = (age.as_secs_f64().max(1.0).log2() * PER_OCTAVE) as usize;
         self.classes[index].1.counts[bucket.min(BUCKETS - 1)] += 1;
-        self.count += 1;
-    }
-
-    /// Conversations.
-    pub fn count(&self) -> usize {
-        self.count
     }
 
     /// The smallest factor that keeps the expected spend within so many requests a second.
-    pub fn solve(&self, requests_per_second: f64) -> Solution {
+    pub(super) fn solve(&self, requests_per_second: f64) -> Solution {
         let terms = self.terms();
         let spend =
             |factor: f64| -> f64 { terms.iter().map(|term| term.count / Pace(factor).seconds_of_root(term)).sum() };

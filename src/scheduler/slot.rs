@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::due::Cadence;
@@ -30,8 +29,7 @@ impl Now {
 }
 
 /// What has set the moment of the next look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     /// It has not been read yet.
     FirstPoll,
@@ -155,11 +153,6 @@ impl Slot {
     /// Nobody follows it any more.
     pub fn has_left(&self) -> bool {
         self.has_left
-    }
-
-    /// Sweeps tell when it moves.
-    pub fn is_swept(&self) -> bool {
-        self.is_swept
     }
 
     /// By when it should be looked at when more is due than the budget lets through: an interval of hours can stretch by minutes,

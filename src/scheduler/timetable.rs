@@ -63,16 +63,6 @@ impl Timetable {
         timetable
     }
 
-    /// Conversations, also those that have left.
-    pub fn len(&self) -> usize {
-        self.slots.len()
-    }
-
-    /// There is none.
-    pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
-    }
-
     /// The conversation at a place.
     pub fn slot(&self, index: usize) -> &Slot {
         &self.slots[index]
@@ -349,11 +339,6 @@ impl Timetable {
     /// Only `max_interval` counts at this hour.
     pub fn is_quiet(&self) -> bool {
         self.is_quiet
-    }
-
-    /// The longest interval that the budget allows this conversation.
-    pub fn longest(&self, cadence: Cadence) -> Duration {
-        self.pacing.feasible(cadence).max_interval
     }
 
     /// The bounds of an interval as they are at present: what the budget can keep, and where a sweep tells what moved, or at quiet
