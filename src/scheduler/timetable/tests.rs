@@ -68,6 +68,20 @@ fn nudges_come_first_and_count_once_and_never_more_often_than_the_shortest_inter
 }
 
 #[test]
+fn a_nudge_outlives_a_rewind_that_comes_before_its_look() {
+    let now = now();
+    let mut timetable = looked(&[HOUR], now);
+    let now = later(now, HOUR);
+    timetable.nudge(0, now.at);
+    timetable.occupy(0);
+    assert_eq!(timetable.take(now.at), None);
+    timetable.wait(0, now.at + HOUR, Why::Retry);
+    timetable.end(0);
+    timetable.nudge_waiting(0, now.at);
+    assert_eq!(timetable.take(now.at), Some(0));
+}
+
+#[test]
 fn a_nudge_puts_nothing_off() {
     let now = now();
     let mut timetable = looked(&[HOUR], now);
@@ -224,18 +238,18 @@ fn a_request_is_shared_with_what_will_soon_be_due_and_never_sooner_than_the_shor
     let slot = |seed, age: Duration, ago: Duration| {
         Slot::new(BOUNDS, seed, Some(now.clock - ago - age), now.at).looked(now.at - ago)
     };
-    let taken = |at: &dyn Fn(Instant, Duration) -> Instant, age| {
+    let taken = |at: &dyn Fn(Instant, Duration) -> Instant, age, rate| {
         let mut timetable = Timetable::new(20, vec![slot(0, 900 * HOUR, 6 * HOUR), slot(1, age, Duration::ZERO)]);
-        timetable.solve(per_second(6e-4), Spent::default(), now);
+        timetable.solve(per_second(rate), Spent::default(), now);
         let due = timetable.slot(1).next().0;
         let at = at(due, due - now.at);
         assert_eq!(timetable.take(at), Some(0));
         timetable.take_to_share(at)
     };
-    assert_eq!(taken(&|due, interval| due - interval / 20, 24 * HOUR), Some(1));
-    assert_eq!(taken(&|due, interval| due - interval / 5, 24 * HOUR), None, "not so soon");
-    assert_eq!(taken(&|due, _| due - Duration::from_millis(1), 24 * HOUR), Some(1));
-    assert_eq!(taken(&|_, _| now.at + 29 * SECOND, SECOND), None, "at its shortest interval");
+    assert_eq!(taken(&|due, interval| due - interval / 20, 24 * HOUR, 6e-4), Some(1));
+    assert_eq!(taken(&|due, interval| due - interval / 5, 24 * HOUR, 6e-4), None, "not so soon");
+    assert_eq!(taken(&|due, _| due - Duration::from_millis(1), 24 * HOUR, 6e-4), Some(1));
+    assert_eq!(taken(&|_, _| now.at + 29 * SECOND, SECOND, 1.0), None, "at its shortest interval");
 }
 
 #[test]

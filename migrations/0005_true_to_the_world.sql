@@ -1,0 +1,1 @@
+-- What real providers and receivers do: items that could not be read, sinks that were refused, whose clock said so.
