@@ -23,7 +23,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = arguments.file.load()?;
     for warning in &config.warnings {
-        writeln!(std::io::stderr(), "inboxd: warning: {warning}")?;
+        super::note(&format!("warning: {warning}"));
     }
     let conversations: usize = config.accounts.iter().map(|account| account.conversations.len()).sum();
     let discovering = config.accounts.iter().filter(|account| account.discover).count();

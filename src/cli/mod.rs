@@ -144,16 +144,20 @@ pub fn main() -> ExitCode {
         Command::Secret(command) => secret::run(&command),
         Command::Simulate(arguments) => simulate::run(&arguments),
     };
+    crate::ops::logging::flush();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            for line in failure.message.lines() {
-                // Nowhere is left to report that standard error is gone.
-                drop(writeln!(std::io::stderr(), "inboxd: {line}"));
-            }
+            failure.message.lines().for_each(note);
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Tells a person something on standard error. Where that is gone, nowhere is left to say so, and
+/// the command goes on.
+fn note(line: &str) {
+    drop(writeln!(std::io::stderr(), "inboxd: {line}"));
 }
 
 impl Failure {
@@ -176,7 +180,8 @@ impl From<store::OpenError> for Failure {
             store::OpenError::Corrupt { .. } => DATA,
             store::OpenError::Newer { .. } => NEWER,
             store::OpenError::Permission { .. } => PERMISSION,
-            store::OpenError::Io { .. } => IO,
+            store::OpenError::Io { .. } | store::OpenError::Unrecovered { .. } => IO,
+            store::OpenError::Linked { .. } => CONFIG,
             store::OpenError::Missing { .. } | store::OpenError::Older { .. } => FAILED,
         };
         Self::new(code, error.to_string())

@@ -66,7 +66,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         stdout.flush()?;
         let note =
             format!("simulating on http://{}; faults and switches under /control; Ctrl-C ends it", simulator.addr());
-        writeln!(std::io::stderr(), "{note}")?;
+        // Standard error may be gone; the simulator is there all the same.
+        drop(writeln!(std::io::stderr(), "{note}"));
         let mut signals = crate::ops::signals::Signals::listen()?;
         while signals.next().await != crate::ops::signals::Request::Stop {}
         traffic.stop();

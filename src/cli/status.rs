@@ -27,7 +27,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     match schedules(&path) {
         Ok(Some(schedules)) => schedule(&mut overview, &schedules),
         Ok(None) => {}
-        Err(reason) => writeln!(std::io::stderr(), "inboxd: the next polls are shown as they were stored: {reason}")?,
+        Err(reason) => super::note(&format!("the next polls are shown as they were stored: {reason}")),
     }
     let text = if arguments.json {
         serde_json::to_string(&overview).map_err(|e| Failure::new(super::FAILED, e.to_string()))? + "\n"

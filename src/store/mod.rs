@@ -10,6 +10,7 @@ mod error;
 mod explain;
 mod follow;
 mod gaps;
+mod lock;
 mod open;
 mod operator;
 mod outbox;
@@ -41,6 +42,7 @@ pub use explain::{
 };
 pub use follow::{BudgetRow, Follow, Followed, FollowedAccount, FollowedRows, Source};
 pub use gaps::OpenGaps;
+pub use lock::resolved;
 pub use operator::Refused;
 pub use outbox::{Attempt, ClaimLimit, Lane, Outcome, Owed, Settled, Settlement, SinkHealth, Standing};
 pub use overview::{
@@ -127,11 +129,12 @@ impl Store {
     /// Opens the database at `path`, creating it and its folder where missing, and holds it for this process alone.
     /// Must be called on a tokio runtime: quiet polls are written from a task.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let (lock, connection) = open::open_exclusive(path)?;
-        let (writer, thread) = Writer::start(path.to_owned(), connection, lock);
+        let path = resolved(path).map_err(|e| error::failed("opened")(path, e))?;
+        let (lock, connection) = open::open_exclusive(&path)?;
+        let (writer, thread) = Writer::start(path.clone(), connection, lock);
         Ok(Self {
             shared: Arc::new(Shared {
-                path: path.to_owned(),
+                path,
                 writer: RwLock::new(Some(writer)),
                 thread: Mutex::new(Some(thread)),
                 readers: Mutex::default(),
@@ -153,6 +156,11 @@ impl Store {
             drop(tokio::task::spawn_blocking(move || thread.join()).await);
         }
         flushed
+    }
+
+    /// The database file itself, whatever links lead to it.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
     }
 
     /// Groups committed so far: the watchdog's proof that the writer makes progress.

@@ -24,6 +24,7 @@ mod file_sink;
 mod history;
 mod http_presets;
 mod http_sink;
+mod kills;
 mod linkedapi_upkeep;
 mod linkup;
 mod nats;
