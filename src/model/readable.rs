@@ -82,6 +82,8 @@ impl Readable {
             (kind::BUDGET_EXHAUSTED, true) => format!("{account} has credits again"),
             (kind::SINK_PARKED, false) => format!("sink {subject} only fails"),
             (kind::SINK_PARKED, true) | (kind::SINK_RECOVERED, _) => format!("sink {subject} takes events again"),
+            (kind::DELIVERY_DEAD, false) => format!("sink {subject} has a dead delivery"),
+            (kind::DELIVERY_DEAD, true) => format!("sink {subject} has no dead delivery any more"),
             (other, _) => format!("{}: {subject}", Untrusted(other)),
         };
         let summary = lines(first(event, &["/data/detail", "/data/reason", "/type"]));

@@ -50,6 +50,7 @@ const EVENTS: [(&str, &str, Shape); kind::ALL.len()] = [
     ),
     (kind::SINK_PARKED, "A sink has only failed for so long that it is tried rarely from now on.", SINK_NOTICE),
     (kind::SINK_RECOVERED, "A sink that was parked takes events again.", SINK_NOTICE),
+    (kind::DELIVERY_DEAD, "The first delivery of a sink was given up; or none of them is dead any more.", SINK_NOTICE),
 ];
 
 /// The JSON Schema (draft 2020-12) of all events: one entry of `oneOf` for each type, named by it in `$defs`.

@@ -32,6 +32,11 @@ const REPLY_LIMIT: usize = 200;
 /// The exit code that asks for another attempt: EX_TEMPFAIL of sysexits.h.
 const TRY_AGAIN: i32 = 75;
 
+/// The exit codes by which a shell or env(1) says that it could not start what it was to start.
+const NOT_EXECUTABLE: i32 = 126;
+const NOT_FOUND: i32 = 127;
+const NO_PROGRAM: &str = "look at command: the program, or one that it starts, is not there or may not be executed";
+
 /// After the program has ended, only what it has left running can hold its output open; nobody waits longer for that.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -152,7 +157,7 @@ impl Exec {
         let mut group = match timeout_at(until, self.start(event)).await {
             Ok(Ok(group)) => group,
             Ok(Err(error)) => {
-                return Err(Error::retry(format!("{} cannot be started: {error}", self.settings.program())));
+                return Err(not_started(&self.settings.program(), &error));
             }
             Err(_) => return Err(self.too_slow(String::new())),
         };
@@ -270,13 +275,25 @@ fn reply(complained: &[u8], said: &[u8]) -> String {
     Untrusted(cut_at(&text, REPLY_LIMIT)).to_string()
 }
 
+fn not_started(program: &str, error: &io::Error) -> Error {
+    use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied};
+    let detail = format!("{program} cannot be started: {error}");
+    match error.kind() {
+        NotFound | PermissionDenied | NotADirectory | IsADirectory => Error::refused(detail, NO_PROGRAM),
+        // No memory, no free process: that passes.
+        _ => Error::retry(detail),
+    }
+}
+
 fn verdict(status: ExitStatus, reply: String) -> Result<(), Error> {
-    let (rejected, detail) = match (status.code(), status.signal()) {
+    let error = match (status.code(), status.signal()) {
         (Some(0), _) => return Ok(()),
-        (Some(code), _) => (code != TRY_AGAIN, format!("exit code {code}")),
-        (None, signal) => (false, format!("ended by signal {}", signal.unwrap_or_default())),
+        (Some(TRY_AGAIN), _) => Error::retry(format!("exit code {TRY_AGAIN}")),
+        (Some(code @ (NOT_EXECUTABLE | NOT_FOUND)), _) => Error::refused(format!("exit code {code}"), NO_PROGRAM),
+        (Some(code), _) => Error::rejected(format!("exit code {code}")),
+        (None, signal) => Error::retry(format!("ended by signal {}", signal.unwrap_or_default())),
     };
-    Err(Error { rejected, reply: Some(reply), ..Error::retry(detail) })
+    Err(error.with_reply(reply))
 }
 
 fn type_of(event: &Outgoing) -> Cow<'_, str> {

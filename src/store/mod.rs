@@ -6,6 +6,7 @@
 
 mod accounts;
 mod announce;
+mod dead;
 mod error;
 mod explain;
 mod follow;

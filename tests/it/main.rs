@@ -33,6 +33,7 @@ mod parking;
 mod plan;
 mod poll_to_sink;
 mod provider_contract;
+mod refusals;
 mod secrets;
 mod shutdown;
 mod sink_contract;

@@ -16,12 +16,16 @@ use crate::settings::Rate;
 use crate::sinks::network::Network;
 use crate::sinks::template::{Escape, Template};
 
-const DEFAULT_RETRY: [Duration; 7] = {
+const DEFAULT_RETRY: [Duration; 10] = {
+    const MINUTE: u64 = 60;
     const HOUR: u64 = 3600;
     [
+        Duration::from_secs(1),
         Duration::from_secs(5),
-        Duration::from_secs(300),
-        Duration::from_secs(1800),
+        Duration::from_secs(30),
+        Duration::from_secs(2 * MINUTE),
+        Duration::from_secs(10 * MINUTE),
+        Duration::from_secs(30 * MINUTE),
         Duration::from_secs(2 * HOUR),
         Duration::from_secs(5 * HOUR),
         Duration::from_secs(10 * HOUR),

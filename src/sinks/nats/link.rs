@@ -112,10 +112,10 @@ async fn connect(servers: Vec<ServerAddr>, options: ConnectOptions, timeout: Dur
 }
 
 fn refused(error: &ConnectError) -> Error {
-    Error::retry(match error.kind() {
+    match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-            "the server refuses our login; look at credentials, token, user and password".to_owned()
+            Error::refused("the server refuses our login", "look at credentials, token, user and password")
         }
-        _ => format!("no connection: {}", Untrusted(cut_at(&error.to_string(), DETAIL_LIMIT))),
-    })
+        _ => Error::retry(format!("no connection: {}", Untrusted(cut_at(&error.to_string(), DETAIL_LIMIT)))),
+    }
 }
