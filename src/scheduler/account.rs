@@ -218,8 +218,7 @@ impl AccountLoop {
         }
         // Whoever reads the store next must not meet a poll that commits behind its back.
         self.tasks.shutdown().await;
-        self.count_requests();
-        while self.writes.join_next().await.is_some() {}
+        self.ended().await;
     }
 
     pub(super) async fn run_once(mut self, stop: CancellationToken) -> Summary {
@@ -236,7 +235,11 @@ impl AccountLoop {
             }
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return self.summary,
+                () = stop.cancelled() => {
+                    // What has been asked is counted, whatever becomes of the answers.
+                    self.tasks.shutdown().await;
+                    return self.ended().await;
+                }
                 Some(done) = self.tasks.join_next() => self.take(done),
             }
         }
@@ -246,6 +249,11 @@ impl AccountLoop {
             upkeep.run_once().await;
         }
         while self.tasks.join_next().await.is_some() {}
+        self.ended().await
+    }
+
+    /// Writes down what is left to be written.
+    async fn ended(&mut self) -> Summary {
         self.count_requests();
         while self.writes.join_next().await.is_some() {}
         self.summary

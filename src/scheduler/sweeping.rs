@@ -172,6 +172,7 @@ impl AccountLoop {
             // The loop waits for the pause to end.
             Failure::Paused => return,
             Failure::Store(error) => {
+                self.summary.failed += 1;
                 tracing::warn!(account = %self.poller.account, class = "storage", %error, "the sweep was not recorded; next try in 5 s");
                 sweeps.due = Instant::now() + LONGEST_SLEEP;
                 return;

@@ -25,6 +25,7 @@ mod history;
 mod http_presets;
 mod http_sink;
 mod kills;
+mod lifecycle;
 mod linkedapi_upkeep;
 mod linkup;
 mod nats;
