@@ -17,6 +17,9 @@ pub struct UnixMillis(i64);
 const PRINTABLE: std::ops::RangeInclusive<i64> = -62_135_510_400_000..=253_402_207_199_999;
 
 impl UnixMillis {
+    /// 1970: before anybody wrote a message.
+    pub const EPOCH: Self = Self(0);
+
     /// The wall clock.
     pub fn now() -> Self {
         Self(Timestamp::now().as_millisecond())

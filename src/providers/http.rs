@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, StatusCode};
 
 use super::{Class, Error, Fault, Quota};
@@ -123,6 +123,13 @@ pub(super) fn malformed(answer: &Answer, error: &serde_json::Error) -> Error {
 /// The wait that `Retry-After` asks for; anything unreadable counts as absent.
 pub(super) fn retry_after(headers: &HeaderMap, now: UnixMillis) -> Option<Duration> {
     backoff::retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, now)
+}
+
+/// When an answer was given, by the clock of whoever gave it: the header `Date`.
+pub(super) fn answered_at(headers: &HeaderMap) -> Option<UnixMillis> {
+    let date = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
+    let since = date.duration_since(std::time::UNIX_EPOCH).ok()?;
+    UnixMillis::from_wire_millis(i64::try_from(since.as_millis()).ok()?)
 }
 
 /// What the headers `X-RateLimit-Remaining` and `X-RateLimit-Reset` tell, where both can be read. The end of the window is given in

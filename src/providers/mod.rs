@@ -141,6 +141,8 @@ pub struct Listing {
     pub credits: u32,
     /// What is left of the provider's rate limit, where the answer says.
     pub quota: Option<Quota>,
+    /// When it was answered, by the provider's clock; `None` where the answer does not say.
+    pub answered_at: Option<UnixMillis>,
 }
 
 /// Starting and watching the provider's own collecting of a conversation.

@@ -70,7 +70,7 @@ impl Job {
             (true, None, Baseline::Since(since)) => Some(since - bounds.resolution),
             (false, ..) => self.next_bound(bounds, now),
         };
-        bound.map(|bound| bound.min(now))
+        bound.map(|bound| bound.min(now).max(UnixMillis::EPOCH))
     }
 
     fn next_bound(&self, bounds: Bounds, now: UnixMillis) -> Option<UnixMillis> {

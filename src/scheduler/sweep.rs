@@ -32,9 +32,6 @@ const MOST_EMPTY_PAGES: u32 = 5;
 /// Between the start of collecting and the moment it was written down, on two clocks.
 const A_MOMENT: Duration = Duration::from_secs(30);
 
-/// A listing may lag behind what it lists, and our clock may differ from the provider's.
-const CLOCKS_DIFFER: Duration = Duration::from_secs(600);
-
 /// How an inbox is swept.
 #[derive(Clone, Copy, Debug)]
 pub struct SweepSettings {
@@ -214,13 +211,13 @@ impl Sweep {
         &self.folder.folder
     }
 
-    fn discovery(&self, settings: &SweepSettings) -> Discovery {
+    fn discovery(&self, settings: &SweepSettings, listed_at: Option<UnixMillis>) -> Discovery {
         let line = match (self.folder.first_swept_at, self.folder.started_at, settings.baseline) {
             // What turns up later is new, but for the history it may bring along.
-            (Some(first), ..) => Line::After(first - CLOCKS_DIFFER),
+            (Some(_), ..) => Line::Newcomer { first_activity: self.folder.first_activity },
             // So is what the provider has collected since it was told to, however long its first answer took.
             (None, Some(started), Baseline::Now) => Line::After(started - A_MOMENT),
-            (None, None, Baseline::Now) => Line::LastActivity,
+            (None, None, Baseline::Now) => Line::LastActivity { listed_at },
             (None, _, Baseline::All | Baseline::Since(_)) => Line::AsConfigured,
         };
         Discovery { discover: settings.discover, line, max_interval: settings.cadence.max_interval }
@@ -276,19 +273,23 @@ impl Poller {
             return Err(Error::new(Class::Protocol, "the listing of the inbox does not come to an end").into());
         }
         let rows = sweep.unseen(listing.rows);
+        let youngest = rows.iter().filter_map(|row| row.last_activity_at).max();
+        // By the provider's clock: it answers no sooner than the youngest activity that it lists.
+        let listed_at = listing.answered_at.max(sweep.youngest).max(youngest);
         // A time ahead of our clock must not make later sweeps stop too early.
-        let youngest = rows.iter().filter_map(|row| row.last_activity_at).max().map(|at| at.min(UnixMillis::now()));
-        sweep.youngest = sweep.youngest.max(youngest);
+        sweep.youngest = sweep.youngest.max(youngest.map(|at| at.min(UnixMillis::now())));
         let (count, marked): (usize, Vec<bool>) = (rows.len(), rows.iter().map(|row| row.mark.is_some()).collect());
-        let noted = self.store.note_listed(self.account_id, rows, sweep.discovery(&settings)).await?;
+        let noted = self.store.note_listed(self.account_id, rows, sweep.discovery(&settings, listed_at)).await?;
         let is_news = |(noted, marked): (&Noted, bool)| marked && !matches!(noted, Noted::Unmoved);
         let page = PageSeen { rows: count, moved: noted.iter().zip(marked).any(is_news), oldest };
         let goes_to_the_end = sweep.goes_to_the_end(&settings);
         sweep.cursor = listing.next.filter(|_| goes_to_the_end || !sweep.is_complete(&page));
         let (folder, began) = (sweep.folder.folder.clone(), sweep.began);
         if sweep.cursor.is_none() {
-            self.store.finish_sweep(self.account_id, folder, began, sweep.youngest, settings.discover).await?;
+            let first_activity =
+                self.store.finish_sweep(self.account_id, folder, began, sweep.youngest, settings.discover).await?;
             if settings.discover {
+                sweep.folder.first_activity = first_activity;
                 sweep.folder.first_swept_at.get_or_insert(began);
             }
             (sweep.folder.began_at, sweep.folder.cursor, sweep.folder.youngest) = (None, None, None);

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::announce::{Outlet, StateChange};
-use super::{AccountId, Error, SourceId, Store};
+use super::{AccountId, Error, SourceId, Store, quiet};
 use crate::model::{Change, kind};
 use crate::time::UnixMillis;
 
@@ -79,23 +79,23 @@ impl Store {
         failures: u32,
         due_at: UnixMillis,
     ) -> Result<(), Error> {
-        self.forget_quiet_poll(source);
-        self.write(move |tx| {
+        let before = self.take_quiet_poll(source);
+        let written = self.write(move |tx| {
+            let now = UnixMillis::now();
+            // What the poll before has proved stays proved.
+            quiet::write(tx, &before, now)?;
             tx.prepare_cached(
                 "UPDATE conversations SET failure_class = ?2, failure_detail = ?3, failures = ?4, due_at = ?5,
                     failing_since = coalesce(failing_since, ?6) WHERE id = ?1",
             )?
-            .execute(params![
-                source.0,
-                class,
-                detail,
-                failures,
-                due_at.as_millis(),
-                UnixMillis::now().as_millis()
-            ])?;
+            .execute(params![source.0, class, detail, failures, due_at.as_millis(), now.as_millis()])?;
             Ok(())
-        })
-        .await
+        });
+        let written = written.await;
+        if let (Err(_), Some(before)) = (&written, before) {
+            self.put_back_quiet_poll(before);
+        }
+        written
     }
 }
 

@@ -10,6 +10,7 @@ use super::accounts::{self, Pause};
 use super::announce::{FollowedSink, Subscriber};
 use super::gaps::{self, OpenGaps};
 use super::outbox::{self, SinkHealth};
+use super::quiet;
 use super::spending;
 use super::sweeps::{self, SweptFolder};
 use super::syncs::{self, SyncRow};
@@ -160,6 +161,8 @@ impl Store {
         now: UnixMillis,
     ) -> Result<Followed, Error> {
         let wants: Vec<_> = sinks.iter().map(|sink| sink.wants.clone()).collect();
+        // After a reload, what is read below is what the polls before have left.
+        self.flush_quiet_polls().await?;
         let followed = self.write(move |tx| follow(tx, &accounts, &sinks, now)).await?;
         let subscribers = followed.sinks.iter().zip(wants).map(|(&(sink, _), wants)| Subscriber { sink, wants });
         *self.shared.sinks.write().unwrap_or_else(PoisonError::into_inner) = Arc::from_iter(subscribers);
@@ -334,7 +337,7 @@ fn read_source(r: &rusqlite::Row<'_>) -> rusqlite::Result<(Conversation, Source)
         line: millis(r.get(6)?),
         watermark: millis(r.get(7)?),
         history_until: millis(r.get(8)?),
-        verified_until: millis(r.get(9)?),
+        verified_until: quiet::verified(millis(r.get(9)?), millis(r.get(7)?), UnixMillis::now()),
         last_message_at: millis(r.get(10)?),
         rechecked_at: millis(r.get(11)?),
         due_at: UnixMillis::from_millis(r.get(12)?),

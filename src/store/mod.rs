@@ -11,6 +11,7 @@ mod error;
 mod explain;
 mod follow;
 mod gaps;
+mod list_times;
 mod lock;
 mod open;
 mod operator;

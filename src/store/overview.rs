@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension};
 use serde::Serialize;
 
-use super::{Error, ReadOnlyStore, millis};
+use super::{Error, ReadOnlyStore, millis, quiet};
 use crate::calendar::{Calendar, Day};
 use crate::time::UnixMillis;
 
@@ -320,6 +320,7 @@ fn conversations(tx: &Connection, account: i64) -> rusqlite::Result<Vec<Conversa
          FROM conversations c JOIN accounts a ON a.id = c.account LEFT JOIN syncs s ON s.conversation = c.id LEFT JOIN walks w ON w.conversation = c.id
          WHERE c.account = ?1 ORDER BY c.conversation_id",
     )?;
+    let now = UnixMillis::now();
     let rows = statement.query_map([account], |r| {
         let has_gaps: bool = r.get(14)?;
         Ok(ConversationOverview {
@@ -332,7 +333,7 @@ fn conversations(tx: &Connection, account: i64) -> rusqlite::Result<Vec<Conversa
             max_interval_seconds: r.get::<_, Option<i64>>(21)?.map(|millis| millis as f64 / 1000.0),
             first_polled_at: millis(r.get(22)?),
             watermark: millis(r.get(4)?),
-            verified_until: millis(r.get(5)?),
+            verified_until: quiet::verified(millis(r.get(5)?), millis(r.get(4)?), now),
             last_message_at: millis(r.get(6)?),
             last_polled_at: millis(r.get(7)?),
             due_at: UnixMillis::from_millis(r.get(8)?),

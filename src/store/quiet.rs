@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::{Error, SourceId, Store};
 use crate::time::UnixMillis;
@@ -63,38 +63,83 @@ impl Store {
         let mut batch: Vec<_> = polls.into_values().collect();
         batch.sort_unstable_by_key(|poll| poll.source);
         let kept = batch.clone();
-        let written = self
-            .write(move |tx| {
-                let mut statement = tx.prepare_cached(
-                    "UPDATE conversations SET first_polled_at = coalesce(first_polled_at, ?2), last_polled_at = ?2,
-                        verified_until = max(coalesce(verified_until, ?3), coalesce(?3, verified_until)),
-                        lapsed_at = ?4, due_at = ?5,
-                        failures = 0, failing_since = NULL, failure_class = NULL, failure_detail = NULL
-                     WHERE id = ?1 AND coalesce(last_polled_at, 0) <= ?2 AND coalesce(failing_since, 0) <= ?2",
-                )?;
-                for poll in batch {
-                    statement.execute(params![
-                        poll.source.0,
-                        poll.polled_at.as_millis(),
-                        poll.verified_until.map(UnixMillis::as_millis),
-                        poll.lapsed_at.map(UnixMillis::as_millis),
-                        poll.due_at.as_millis(),
-                    ])?;
-                }
-                Ok(())
-            })
-            .await;
+        let written = self.write(move |tx| write(tx, &batch, UnixMillis::now())).await;
         if written.is_err() {
-            let mut unwritten = self.shared.quiet.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
-            for poll in kept {
-                unwritten.entry(poll.source).or_insert(poll);
-            }
+            kept.into_iter().for_each(|poll| self.put_back_quiet_poll(poll));
         }
         written
     }
 
-    /// Drops what is noted for a conversation whose next record is about to say more.
-    pub(super) fn forget_quiet_poll(&self, source: SourceId) {
-        self.shared.quiet.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(&source);
+    /// What is noted for a conversation, for a record that is about to say more: it is written with that record.
+    pub(super) fn take_quiet_poll(&self, source: SourceId) -> Option<QuietPoll> {
+        self.shared.quiet.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(&source)
+    }
+
+    /// Notes again what could not be written; a poll that was noted meanwhile says more.
+    pub(super) fn put_back_quiet_poll(&self, poll: QuietPoll) {
+        let mut unwritten = self.shared.quiet.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+        unwritten.entry(poll.source).or_insert(poll);
+    }
+}
+
+/// Writes what polls have proved. A time ahead of the clock is from before that was set back, and
+/// stands against nothing.
+pub(super) fn write<'a>(
+    tx: &Connection,
+    polls: impl IntoIterator<Item = &'a QuietPoll>,
+    now: UnixMillis,
+) -> Result<(), Error> {
+    let mut statement = tx.prepare_cached(&format!(
+        "UPDATE conversations SET first_polled_at = coalesce(first_polled_at, ?2), last_polled_at = ?2,
+            verified_until = {VERIFIED_NOW}, lapsed_at = ?4, due_at = ?5,
+            failures = 0, failing_since = NULL, failure_class = NULL, failure_detail = NULL
+         WHERE id = ?1 AND (last_polled_at IS NULL OR last_polled_at <= ?2 OR last_polled_at > ?6)
+            AND (failing_since IS NULL OR failing_since <= ?2 OR failing_since > ?6)"
+    ))?;
+    for poll in polls {
+        statement.execute(params![
+            poll.source.0,
+            poll.polled_at.as_millis(),
+            poll.verified_until.map(UnixMillis::as_millis),
+            poll.lapsed_at.map(UnixMillis::as_millis),
+            poll.due_at.as_millis(),
+            now.as_millis(),
+        ])?;
+    }
+    Ok(())
+}
+
+/// The later of what was verified and ?3, for an update of `conversations` at the time ?6.
+pub(super) const VERIFIED_NOW: &str = "max(
+    coalesce(CASE WHEN verified_until > ?6 THEN min(watermark, ?6) ELSE verified_until END, ?3),
+    coalesce(?3, CASE WHEN verified_until > ?6 THEN min(watermark, ?6) ELSE verified_until END))";
+
+/// Up to when a conversation is verified, as it may be shown and compared at the time `now`. What
+/// lies ahead was stored while the clock was: then only what has been read is known, which is up to
+/// the watermark.
+pub(super) fn verified(
+    verified_until: Option<UnixMillis>,
+    watermark: Option<UnixMillis>,
+    now: UnixMillis,
+) -> Option<UnixMillis> {
+    match verified_until {
+        Some(until) if until > now => watermark.map(|watermark| watermark.min(now)),
+        until => until,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_verified_by_a_clock_that_was_ahead_is_what_has_been_read() {
+        let at = |millis| Some(UnixMillis::from_millis(millis));
+        let now = UnixMillis::from_millis(100);
+        assert_eq!(verified(at(90), at(10), now), at(90));
+        assert_eq!(verified(at(200), at(10), now), at(10));
+        assert_eq!(verified(at(200), at(150), now), at(100));
+        assert_eq!(verified(at(200), None, now), None);
+        assert_eq!(verified(None, at(10), now), None);
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::follow::{Follow, insert, load_source};
+use super::list_times::{is_later, line_of_history, line_of_newcomers};
 use super::{AccountId, Error, Mark, Source, SourceId, Store, millis};
 use crate::model::{Conversation, Listed};
 use crate::time::UnixMillis;
@@ -24,6 +25,9 @@ pub struct SweptFolder {
     pub swept_at: Option<UnixMillis>,
     /// By the provider's clock: whatever moved up to here has been noticed.
     pub activity: Option<UnixMillis>,
+    /// The youngest activity of the first complete sweep, by the provider's clock; `None`: the inbox
+    /// was empty.
+    pub first_activity: Option<UnixMillis>,
     /// When the first sweep began, while it is under way.
     pub began_at: Option<UnixMillis>,
     /// Where the first sweep goes on.
@@ -53,9 +57,18 @@ pub enum Line {
     /// As the configuration says of first polls.
     AsConfigured,
     /// After what the inbox shows of it now.
-    LastActivity,
+    LastActivity {
+        /// When the inbox was listed, by the provider's clock.
+        listed_at: Option<UnixMillis>,
+    },
     /// After this moment.
     After(UnixMillis),
+    /// The first complete sweep did not list it: after the youngest activity of that sweep, all of
+    /// it where there was none.
+    Newcomer {
+        /// The youngest activity of the first complete sweep.
+        first_activity: Option<UnixMillis>,
+    },
 }
 
 /// What a listed conversation is to us.
@@ -115,7 +128,7 @@ impl Store {
     }
 
     /// Records that a sweep over a folder, begun then, has come to its end. `activity` is the youngest it has seen; the
-    /// first sweep is the first that `discovers`.
+    /// first sweep is the first that `discovers`. Returns the youngest activity of that first sweep.
     pub async fn finish_sweep(
         &self,
         account: AccountId,
@@ -123,24 +136,27 @@ impl Store {
         began: UnixMillis,
         activity: Option<UnixMillis>,
         discovers: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<UnixMillis>, Error> {
         self.write(move |tx| {
-            tx.prepare_cached(
-                "INSERT INTO sweeps (account, folder, first_swept_at, swept_at, activity)
-                 VALUES (?1, ?2, CASE WHEN ?5 THEN ?3 END, ?3, ?4)
-                 ON CONFLICT (account, folder) DO UPDATE SET swept_at = ?3, began_at = NULL, cursor = NULL, youngest = NULL,
-                    first_swept_at = coalesce(first_swept_at, CASE WHEN ?5 THEN ?3 END),
-                    activity = max(coalesce(activity, ?4), coalesce(?4, activity)),
-                    failing_since = NULL, failure_class = NULL, failure_detail = NULL",
-            )?
-            .execute(params![
-                account.0,
-                folder,
-                began.as_millis(),
-                activity.map(UnixMillis::as_millis),
-                discovers
-            ])?;
-            Ok(())
+            // Of an empty folder the others that have been listed tell the provider's time.
+            let first_activity = "CASE WHEN ?5 THEN coalesce(?4, (SELECT max(o.activity) FROM sweeps o
+                WHERE o.account = ?1 AND o.folder <> ?2)) END";
+            let first = tx
+                .prepare_cached(&format!(
+                    "INSERT INTO sweeps (account, folder, first_swept_at, swept_at, activity, first_activity)
+                     VALUES (?1, ?2, CASE WHEN ?5 THEN ?3 END, ?3, ?4, {first_activity})
+                     ON CONFLICT (account, folder) DO UPDATE SET swept_at = ?3, began_at = NULL, cursor = NULL, youngest = NULL,
+                        first_swept_at = coalesce(first_swept_at, CASE WHEN ?5 THEN ?3 END),
+                        first_activity = CASE WHEN first_swept_at IS NULL THEN {first_activity} ELSE first_activity END,
+                        activity = max(coalesce(activity, ?4), coalesce(?4, activity)),
+                        failing_since = NULL, failure_class = NULL, failure_detail = NULL
+                     RETURNING first_activity"
+                ))?
+                .query_row(
+                    params![account.0, folder, began.as_millis(), activity.map(UnixMillis::as_millis), discovers],
+                    |r| Ok(millis(r.get(0)?)),
+                )?;
+            Ok(first)
         })
         .await
     }
@@ -188,7 +204,8 @@ impl Store {
 
 pub(super) fn load(tx: &Connection, account: AccountId) -> Result<Vec<SweptFolder>, Error> {
     let mut statement = tx.prepare_cached(
-        "SELECT folder, first_swept_at, swept_at, activity, started_at, workflow_id, began_at, cursor, youngest
+        "SELECT folder, first_swept_at, swept_at, activity, started_at, workflow_id, began_at, cursor, youngest,
+            first_activity
          FROM sweeps
          WHERE account = ?1",
     )?;
@@ -203,6 +220,7 @@ pub(super) fn load(tx: &Connection, account: AccountId) -> Result<Vec<SweptFolde
             began_at: millis(r.get(6)?),
             cursor: r.get(7)?,
             youngest: millis(r.get(8)?),
+            first_activity: millis(r.get(9)?),
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -250,7 +268,9 @@ fn note(tx: &Connection, account: AccountId, row: Listed, discovery: Discovery) 
         tx.prepare_cached("UPDATE conversations SET mark = ?2 WHERE id = ?1")?.execute(params![source.0, row.mark])?;
         return Ok(Noted::Unmoved);
     }
-    if known.waits_since.is_some() && row.last_activity_at.is_some() && known.waits_since >= row.last_activity_at {
+    if let (Some(line), Some(shown)) = (known.waits_since, row.last_activity_at)
+        && !is_later(shown, line)
+    {
         // Due for its first look since it was found. Were it news at every sweep until then, sweeps over an inbox that
         // takes days to read would go to its end each time, and leave no credits for the looks.
         return Ok(Noted::Unmoved);
@@ -324,8 +344,9 @@ fn found(
 ) -> Result<Noted, Error> {
     let line = match discovery.line {
         Line::AsConfigured => None,
-        Line::LastActivity => row.last_activity_at,
+        Line::LastActivity { listed_at } => row.last_activity_at.map(|shown| line_of_history(shown, listed_at)),
         Line::After(line) => Some(line),
+        Line::Newcomer { first_activity } => Some(first_activity.map_or(UnixMillis::EPOCH, line_of_newcomers)),
     };
     tx.prepare_cached(
         "UPDATE conversations SET title = coalesce(?2, title), max_interval = ?4,

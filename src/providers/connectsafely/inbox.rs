@@ -75,7 +75,9 @@ impl Inbox for ConnectSafely {
         let quota = http::quota(&answer.headers, UnixMillis::now());
         let next = payload.next_cursor.filter(|cursor| !cursor.is_empty());
         let rows = payload.conversations.unwrap_or_default();
-        Ok(Listing { rows: rows.into_iter().filter_map(listed).collect(), next, credits: 0, quota })
+        let answered_at = http::answered_at(&answer.headers);
+        let rows = rows.into_iter().filter_map(listed).collect();
+        Ok(Listing { rows, next, quota, answered_at, ..Listing::default() })
     }
 }
 

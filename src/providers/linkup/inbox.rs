@@ -42,7 +42,7 @@ fn listing(reply: &Reply, used: Option<&str>, kind: ConversationType) -> Result<
     }
     // The cursor is opaque here: only a repetition tells that it does not advance.
     let next = reply.next_cursor().filter(|next| !wire.is_empty() && Some(next.as_str()) != used);
-    Ok(Listing { rows, next, credits: reply.credits, quota: None })
+    Ok(Listing { rows, next, credits: reply.credits, ..Listing::default() })
 }
 
 fn listed(row: &Value, kind: ConversationType) -> Option<Listed> {
