@@ -23,8 +23,10 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (path, store) = arguments.file.open_store_at()?;
+    // First: the daemon writes down what it has only noted.
+    let schedules = schedules(&path);
     let mut overview = store.overview()?;
-    match schedules(&path) {
+    match schedules {
         Ok(Some(schedules)) => schedule(&mut overview, &schedules),
         Ok(None) => {}
         Err(reason) => super::note(&format!("the next polls are shown as they were stored: {reason}")),
@@ -53,7 +55,6 @@ fn schedules(database: &Path) -> Result<Option<Schedules>, String> {
 fn schedule(overview: &mut Overview, schedules: &Schedules) {
     for account in &mut overview.accounts {
         let Some(schedule) = schedules.get(&account.name) else { continue };
-        account.requests_today += schedule.requests_uncounted;
         let by_id: HashMap<_, _> = schedule.conversations.iter().map(|s| (s.conversation_id.as_str(), s)).collect();
         for conversation in account.conversations.iter_mut().filter(|c| c.followed) {
             if let Some(scheduled) = by_id.get(conversation.id.as_str()) {

@@ -108,7 +108,7 @@ async fn live(config: Config, sources: &Sources, orders: &Orders) -> Result<(), 
     let store = daemon.store.clone();
     background.spawn({
         let store = store.clone();
-        async move { store.keep_flushing_quiet_polls().await }
+        async move { store.keep_flushing().await }
     });
     background.spawn(systemd::keep_watchdog_fed(daemon.progress.clone(), store.clone()));
     let outcome = daemon.serve(config).await;

@@ -131,6 +131,10 @@ impl Operator {
     /// One JSON object: the schedule of each account by its name. A loop that has ended has none.
     async fn schedule(&self) -> Answer {
         let Some(commands) = &self.commands else { return Err("no daemon runs".into()) };
+        // Whoever asks reads the store next, and shall find the requests of this second there too.
+        if let Err(error) = self.store.flush().await {
+            tracing::debug!(%error, "what is noted could not be written for a command");
+        }
         let mut schedules = BTreeMap::new();
         for account in commands.accounts() {
             let (tell, told) = oneshot::channel();

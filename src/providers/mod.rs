@@ -45,6 +45,17 @@ pub trait Provider: Send + Sync {
     /// Checks credentials and account, in one request that costs nothing and changes nothing.
     async fn probe(&self) -> Result<(), Error>;
 
+    /// Whether the account has to be looked at before the next page or listing can be judged.
+    fn wants_account(&self) -> bool {
+        false
+    }
+
+    /// Looks at the account, in one request. What it finds is kept here, and is in what pages say
+    /// from then on; a look that fails is wanted again after a while.
+    async fn look_at_account(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// The upkeep that the provider wants, where it collects a conversation only after being told to.
     fn upkeep(&self) -> Option<&dyn Upkeep> {
         None
@@ -93,10 +104,15 @@ pub struct Quota {
 /// The inbox of an account: a sweep over it tells which conversations moved, at the price of a request or two.
 #[async_trait]
 pub trait Inbox: Send + Sync {
-    /// The parts that are listed one by one, where the inbox has several. Takes one request at most, and is asked
-    /// rarely.
+    /// The parts that are listed one by one, where that is known without asking; an inbox that is
+    /// one whole has one part without a name.
+    fn known_folders(&self) -> Option<Vec<String>> {
+        Some(vec![String::new()])
+    }
+
+    /// Asks for the parts, in one request. It is asked rarely, and only where they are not known.
     async fn folders(&self) -> Result<Vec<String>, Error> {
-        Ok(vec![String::new()])
+        Ok(self.known_folders().unwrap_or_default())
     }
 
     /// One page of a folder, youngest activity first, in one request. A failure of class `gone` means that the folder

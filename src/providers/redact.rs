@@ -81,6 +81,14 @@ impl Provider for Redacted {
         self.inner.probe().await.map_err(|e| self.redact(e))
     }
 
+    fn wants_account(&self) -> bool {
+        self.inner.wants_account()
+    }
+
+    async fn look_at_account(&self) -> Result<(), Error> {
+        self.inner.look_at_account().await.map_err(|e| self.redact(e))
+    }
+
     fn upkeep(&self) -> Option<&dyn Upkeep> {
         self.inner.upkeep().map(|_| self as &dyn Upkeep)
     }
@@ -112,6 +120,10 @@ impl Upkeep for Redacted {
 
 #[async_trait]
 impl Inbox for Redacted {
+    fn known_folders(&self) -> Option<Vec<String>> {
+        self.listed().known_folders()
+    }
+
     async fn folders(&self) -> Result<Vec<String>, Error> {
         self.listed().folders().await.map_err(|e| self.redact(e))
     }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::command::{Command, Rewinding};
 use super::credits::Credits;
-use super::gate::{Closed, Gate, Heard};
+use super::gate::{Books, Closed, Gate, Heard};
 use super::job::{Bounds, Job};
 use super::monitoring::Monitors;
 use super::outcome::log_unwritten;
@@ -27,7 +27,6 @@ use super::sweep::{Stepped, Sweeps};
 use super::timetable::Timetable;
 use super::upkeep::{Kept, Report, Request, UpkeepLoop};
 use super::{Account, Polled, QuietHours, Shared};
-use crate::calendar::Calendar;
 use crate::providers::{self, Call, Class, Profile};
 use crate::status::{Hold, LONGEST_SLEEP, Pulse};
 use crate::store::SourceId;
@@ -86,9 +85,8 @@ pub(super) struct AccountLoop {
     pub(super) writes: JoinSet<()>,
     pub(super) polls_in_flight: usize,
     pub(super) quiet_hours: Option<QuietHours>,
-    pub(super) calendar: Calendar,
-    /// Requests and learnt rate that have been written down.
-    pub(super) counted: (u64, Option<f64>),
+    /// The learnt rate that has been written down.
+    pub(super) learnt: Option<f64>,
     /// How long the machine had slept when the loop last came round.
     pub(super) slept: Duration,
     /// Requests that looked at conversations.
@@ -120,7 +118,12 @@ impl AccountLoop {
         let credits = prices.iter().any(|price| *price > 0).then(|| {
             Credits::new(shared.store.clone(), account.id, account.credits, account.calendar.clone(), account.spent)
         });
-        let gate = Gate::new(account.name.clone(), account.budget, prices, credits);
+        let books = Books {
+            store: shared.store.clone(),
+            account: account.id,
+            calendar: account.calendar,
+        };
+        let gate = Gate::new(account.name.clone(), account.budget, prices, credits, books);
         let poller = Arc::new(Poller {
             account: account.name,
             account_id: account.id,
@@ -132,6 +135,7 @@ impl AccountLoop {
             polling,
             bounds: Bounds::of(&polling),
             keys: RandomState::new(),
+            looking: tokio::sync::Mutex::default(),
             others_wait: AtomicBool::new(false),
         });
         let kept = || {
@@ -171,8 +175,7 @@ impl AccountLoop {
             writes: JoinSet::new(),
             polls_in_flight: 0,
             quiet_hours: account.quiet_hours,
-            calendar: account.calendar,
-            counted: (0, None),
+            learnt: None,
             slept: time::slept(),
             looks: 0,
             pauses,
@@ -254,7 +257,7 @@ impl AccountLoop {
 
     /// Writes down what is left to be written.
     async fn ended(&mut self) -> Summary {
-        self.count_requests();
+        self.record_rate();
         while self.writes.join_next().await.is_some() {}
         self.summary
     }

@@ -45,8 +45,6 @@ pub enum Command {
 /// What an account does next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// Requests that it has made and that are not written down yet.
-    pub requests_uncounted: u64,
     /// Its conversations.
     pub conversations: Vec<Scheduled>,
 }
@@ -118,8 +116,7 @@ impl AccountLoop {
             let conversation_id = source.job.conversation.id.as_str().to_owned();
             Scheduled { conversation_id, due_at, reason: reason.as_str().to_owned() }
         });
-        let requests_uncounted = self.poller.gate.admitted() - self.counted.0;
-        Schedule { requests_uncounted, conversations: scheduled.collect() }
+        Schedule { conversations: scheduled.collect() }
     }
 
     fn follow(&mut self, polled: Polled) {

@@ -30,6 +30,8 @@ pub(super) struct Poller {
     pub(super) polling: Polling,
     pub(super) bounds: Bounds,
     pub(super) keys: RandomState,
+    /// Held by whoever looks at the account.
+    pub(super) looking: tokio::sync::Mutex<()>,
     /// More is due than may be in flight: a long walk gives way.
     pub(super) others_wait: AtomicBool,
 }
@@ -121,7 +123,11 @@ impl Poller {
                 cursor: None,
             })
             .collect();
-        let permit = match self.gate.admit(Call::Page, Purpose::Live).await {
+        let admitted = match self.look_at_account(Purpose::Live).await {
+            Ok(()) => self.gate.admit(Call::Page, Purpose::Live).await,
+            Err(closed) => Err(closed),
+        };
+        let permit = match admitted {
             Ok(permit) => permit,
             Err(closed) => return jobs.iter().map(|_| Err(closed.clone().into())).collect(),
         };
@@ -178,6 +184,7 @@ impl Poller {
         since: Option<UnixMillis>,
         cursor: Option<&str>,
     ) -> Result<Page, Failure> {
+        self.look_at_account(job.purpose()).await?;
         let permit = self.gate.admit(Call::Page, job.purpose()).await?;
         let page = self.provider.page(PageRequest { conversation: &job.conversation, since, cursor }).await;
         self.gate.settle(permit, Heard::page(&page)).await;
@@ -187,6 +194,23 @@ impl Poller {
                 "the provider answered from a cache although it was told not to; that proves nothing");
         }
         Ok(page)
+    }
+
+    /// Looks at the account where the provider needs that to judge what comes next. One look serves
+    /// all who wait for it.
+    pub(super) async fn look_at_account(&self, purpose: Purpose) -> Result<(), Closed> {
+        if !self.provider.wants_account() {
+            return Ok(());
+        }
+        let _one_at_a_time = self.looking.lock().await;
+        if !self.provider.wants_account() {
+            return Ok(());
+        }
+        let permit = self.gate.admit(Call::Account, purpose).await?;
+        let looked = self.provider.look_at_account().await;
+        self.gate.settle(permit, Heard::costing(0, &looked)).await;
+        // What follows from a look that has failed the page says.
+        Ok(())
     }
 
     async fn take_first_page(&self, job: &mut Job, mut page: Page, asked_at: UnixMillis) -> Result<Found, Failure> {

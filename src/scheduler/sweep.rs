@@ -254,6 +254,9 @@ struct PageSeen {
 impl Poller {
     pub(super) async fn list_folders(&self) -> Result<Vec<String>, Failure> {
         let Some(inbox) = self.provider.inbox() else { return Ok(vec![]) };
+        if let Some(known) = inbox.known_folders() {
+            return Ok(known);
+        }
         let permit = self.gate.admit(Call::Account, Purpose::Live).await?;
         let folders = inbox.folders().await;
         self.gate.settle(permit, Heard::costing(0, &folders)).await;
@@ -309,6 +312,7 @@ impl Poller {
 
     async fn list(&self, sweep: &Sweep, purpose: Purpose) -> Result<Listing, Failure> {
         let inbox = self.provider.inbox().expect("only an inbox that can be listed is swept");
+        self.look_at_account(purpose).await?;
         let permit = self.gate.admit(Call::Listing, purpose).await?;
         let request = ListRequest { folder: &sweep.folder.folder, since: sweep.since, cursor: sweep.cursor.as_deref() };
         let listing = inbox.list(request).await;

@@ -162,7 +162,7 @@ impl Store {
     ) -> Result<Followed, Error> {
         let wants: Vec<_> = sinks.iter().map(|sink| sink.wants.clone()).collect();
         // After a reload, what is read below is what the polls before have left.
-        self.flush_quiet_polls().await?;
+        self.flush().await?;
         let followed = self.write(move |tx| follow(tx, &accounts, &sinks, now)).await?;
         let subscribers = followed.sinks.iter().zip(wants).map(|(&(sink, _), wants)| Subscriber { sink, wants });
         *self.shared.sinks.write().unwrap_or_else(PoisonError::into_inner) = Arc::from_iter(subscribers);

@@ -149,7 +149,7 @@ impl Store {
 
     /// Writes what is still buffered, ends the writer and gives the lock back. Calls after it fail with `Closed`.
     pub async fn close(&self) -> Result<(), Error> {
-        let flushed = self.flush_quiet_polls().await;
+        let flushed = self.flush().await;
         self.shared.writer.write().unwrap_or_else(PoisonError::into_inner).take();
         self.shared.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner).take();

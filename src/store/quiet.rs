@@ -1,4 +1,4 @@
-//! Polls that found nothing new, written in bulk.
+//! Polls that found nothing new, and how many requests were made: written in bulk.
 //!
 //! Most polls find nothing; a transaction each would cost more than the poll. Their coverage and due times are kept
 //! here and written together within [`FLUSH_INTERVAL`]. A crash loses at most that much of it, and what is lost is
@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
-use super::{Error, SourceId, Store};
+use super::{AccountId, Error, SourceId, Store, spending};
+use crate::calendar::Day;
 use crate::time::UnixMillis;
 
 /// Longest time a quiet poll stays unwritten.
@@ -34,7 +35,11 @@ pub struct QuietPoll {
 #[derive(Default)]
 pub(super) struct QuietPolls {
     unwritten: Mutex<HashMap<SourceId, QuietPoll>>,
+    /// By account and day of its calendar.
+    requests: Mutex<Requests>,
 }
+
+type Requests = HashMap<(AccountId, i64), u64>;
 
 impl Store {
     /// Notes a poll that found nothing new; it is on disk within a second.
@@ -43,29 +48,47 @@ impl Store {
         unwritten.insert(poll.source, poll);
     }
 
-    /// Writes quiet polls every second until the store is closed. A failed write is tried again with the next one.
-    pub async fn keep_flushing_quiet_polls(&self) {
+    /// Counts a request of an account on this day; it is on disk within a second.
+    pub fn count_request(&self, account: AccountId, day: Day) {
+        let mut requests = self.shared.quiet.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        *requests.entry((account, day.number)).or_default() += 1;
+    }
+
+    /// Writes what is noted every second until the store is closed. A failed write is tried again with the next one.
+    pub async fn keep_flushing(&self) {
         loop {
             tokio::time::sleep(FLUSH_INTERVAL).await;
-            match self.flush_quiet_polls().await {
+            match self.flush().await {
                 Ok(()) => {}
                 Err(Error::Closed) => return,
-                Err(error) => tracing::warn!(%error, "coverage of quiet polls not written; trying again in a second"),
+                Err(error) => tracing::warn!(%error,
+                    "coverage of quiet polls and requests were not written; trying again in a second"),
             }
         }
     }
 
-    pub(super) async fn flush_quiet_polls(&self) -> Result<(), Error> {
+    /// Writes quiet polls and requests that are only noted so far.
+    pub async fn flush(&self) -> Result<(), Error> {
         let polls = std::mem::take(&mut *self.shared.quiet.unwritten.lock().unwrap_or_else(PoisonError::into_inner));
-        if polls.is_empty() {
+        let requests = std::mem::take(&mut *self.shared.quiet.requests.lock().unwrap_or_else(PoisonError::into_inner));
+        if polls.is_empty() && requests.is_empty() {
             return Ok(());
         }
         let mut batch: Vec<_> = polls.into_values().collect();
         batch.sort_unstable_by_key(|poll| poll.source);
-        let kept = batch.clone();
-        let written = self.write(move |tx| write(tx, &batch, UnixMillis::now())).await;
+        let noted = (batch, requests);
+        let kept = noted.clone();
+        let written = self.write(move |tx| {
+            let (batch, requests) = noted;
+            write(tx, &batch, UnixMillis::now())?;
+            requests.into_iter().try_for_each(|((account, day), count)| spending::add(tx, account, day, count, 0))
+        });
+        let written = written.await;
         if written.is_err() {
-            kept.into_iter().for_each(|poll| self.put_back_quiet_poll(poll));
+            let (batch, requests) = kept;
+            batch.into_iter().for_each(|poll| self.put_back_quiet_poll(poll));
+            let mut since = self.shared.quiet.requests.lock().unwrap_or_else(PoisonError::into_inner);
+            requests.into_iter().for_each(|(day, count)| *since.entry(day).or_default() += count);
         }
         written
     }
