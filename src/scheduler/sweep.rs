@@ -215,7 +215,7 @@ impl Sweep {
     }
 
     fn discovery(&self, settings: &SweepSettings) -> Discovery {
-        let line = match (self.folder.first_swept_at, self.folder.started_at, settings.baseline) {
+        let line = match (self.folder.first_swept_at, self.folder.started_at, settings.baseline.at(UnixMillis::now())) {
             // What turns up later is new, but for the history it may bring along.
             (Some(first), ..) => Line::After(first - CLOCKS_DIFFER),
             // So is what the provider has collected since it was told to, however long its first answer took.
