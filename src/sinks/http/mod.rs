@@ -17,6 +17,7 @@ use reqwest::{Client, Url};
 use super::network::{Refusal, Resolver};
 use super::template::Template;
 use super::{BuildError, Delivered, Error, Outgoing, Sink, without};
+use crate::connect;
 use crate::model::chain;
 use crate::time::UnixMillis;
 use preset::Preset;
@@ -126,7 +127,7 @@ fn transport(error: reqwest::Error) -> Error {
     let error = error.without_url();
     match refusal(&error) {
         Some(refusal) => Error::retry(refusal.to_string()),
-        None => Error::retry(chain(&error, REPLY_LIMIT)),
+        None => Error::retry(connect::in_words(&error).unwrap_or_else(|| chain(&error, REPLY_LIMIT))),
     }
 }
 

@@ -15,6 +15,7 @@ use futures_util::future::{BoxFuture, Shared};
 use tokio_util::sync::CancellationToken;
 
 use super::DETAIL_LIMIT;
+use crate::connect::in_words;
 use crate::model::{Untrusted, cut_at};
 use crate::sinks::Error;
 
@@ -116,6 +117,9 @@ fn refused(error: &ConnectError) -> Error {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
             "the server refuses our login; look at credentials, token, user and password".to_owned()
         }
-        _ => format!("no connection: {}", Untrusted(cut_at(&error.to_string(), DETAIL_LIMIT))),
+        _ => match in_words(error) {
+            Some(words) => format!("no connection: {words}"),
+            None => format!("no connection: {}", Untrusted(cut_at(&error.to_string(), DETAIL_LIMIT))),
+        },
     })
 }
