@@ -131,6 +131,7 @@ async fn wake(config: &Config, account: &Account) {
 fn verdict(error: &Error) -> &'static str {
     match (error.fault, error.class) {
         (Fault::Network, _) => "NO NETWORK, or nothing listens at base_url",
+        (Fault::Trust, _) => "NO TRUST: what answers at base_url cannot prove that it is the provider",
         (Fault::Address, _) => {
             "WRONG URL or account: what answers at base_url is not this API, or does not know the account"
         }

@@ -234,8 +234,10 @@ fn provider(account: &crate::config::Account) -> Result<std::sync::Arc<dyn crate
 /// A time in the past: RFC 3339, or how long ago.
 fn past(text: &str) -> Result<UnixMillis, String> {
     let ago = crate::settings::parse_duration(text).map(|ago| UnixMillis::now() - ago);
-    ago.or_else(|| UnixMillis::parse(text))
-        .ok_or_else(|| "expected an RFC 3339 time such as 2026-01-31T09:00:00Z, or how long ago, such as 2h".into())
+    let time = ago.or_else(|| UnixMillis::parse(text)).ok_or_else(|| {
+        "expected an RFC 3339 time such as 2026-01-31T09:00:00Z, or how long ago, such as 2h".to_owned()
+    })?;
+    if time > UnixMillis::now() { Err("lies in the future".into()) } else { Ok(time) }
 }
 
 /// Runs an asynchronous command to its end. What still blocks a thread then, such as a write to a pipe that nobody

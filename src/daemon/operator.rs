@@ -270,6 +270,12 @@ impl Operator {
     }
 
     async fn rewind(&self, account: &str, named: &str, to: UnixMillis) -> Answer {
+        let now = UnixMillis::now();
+        if to > now {
+            return Err(format!(
+                "{to} lies in the future (it is {now} now), so that nothing could be read again from there on"
+            ));
+        }
         let (operated, row) = self.account(account).await?;
         let id = operated.id_of(named);
         let done = |rewound: Result<(), Refused>| match rewound {

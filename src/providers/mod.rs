@@ -4,6 +4,7 @@
 //! A provider knows nothing of the store, of schedules or of how a watermark is kept. To add one: a file or folder
 //! here, a variant and its lines in [`settings`], and a row in the contract test.
 
+mod address;
 mod connectsafely;
 mod http;
 mod json;
@@ -24,7 +25,7 @@ use crate::time::UnixMillis;
 
 pub use crate::model::Listed;
 pub use http::{TlsError, install_tls};
-pub use settings::{NAMES, Settings, build};
+pub use settings::{COMMON_KEYS, NAMES, Settings, build};
 
 /// An API that can list the messages of a conversation.
 #[async_trait]
@@ -326,6 +327,8 @@ pub enum Fault {
     Unsaid,
     /// The provider could not be reached.
     Network,
+    /// What answers cannot prove that it is the provider.
+    Trust,
     /// Something answers, but not this API.
     Address,
     /// The credentials are refused.

@@ -4,6 +4,9 @@
 
 use crate::model::ConversationType;
 
+/// What the URN of a thread of the ordinary inbox begins with, where it does not name the mailbox.
+pub(super) const THREAD: &str = "urn:li:messagingThread:";
+
 pub(super) const SALES_NAVIGATOR: &str = "urn:li:salesNav_thread:";
 
 /// The part of a message URN that does not depend on the mailbox.
@@ -27,9 +30,9 @@ pub(super) fn mailbox_owner(urn: &str) -> Option<&str> {
     rest.split([',', ')']).next().filter(|owner| !owner.is_empty())
 }
 
-/// LinkedIn's internal ids of people begin so; anything else is a vanity name, which cannot be compared with one.
+/// LinkedIn's internal ids of people begin so, those of Sales Navigator with `ACw`; anything else is a vanity name, which cannot be compared with one.
 pub(super) fn is_opaque(profile_id: &str) -> bool {
-    profile_id.starts_with("ACoAA")
+    profile_id.starts_with("ACoAA") || profile_id.starts_with("ACwAA")
 }
 
 /// The text after the last comma inside parentheses, or after the last colon, where that is a `2-` token.

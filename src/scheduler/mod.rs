@@ -67,8 +67,18 @@ pub enum Baseline {
     Now,
     /// Announces the whole history.
     All,
-    /// Announces everything from this time on.
+    /// Announces everything from this time on, and from first contact on at the latest.
     Since(UnixMillis),
+}
+
+impl Baseline {
+    /// What it comes to at first contact: a time that is still to come must not silence what is written before it.
+    fn at(self, first_contact: UnixMillis) -> Self {
+        match self {
+            Self::Since(since) if since > first_contact => Self::Now,
+            other => other,
+        }
+    }
 }
 
 /// How an account is polled.

@@ -214,7 +214,7 @@ impl Poller {
     }
 
     async fn take_first_page(&self, job: &mut Job, mut page: Page, asked_at: UnixMillis) -> Result<Found, Failure> {
-        let announce = job.announce(self.bounds);
+        let announce = job.announce(self.bounds, asked_at);
         let low = match announce {
             Announce::Baseline { overlap } => {
                 let newest = page.messages.iter().filter_map(|m| m.sent_at).max();

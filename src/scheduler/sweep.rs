@@ -212,7 +212,8 @@ impl Sweep {
     }
 
     fn discovery(&self, settings: &SweepSettings, listed_at: Option<UnixMillis>) -> Discovery {
-        let line = match (self.folder.first_swept_at, self.folder.started_at, settings.baseline) {
+        let baseline = settings.baseline.at(UnixMillis::now());
+        let line = match (self.folder.first_swept_at, self.folder.started_at, baseline) {
             // What turns up later is new, but for the history it may bring along.
             (Some(_), ..) => Line::Newcomer { first_activity: self.folder.first_activity },
             // So is what the provider has collected since it was told to, however long its first answer took.

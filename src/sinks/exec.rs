@@ -72,7 +72,7 @@ pub struct Settings {
 }
 
 fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    Vec::deserialize(deserializer).map_err(|_| {
+    crate::settings::texts(deserializer).map_err(|_| {
         serde::de::Error::custom(
             "expected a list of texts, such as [\"/usr/local/bin/handler\", \"--flag\"]: there is no shell",
         )
@@ -94,11 +94,13 @@ impl Settings {
             let anywhere = self.command.iter().any(|part| part.contains('\0'));
             anywhere.then_some(("command", "contains a NUL character, which no program can be given"))
         };
+        let path =
+            || self.command.first().and_then(|program| path_problem(program)).map(|problem| ("command", problem));
         let env = || self.env.iter().find_map(|(name, value)| env_problem(name, value)).map(|problem| ("env", problem));
         let concurrency = || (!(1..=64).contains(&self.concurrency)).then_some(("concurrency", "must be 1 to 64"));
         let timeout = || self.timeout.is_zero().then_some(("timeout", "must be longer than 0s"));
-        let problem = command.or_else(nul).or_else(env).or_else(concurrency).or_else(timeout);
-        problem.map(|(key, problem)| (key, problem.to_owned()))
+        let told = |(key, problem): (&'static str, &str)| (key, problem.to_owned());
+        command.or_else(nul).map(told).or_else(path).or_else(|| env().or_else(concurrency).or_else(timeout).map(told))
     }
 
     /// Whether the program is there. It may be installed later, so that this is no problem.
@@ -126,6 +128,12 @@ impl Settings {
     fn program(&self) -> String {
         Untrusted(cut_at(&self.command[0], REPLY_LIMIT)).to_string()
     }
+}
+
+/// What is wrong with a program that is named by where it lies; one without a slash is looked for in PATH.
+fn path_problem(program: &str) -> Option<String> {
+    let is_path = program.contains('/') || program.starts_with('~');
+    is_path.then(|| crate::settings::file_problem(Path::new(program))).flatten()
 }
 
 fn env_problem(name: &str, value: &SecretString) -> Option<&'static str> {

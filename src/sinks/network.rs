@@ -10,6 +10,8 @@ use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use serde::{Deserialize, Deserializer};
 
+use crate::settings::OneOrMany;
+
 const EXPECTED: &str = "expected \"any\", \"public\" or a list of address ranges, such as [\"10.0.0.0/8\"]";
 
 /// The key `network` of a sink.
@@ -26,17 +28,11 @@ pub(super) enum Network {
 
 impl<'de> Deserialize<'de> for Network {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Word(String),
-            List(Vec<String>),
-        }
         let refused = || serde::de::Error::custom(EXPECTED);
-        match Written::deserialize(deserializer).map_err(|_| refused())? {
-            Written::Word(word) if word == "any" => Ok(Self::Any),
-            Written::Word(word) if word == "public" => Ok(Self::Public),
-            Written::List(list) if !list.is_empty() => {
+        match OneOrMany::<String>::deserialize(deserializer).map_err(|_| refused())? {
+            OneOrMany::One(word) if word == "any" => Ok(Self::Any),
+            OneOrMany::One(word) if word == "public" => Ok(Self::Public),
+            OneOrMany::Many(list) if !list.is_empty() => {
                 let ranges: Option<Arc<[IpNet]>> = list.iter().map(|range| parse_range(range)).collect();
                 ranges.map(Self::Listed).ok_or_else(refused)
             }

@@ -37,6 +37,40 @@ async fn accounts_that_work_are_ok_and_only_where_every_call_is_billed_does_it_c
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_account_is_asked_through_its_proxy_and_through_no_other() {
+    let rig = all_accounts().await;
+    // It refuses everybody, and keeps what it was asked.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = format!("http://user:s3cr3t%23key@{}", listener.local_addr().unwrap());
+    let (tell, asked) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        for mut stream in listener.incoming().flatten() {
+            let mut request = [0; 16 << 10];
+            let length = stream.read(&mut request).unwrap_or(0);
+            drop(tell.send(String::from_utf8_lossy(&request[..length]).to_lowercase()));
+            drop(stream.write_all(b"HTTP/1.1 407 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"));
+        }
+    });
+    let through = |text: &str| {
+        let text = text.replace(&rig.simulator.addr().to_string(), "api.example.invalid");
+        text.replace("\nprovider = ", &format!("\nproxy = \"{proxy}\"\nprovider = "))
+    };
+    let (code, lines) = checked(&rig, through);
+    assert_eq!((code, lines.len()), (3, 6), "{lines:#?}");
+    assert!(lines.iter().all(|line| line.contains("status 407: a proxy wants a user")), "{lines:#?}");
+    assert!(!lines.concat().contains("s3cr3t"), "{lines:#?}");
+    let login = format!("proxy-authorization: basic {}", data_encoding::BASE64.encode(b"user:s3cr3t#key"));
+    let asked: Vec<_> = asked.try_iter().collect();
+    assert_eq!(asked.len(), 6);
+    for request in asked {
+        let first = request.lines().next().unwrap_or_default();
+        assert!(first.contains(" http://api.example.invalid/"), "{request}");
+        assert!(request.contains(&login.to_lowercase()), "{request}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_key_a_wrong_url_and_no_network_are_told_apart() {
     let rig = all_accounts().await;
     let wrong_keys = |text: &str| text.replace("\"sim-", "\"wrong-");

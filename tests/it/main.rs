@@ -7,6 +7,7 @@ mod support;
 
 mod architecture;
 mod budgets;
+mod certificates;
 mod changes;
 mod check_online;
 mod cli;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::poll::{WireMessage, message, time};
-use super::{LinkedApi, bare_url, errors, wire_type};
+use super::{LinkedApi, errors, one_spelling, wire_type};
 use crate::model::{Conversation, ConversationId, ConversationType, assign_missing_ids};
 use crate::providers::json::Received;
 use crate::providers::{
@@ -56,7 +56,7 @@ impl InboxMessage {
     /// The public address where the provider has it, else the one made of LinkedIn's own id.
     fn person_url(&self) -> Option<String> {
         let url = self.person_public_url.as_deref().or(self.person_hashed_url.as_deref())?;
-        Some(bare_url(url).to_owned())
+        Some(one_spelling(url))
     }
 }
 

@@ -18,7 +18,8 @@ use reqwest::{Client, Method};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::http::{self, TlsError};
+use super::address::Address;
+use super::http;
 use super::settings::{OfProvider, check_base_url, header_problem};
 use super::{Class, Error, Inbox, Page, PageRequest, Profile, Provider, Upkeep};
 use crate::backoff::Backoff;
@@ -43,7 +44,7 @@ const DEFAULT_DAYS: u64 = 30;
 /// The keys of an account, named as in the provider's documentation.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub(super) struct Settings {
     /// The customer's main token.
     linked_api_token: SecretString,
     /// The token of one connected LinkedIn account.
@@ -119,13 +120,14 @@ impl OfProvider for Settings {
         }
         let (kind, person_url) = match text.split_once(':') {
             Some((kind @ ("st" | "nv"), person_url)) => (kind, person_url),
+            _ if matches!(Address::of(text), Address::SalesPerson(_)) => ("nv", text),
             _ => ("st", text),
         };
         ConversationSettings { person_url: person_url.into(), kind: kind.into() }.conversation()
     }
 
-    fn build(&self, timeout: Duration) -> Result<Box<dyn Provider>, TlsError> {
-        Ok(Box::new(LinkedApi::new(self.clone(), timeout)?))
+    fn build(&self, client: Client) -> Box<dyn Provider> {
+        Box::new(LinkedApi::new(self.clone(), client))
     }
 
     fn problem(&self) -> Option<(&'static str, String)> {
@@ -169,24 +171,27 @@ impl ConversationSettings {
             "nv" => ConversationType::SalesNavigator,
             _ => return Err("type: must be \"st\" (standard) or \"nv\" (Sales Navigator)".into()),
         };
-        if !self.person_url.starts_with("https://") && !self.person_url.starts_with("http://") {
-            return Err(
-                "person_url: must be the address of a profile, such as https://www.linkedin.com/in/john-doe".into()
-            );
+        let named = Address::of(&self.person_url);
+        if matches!(named, Address::SalesPerson(_)) && kind == ConversationType::Standard {
+            let write = "say type = \"nv\", or write the address of the profile";
+            return Err(format!("person_url: is an address in Sales Navigator; {write}"));
         }
-        let person_url = bare_url(&self.person_url).to_owned();
+        let person_url = named.person_url().ok_or_else(|| format!("person_url: {}", named.no_person()))?;
+        let whole = self.person_url.starts_with("https://") || self.person_url.starts_with("http://");
         Ok(Conversation {
             id: ConversationId::new(format!("{}:{person_url}", self.kind)),
-            address: self.person_url,
+            // As it was given, where it is whole: what the provider collects it knows by that.
+            address: if whole { self.person_url } else { person_url.clone() },
             kind,
             person_url: Some(person_url),
         })
     }
 }
 
-/// A person URL without query, fragment and trailing slash.
-fn bare_url(url: &str) -> &str {
-    url.split(['?', '#']).next().unwrap_or(url).trim_end_matches('/')
+/// The address of a person in its one spelling; what is no such address, without query, fragment and trailing slash.
+fn one_spelling(url: &str) -> String {
+    let bare = || url.split(['?', '#']).next().unwrap_or(url).trim_end_matches('/').to_owned();
+    Address::of(url).person_url().unwrap_or_else(bare)
 }
 
 fn wire_type(conversation: &Conversation) -> &'static str {
@@ -200,8 +205,8 @@ pub(super) struct LinkedApi {
 }
 
 impl LinkedApi {
-    pub(super) fn new(settings: Settings, timeout: Duration) -> Result<Self, TlsError> {
-        Ok(Self { client: http::client(timeout)?, settings })
+    pub(super) fn new(settings: Settings, client: Client) -> Self {
+        Self { client, settings }
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<http::Answer, Error> {
@@ -263,6 +268,21 @@ impl Provider for LinkedApi {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_names_no_person_is_refused_and_sales_navigator_has_a_type_of_its_own() {
+        let read =
+            |url: &str, kind: &str| ConversationSettings { person_url: url.into(), kind: kind.into() }.conversation();
+        for url in ["john-doe", "John Doe", "https://www.linkedin.com/company/acme", "https://x.com/in/john", ""] {
+            assert!(read(url, "st").unwrap_err().starts_with("person_url: "), "{url}");
+        }
+        let lead = "https://www.linkedin.com/sales/lead/ACwAAB1,NAME_SEARCH,x";
+        assert!(read(lead, "st").unwrap_err().contains("type = \"nv\""));
+        let sales = read(lead, "nv").unwrap();
+        assert_eq!(sales.id.as_str(), "nv:https://www.linkedin.com/sales/people/ACwAAB1");
+        assert_eq!(sales.address, lead, "asked for as it was given");
+        assert_eq!(read("linkedin.com/in/john-doe", "st").unwrap().address, "https://www.linkedin.com/in/john-doe");
+    }
 
     #[test]
     fn spellings_of_a_person_name_one_conversation() {

@@ -23,7 +23,7 @@ use reqwest::{Client, Method};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::http::{self, Answer, TlsError};
+use super::http::{self, Answer};
 use super::settings::OfProvider;
 use super::{Call, Error, Inbox, Page, PageRequest, Profile, Provider};
 use crate::backoff::Backoff;
@@ -103,12 +103,12 @@ pub(super) struct Linkup {
 }
 
 impl Linkup {
-    fn new(settings: Settings, timeout: Duration) -> Result<Self, TlsError> {
+    fn new(settings: Settings, client: Client) -> Self {
         let generation: Box<dyn Generation> = match settings.api_version {
             ApiVersion::V1 => Box::new(v1::V1::new(&settings)),
             ApiVersion::V2 => Box::new(v2::V2::new(&settings)),
         };
-        Ok(Self { client: http::client(timeout)?, generation, secrets: settings.secrets(), settings })
+        Self { client, generation, secrets: settings.secrets(), settings }
     }
 
     async fn send(&self, request: Request) -> Result<Answer, Error> {
@@ -201,7 +201,8 @@ mod tests {
             let v1 = format!(r#"{{"api_version":"v1","api_key":"k","login_token":"t","total_results":{size}}}"#);
             let v2 = format!(r#"{{"api_key":"k","account_id":"a","count":{size}}}"#);
             for (json, charges_probes) in [(v1, true), (v2, false)] {
-                let linkup = Linkup::new(serde_json::from_str(&json).unwrap(), Duration::from_secs(1)).unwrap();
+                let client = http::client(Duration::from_secs(1), None).unwrap();
+                let linkup = Linkup::new(serde_json::from_str(&json).unwrap(), client);
                 let prices = Call::ALL.map(|call| linkup.price(call));
                 assert_eq!(prices, [price, price, u32::from(charges_probes), 0], "{json}");
             }

@@ -1,13 +1,12 @@
 //! The keys of an account and of its conversations, named as in the provider's documentation.
 
-use std::time::Duration;
-
+use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::{Api, PROFILE_V1, PROFILE_V2, v1, v2};
 use crate::model::{Conversation, ConversationId, ConversationType};
-use crate::providers::http::TlsError;
+use crate::providers::address::Address;
 use crate::providers::settings::{OfProvider, check_base_url, header_problem};
 use crate::providers::{Profile, Provider};
 
@@ -37,7 +36,7 @@ pub(super) enum Kind {
 /// The keys of an account.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub(in crate::providers) struct Settings {
     /// The generation of the API.
     #[serde(default)]
     pub(super) api_version: Version,
@@ -120,15 +119,15 @@ impl OfProvider for Settings {
     }
 
     fn named(&self, text: &str) -> Result<Conversation, String> {
-        ConversationSettings { chat_id: text.into() }.conversation()
+        ConversationSettings { chat_id: text.into() }.conversation(self)
     }
 
-    fn build(&self, timeout: Duration) -> Result<Box<dyn Provider>, TlsError> {
-        let api = Api::new(self.clone(), timeout)?;
-        Ok(match self.api_version {
+    fn build(&self, client: Client) -> Box<dyn Provider> {
+        let api = Api::new(self.clone(), client);
+        match self.api_version {
             Version::V1 => Box::new(v1::V1(api)),
             Version::V2 => Box::new(v2::V2::new(api)),
-        })
+        }
     }
 
     fn problem(&self) -> Option<(&'static str, String)> {
@@ -140,6 +139,9 @@ impl OfProvider for Settings {
     }
 }
 
+/// What the ids of chats of Sales Navigator begin with in API v2.
+const SALES_NAVIGATOR: &str = "SALES_NAVIGATOR_";
+
 /// The keys of a conversation.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -148,10 +150,21 @@ pub(in crate::providers) struct ConversationSettings {
 }
 
 impl ConversationSettings {
-    pub(in crate::providers) fn conversation(self) -> Result<Conversation, String> {
-        match self.chat_id.trim() {
-            "" => Err("chat_id: is empty".into()),
-            id => Ok(chat(id, ConversationType::Unknown)),
+    pub(in crate::providers) fn conversation(self, account: &Settings) -> Result<Conversation, String> {
+        match (Address::of(&self.chat_id), account.api_version) {
+            (Address::Word(id), _) if id.is_empty() => Err("chat_id: is empty".into()),
+            (Address::Word(id), _) => Ok(chat(&id, ConversationType::Unknown)),
+            (Address::Thread(id), Version::V2) => Ok(chat(&id, ConversationType::Unknown)),
+            (Address::SalesThread(id), Version::V2) => {
+                Ok(chat(&format!("{SALES_NAVIGATOR}{id}"), ConversationType::Unknown))
+            }
+            (Address::Thread(_) | Address::SalesThread(_), Version::V1) => Err(
+                "chat_id: is an address at LinkedIn, and API v1 has ids of its own for chats; with discover = true \
+                     \"inboxd conversations list\" shows them"
+                    .into(),
+            ),
+            (other, Version::V2) => Err(format!("chat_id: {}", other.no_thread())),
+            (other, Version::V1) => Err(format!("chat_id: {}", other.no_thread().replace("the address or ", ""))),
         }
     }
 }
@@ -202,6 +215,21 @@ pub(super) mod tests {
             ("https://api1.unipile.com/api/v1", Some("port=13111"))
         );
         assert_eq!(with(json!({})).base(), (BASE_URL_V2, None));
+    }
+
+    #[test]
+    fn an_address_of_the_browser_names_the_chat_where_the_api_has_the_ids_of_linkedin() {
+        let (v2, v1) = (with(json!({})), with(json!({ "api_version": "v1" })));
+        let thread = "https://de.linkedin.com/messaging/thread/2-QWxwaGE%3D/";
+        assert_eq!(v2.named(thread).unwrap().id.as_str(), "2-QWxwaGE=");
+        let of_sales = v2.named("https://www.linkedin.com/sales/inbox/2-S/").unwrap();
+        assert_eq!(of_sales.id.as_str(), "SALES_NAVIGATOR_2-S");
+        assert!(v1.named(thread).unwrap_err().contains("API v1 has ids of its own"));
+        for account in [v1, v2] {
+            assert_eq!(account.named(" WJ8sI1d7 ").unwrap().id.as_str(), "WJ8sI1d7");
+            let person = account.named("https://www.linkedin.com/in/ada").unwrap_err();
+            assert!(person.starts_with("chat_id: is the address of a person"), "{person}");
+        }
     }
 
     #[test]

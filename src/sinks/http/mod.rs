@@ -17,6 +17,7 @@ use reqwest::{Client, Url};
 use super::network::{Refusal, Resolver};
 use super::template::Template;
 use super::{BuildError, Delivered, Error, Outgoing, Sink, without};
+use crate::connect;
 use crate::model::chain;
 use crate::time::UnixMillis;
 use preset::Preset;
@@ -124,7 +125,7 @@ fn transport(error: reqwest::Error) -> Error {
     if let Some(refusal) = refusal(&error) {
         return Error::refused(refusal.to_string(), "look at url and network");
     }
-    let detail = chain(&error, REPLY_LIMIT);
+    let detail = connect::in_words(&error).unwrap_or_else(|| chain(&error, REPLY_LIMIT));
     // On the way to an https receiver; a proxy of an http one answers with status 407.
     match detail.contains("proxy authorization required") {
         true => Error::refused(detail, "look at proxy: it wants a login"),

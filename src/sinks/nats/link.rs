@@ -15,6 +15,7 @@ use futures_util::future::{BoxFuture, Shared};
 use tokio_util::sync::CancellationToken;
 
 use super::DETAIL_LIMIT;
+use crate::connect::in_words;
 use crate::model::{Untrusted, cut_at};
 use crate::sinks::Error;
 
@@ -116,6 +117,10 @@ fn refused(error: &ConnectError) -> Error {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
             Error::refused("the server refuses our login", "look at credentials, token, user and password")
         }
-        _ => Error::retry(format!("no connection: {}", Untrusted(cut_at(&error.to_string(), DETAIL_LIMIT)))),
+        _ => {
+            let words = in_words(error);
+            let words = words.unwrap_or_else(|| Untrusted(cut_at(&error.to_string(), DETAIL_LIMIT)).to_string());
+            Error::retry(format!("no connection: {words}"))
+        }
     }
 }
