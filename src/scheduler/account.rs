@@ -139,6 +139,7 @@ impl AccountLoop {
                 source: p.source.id,
                 conversation: Arc::clone(&p.conversation),
                 row: p.source.sync.clone(),
+                has_left: false,
             };
             account.conversations.iter().map(kept).collect()
         };

@@ -301,13 +301,15 @@ impl AccountLoop {
     /// Takes up a conversation, and returns its place.
     pub(super) fn add(&mut self, polled: Polled) -> usize {
         let row = polled.source.id;
+        let sync = polled.source.sync.clone();
         let (state, slot) = source::known(polled, &self.poller.polling, Now::read());
         // A single round looks at what was due when it began.
         let slot = match self.round_began {
             Some(began) if slot.next().0 <= Instant::now() => slot.waiting(began, Why::FirstPoll),
             _ => slot,
         };
-        match self.by_row.get(&row) {
+        let conversation = Arc::clone(&state.job.conversation);
+        let index = match self.by_row.get(&row) {
             // Unfollowed or out of the inbox before, and here again; a poll from before may still be under way.
             Some(&index) => {
                 self.sources[index] = state;
@@ -315,15 +317,16 @@ impl AccountLoop {
                 index
             }
             None => {
-                let kept = Kept { source: row, conversation: Arc::clone(&state.job.conversation), row: None };
-                // Nobody listens where the provider needs no upkeep.
-                drop(self.requests.send(Request::Keep(kept)));
                 self.sources.push(state);
                 let index = self.timetable.add(slot);
                 self.by_row.insert(row, index);
                 index
             }
-        }
+        };
+        let kept = Kept { source: row, conversation, row: sync, has_left: false };
+        // Nobody listens where the provider needs no upkeep.
+        drop(self.requests.send(Request::Keep(index, kept)));
+        index
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use inboxd::simulator::{Dialect, Endpoint, Kind, Outcome};
+use inboxd::simulator::{Dialect, Endpoint, Fault, Kind, Outcome, When};
 use inboxd::time::UnixMillis;
 
-use crate::support::{Rig, until};
+use crate::support::{Rig, inboxd_in, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unsynced_conversation_is_synced_once_and_then_polled() {
@@ -136,5 +136,54 @@ async fn a_conversation_whose_service_never_says_when_a_sync_ends_is_renewed_all
     let due: i64 = database.query_row("SELECT due_at FROM syncs", [], |r| r.get(0)).unwrap();
     let days = UnixMillis::from_millis(due).since(UnixMillis::now()).as_secs() / 86_400;
     assert!((22..=24).contains(&days), "renewal in {days} days of the assumed 30");
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_unfollowed_is_collected_no_more_until_it_is_followed_again() {
+    let mut rig = Rig::new().await;
+    let busy = rig.follow(Dialect::LinkedApi, "Ada Byron");
+    let leaves = rig.world().add_conversation(Dialect::LinkedApi, Kind::Standard, "Alan Mathison");
+    let waits = rig.world().add_conversation(Dialect::LinkedApi, Kind::Standard, "Grace Murray");
+    let ids = [busy, leaves, waits].map(|conversation| rig.world().conversation_id(conversation));
+    let address = |conversation| rig.world().address(conversation);
+    let command = |verb: &str, id: &str| inboxd_in(rig.path(), &["conversations", verb, "sales", id]).code;
+    rig.write_config();
+    assert_eq!((command("follow", &ids[1]), command("follow", &ids[2])), (0, 0));
+    let daemon = rig.start_again();
+    until("upkeep to know all of them", || {
+        rig.known_conversations().iter().filter(|c| c.sync_state.as_deref() == Some("idle")).count() == 3
+    })
+    .await;
+    assert_eq!(daemon.stop(), 0);
+
+    // A workflow runs, and two starts wait behind it: first that of the conversation which is to leave.
+    let database = rusqlite::Connection::open(rig.database()).unwrap();
+    let queue = |id: &str, state: &str, workflow: Option<&str>, due: i64| {
+        let sql = "UPDATE syncs SET state = ?2, workflow_id = ?3, due_at = ?4
+                   WHERE conversation = (SELECT id FROM conversations WHERE conversation_id = ?1)";
+        assert_eq!(database.execute(sql, rusqlite::params![id, state, workflow, due]).unwrap(), 1);
+    };
+    queue(&ids[0], "running", Some("wf-gone"), 0);
+    // Its own next start is minutes away.
+    database
+        .execute("UPDATE syncs SET started_at = ?1 WHERE workflow_id = 'wf-gone'", [UnixMillis::now().as_millis()])
+        .unwrap();
+    queue(&ids[1], "queued", None, 1);
+    queue(&ids[2], "queued", None, 2);
+    let status = When { endpoint: Some(Endpoint::LinkedApiStatus), times: Some(1), ..When::default() };
+    rig.world().inject(Fault::SlowBody { millis: 2_000 }, status);
+    let daemon = rig.start_again();
+    until("the workflow to be asked about", || rig.world().request_count(Endpoint::LinkedApiStatus) == 1).await;
+    assert_eq!(command("unfollow", &ids[1]), 0);
+    let starts = || {
+        let requests = rig.world().requests().into_iter();
+        requests.filter(|r| r.endpoint == Endpoint::LinkedApiStart).map(|r| r.body).collect::<Vec<_>>()
+    };
+    until("a start", || !starts().is_empty()).await;
+    assert!(starts()[0].contains(&address(waits)), "the next in the queue: {:?}", starts());
+    assert_eq!(command("follow", &ids[1]), 0);
+    until("another start", || starts().len() == 2).await;
+    assert!(starts()[1].contains(&address(leaves)), "it goes on where it was: {:?}", starts());
     assert_eq!(daemon.stop(), 0);
 }
