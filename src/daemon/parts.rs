@@ -179,6 +179,7 @@ fn scheduled_account(
         quiet_hours: account.quiet_hours.clone(),
         sweep,
         folders: rows.folders,
+        balance: rows.balance,
         pause: rows.pause,
         conversations,
     })

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    Call, Error, Inbox, ListRequest, Listing, Monitoring, Page, PageRequest, Provider, Started, Upkeep, Workflow,
+    Balance, Call, Error, Folders, Inbox, ListRequest, Listing, Monitoring, Page, PageRequest, Provider, Started,
+    Upkeep, Workflow,
 };
 use crate::model::Conversation;
 
@@ -81,6 +82,14 @@ impl Provider for Redacted {
         self.inner.probe().await.map_err(|e| self.redact(e))
     }
 
+    async fn examine(&self, listed: &[&Conversation]) -> Result<Vec<String>, Error> {
+        self.inner.examine(listed).await.map_err(|e| self.redact(e))
+    }
+
+    fn balance(&self) -> Option<&dyn Balance> {
+        self.inner.balance().map(|_| self as &dyn Balance)
+    }
+
     fn upkeep(&self) -> Option<&dyn Upkeep> {
         self.inner.upkeep().map(|_| self as &dyn Upkeep)
     }
@@ -91,6 +100,14 @@ impl Provider for Redacted {
 
     fn price(&self, call: Call) -> u32 {
         self.inner.price(call)
+    }
+}
+
+#[async_trait]
+impl Balance for Redacted {
+    async fn credits_left(&self) -> Result<u64, Error> {
+        let balance = self.inner.balance().expect("a balance is offered only where the provider tells it");
+        balance.credits_left().await.map_err(|e| self.redact(e))
     }
 }
 
@@ -112,7 +129,7 @@ impl Upkeep for Redacted {
 
 #[async_trait]
 impl Inbox for Redacted {
-    async fn folders(&self) -> Result<Vec<String>, Error> {
+    async fn folders(&self) -> Result<Folders, Error> {
         self.listed().folders().await.map_err(|e| self.redact(e))
     }
 

@@ -90,7 +90,7 @@ impl Settings {
             Self::LinkedApi(_) => reader.read::<linkedapi::ConversationSettings>(table)?.conversation(),
             Self::ConnectSafely(_) => reader.read::<connectsafely::ConversationSettings>(table)?.conversation(),
             Self::Linkup(account) => reader.read::<linkup::ConversationSettings>(table)?.conversation(account),
-            Self::Unipile(_) => reader.read::<unipile::ConversationSettings>(table)?.conversation(),
+            Self::Unipile(account) => reader.read::<unipile::ConversationSettings>(table)?.conversation(account),
         })
     }
 

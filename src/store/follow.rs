@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::accounts::{self, Pause};
 use super::announce::{FollowedSink, Subscriber};
+use super::balance::{self, BalanceSeen};
 use super::gaps::{self, OpenGaps};
 use super::outbox::{self, SinkHealth};
 use super::spending;
@@ -139,6 +140,8 @@ pub struct FollowedRows {
     pub learnt_per_minute: Option<f64>,
     /// The sweeps over its inbox.
     pub folders: Vec<SweptFolder>,
+    /// What was last heard of the credits that are left.
+    pub balance: BalanceSeen,
 }
 
 /// The answer to [`Store::follow`], in the order asked.
@@ -232,6 +235,7 @@ fn follow(
             others,
             spent: (month.saturating_sub(today), today),
             folders,
+            balance: balance::load(tx, id)?,
         });
     }
     tx.execute("UPDATE sinks SET configured = 0 WHERE configured = 1", [])?;

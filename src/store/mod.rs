@@ -6,10 +6,12 @@
 
 mod accounts;
 mod announce;
+mod balance;
 mod error;
 mod explain;
 mod follow;
 mod gaps;
+mod left_out;
 mod open;
 mod operator;
 mod outbox;
@@ -35,6 +37,7 @@ use tokio::sync::Notify;
 
 pub use accounts::Pause;
 pub use announce::{EventFilter, FollowedSink, Wants};
+pub use balance::BalanceSeen;
 pub use error::{Error, OpenError};
 pub use explain::{
     DeliveryRow, ExplainedAttempt, ExplainedDelivery, ExplainedEvent, ExplainedMessage, Explanation, Listing, STATES,

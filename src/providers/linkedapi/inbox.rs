@@ -15,7 +15,7 @@ use super::{LinkedApi, bare_url, errors, wire_type};
 use crate::model::{Conversation, ConversationId, ConversationType, assign_missing_ids};
 use crate::providers::json::Received;
 use crate::providers::{
-    Class, Error, Inbox, ListRequest, Listed, Listing, Monitoring, Page, PageRequest, Started, Workflow,
+    Class, Error, Folders, Inbox, ListRequest, Listed, Listing, Monitoring, Page, PageRequest, Started, Workflow,
 };
 use crate::time::UnixMillis;
 
@@ -99,8 +99,8 @@ impl LinkedApi {
 
 #[async_trait]
 impl Inbox for LinkedApi {
-    async fn folders(&self) -> Result<Vec<String>, Error> {
-        Ok(self.settings.inbox_types())
+    async fn folders(&self) -> Result<Folders, Error> {
+        Ok(Folders::all(self.settings.inbox_types()))
     }
 
     async fn list(&self, request: ListRequest<'_>) -> Result<Listing, Error> {
