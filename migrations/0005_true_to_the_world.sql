@@ -11,3 +11,6 @@ CREATE TABLE left_out_folders (
 ALTER TABLE accounts ADD COLUMN credits_left INTEGER;       -- null: it does not say
 ALTER TABLE accounts ADD COLUMN credits_left_at INTEGER;
 ALTER TABLE accounts ADD COLUMN credits_low_since INTEGER;  -- null: it is enough for a day
+
+-- By which road of the provider an account is read; empty: the usual one, as all were before.
+ALTER TABLE accounts ADD COLUMN channel TEXT NOT NULL DEFAULT '';

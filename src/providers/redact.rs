@@ -20,10 +20,15 @@ pub(super) struct Redacted {
 
 impl Redacted {
     fn redact(&self, mut error: Error) -> Error {
-        for secret in self.secrets.iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty()) {
-            error.detail = masked(&error.detail, secret);
-        }
+        error.detail = self.redact_text(error.detail);
         error
+    }
+
+    fn redact_text(&self, mut text: String) -> String {
+        for secret in self.secrets.iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty()) {
+            text = masked(&text, secret);
+        }
+        text
     }
 
     /// An object that has a credential in it is not passed on at all: masked, it would not be the provider's any more.
@@ -83,7 +88,8 @@ impl Provider for Redacted {
     }
 
     async fn examine(&self, listed: &[&Conversation]) -> Result<Vec<String>, Error> {
-        self.inner.examine(listed).await.map_err(|e| self.redact(e))
+        let notes = self.inner.examine(listed).await.map_err(|e| self.redact(e))?;
+        Ok(notes.into_iter().map(|note| self.redact_text(note)).collect())
     }
 
     fn balance(&self) -> Option<&dyn Balance> {

@@ -195,6 +195,10 @@ pub struct LinkedApiSwitches {
     pub inbox_monitoring: bool,
     /// Error type with which the poll of an inbox that is not monitored is refused; `null` answers an empty list.
     pub inbox_unsynced: Option<String>,
+    /// Whether the inbox can be polled for one person; otherwise `personUrl` is refused.
+    pub inbox_by_person: bool,
+    /// Whether messages have the same ids there as in `/conversations/poll`; otherwise those of the whole inbox.
+    pub inbox_shares_ids: bool,
     /// Whether inbox messages of standard conversations carry `personPublicUrl`; otherwise it is null.
     pub inbox_public_url: bool,
 }
@@ -230,6 +234,8 @@ impl Default for LinkedApiSwitches {
             cancelled_is_known: false,
             inbox_monitoring: true,
             inbox_unsynced: Some("inboxNotSynced".into()),
+            inbox_by_person: true,
+            inbox_shares_ids: true,
             inbox_public_url: true,
         }
     }

@@ -187,3 +187,47 @@ async fn what_was_unfollowed_is_collected_no_more_until_it_is_followed_again() {
     assert!(starts()[1].contains(&address(leaves)), "it goes on where it was: {:?}", starts());
     assert_eq!(daemon.stop(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listed_people_are_read_through_the_inbox_where_the_configuration_says_so() {
+    let mut rig = Rig::new().await;
+    rig.linkedapi = "channel = \"inbox\"\n".into();
+    rig.polling = "sweep_interval = \"200ms\"\n".into();
+    let conversation = rig.follow(Dialect::LinkedApi, "Ada Byron");
+    rig.world().set_synced(conversation, None);
+    rig.world().set_switches(|s| s.linked_api.inbox_monitoring = false);
+    let daemon = rig.start();
+    until("the provider to collect the inbox", || daemon.log().contains("the provider collects the inbox")).await;
+    rig.world().push(conversation, "by the inbox");
+    rig.until_taken(1).await;
+    let event = &rig.receiver.taken()[0];
+    assert_eq!(event["subject"].as_str(), Some(rig.world().conversation_id(conversation).as_str()));
+    until("silence to be proved", || rig.conversation().is_some_and(|c| c.verified_until.is_some())).await;
+    let requests = rig.world().requests();
+    let starts: Vec<_> = requests.iter().filter(|r| r.endpoint == Endpoint::LinkedApiStart).collect();
+    assert!(starts.len() == 1 && starts[0].body.contains("st.syncInbox"), "{starts:?}");
+    let of_person = format!("\"personUrl\":\"{}\"", rig.world().address(conversation));
+    assert!(requests.iter().any(|r| r.endpoint == Endpoint::LinkedApiInboxPoll && r.body.contains(&of_person)));
+    assert_eq!(rig.world().request_count(Endpoint::LinkedApiPoll), 0);
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_the_channel_repeats_nothing_although_the_ids_are_others() {
+    let mut rig = Rig::new().await;
+    rig.world().set_switches(|s| s.linked_api.inbox_shares_ids = false);
+    let conversation = rig.follow(Dialect::LinkedApi, "Ada Byron");
+    let daemon = rig.start();
+    for number in 0..3 {
+        rig.world().push(conversation, &format!("by its own poll {number}"));
+    }
+    rig.until_taken(3).await;
+    assert_eq!(daemon.stop(), 0);
+    rig.linkedapi = "channel = \"inbox\"\n".into();
+    rig.world().push(conversation, "while nobody listens");
+    let daemon = rig.start();
+    rig.until_taken(4).await;
+    rig.settle().await;
+    assert_eq!(rig.receiver.texts()[3], "while nobody listens");
+    assert_eq!((rig.receiver.taken_count(), daemon.stop()), (4, 0));
+}
