@@ -80,6 +80,10 @@ fn render(text: &mut String, overview: &Overview, now: UnixMillis) -> std::fmt::
         for folder in &account.inbox {
             writeln!(text, "  inbox{}: {}", folder_name(folder), folder_state(folder, now))?;
         }
+        if account.configured && !account.inbox_left_out.is_empty() {
+            let left_out = account.inbox_left_out.join(", ");
+            writeln!(text, "  inbox: there and not listed: {}", Untrusted(&left_out))?;
+        }
         for conversation in account.conversations.iter().filter(|c| c.followed) {
             let name = conversation.title.as_deref().unwrap_or(&conversation.id);
             writeln!(text, "  {}", Untrusted(name))?;
@@ -134,6 +138,10 @@ fn spending(account: &AccountOverview, now: UnixMillis) -> String {
     if let (Some(spent), Some(limit)) = (account.credits_this_month, account.monthly_credits) {
         let state = if spent >= u64::from(limit) { " SPENT" } else { "" };
         parts.push(format!("{spent} of {limit} credits{state} this month"));
+    }
+    if let Some(left) = account.credits_left {
+        let state = if account.credits_low_since.is_some() { " LOW," } else { "" };
+        parts.push(format!("{left} credits left at the provider,{state} {}", ago(account.credits_left_at, now)));
     }
     parts.join("; ")
 }

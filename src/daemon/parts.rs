@@ -82,6 +82,7 @@ impl Parts {
                 .map(|c| ((*c.conversation).clone(), c.cadence.max_interval))
                 .collect(),
             discover: account.discover,
+            channel: account.settings.channel(),
             max_interval: account.polling.cadence.max_interval,
             today: account.calendar.day(UnixMillis::now()),
             budget: budget_row(account),
@@ -179,7 +180,8 @@ fn scheduled_account(
     let others = rows.others.into_iter().map(|(conversation, source)| polled(account, conversation, source));
     let conversations = pinned.chain(others).collect();
     // Where every answer costs credits, a sweep is cheaper than looking at each, also at those that are listed here.
-    let sweeps = provider.inbox().is_some() && (account.discover || provider.price(Call::Page) > 0);
+    let sweeps = provider.inbox().is_some()
+        && (account.discover || provider.price(Call::Page) > 0 || account.settings.sweeps_listed());
     let sweep = sweeps.then_some(SweepSettings {
         interval: polling.sweep_interval,
         discover: account.discover,
@@ -208,6 +210,7 @@ fn scheduled_account(
         quiet_hours: account.quiet_hours.clone(),
         sweep,
         folders: rows.folders,
+        balance: rows.balance,
         pause: rows.pause,
         conversations,
     })

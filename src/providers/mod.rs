@@ -57,6 +57,17 @@ pub trait Provider: Send + Sync {
         Ok(())
     }
 
+    /// Looks closer than a probe, for a person who waits: in as many requests as tell more of the account and cost
+    /// nothing. Fails where a poll would; returns what is worth saying beside that.
+    async fn examine(&self, _listed: &[&Conversation]) -> Result<Vec<String>, Error> {
+        self.probe().await.map(|()| vec![])
+    }
+
+    /// The customer's credits, where the provider tells how many are left.
+    fn balance(&self) -> Option<&dyn Balance> {
+        None
+    }
+
     /// The upkeep that the provider wants, where it collects a conversation only after being told to.
     fn upkeep(&self) -> Option<&dyn Upkeep> {
         None
@@ -102,17 +113,42 @@ pub struct Quota {
     pub resets_in: Duration,
 }
 
+/// What is left of the customer's credits.
+#[async_trait]
+pub trait Balance: Send + Sync {
+    /// Asks for it, in one request that costs nothing.
+    async fn credits_left(&self) -> Result<u64, Error>;
+}
+
+/// The parts of an inbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Folders {
+    /// Those that are listed one by one.
+    pub listed: Vec<String>,
+    /// Of these, the ones in which hardly anything moves: listed once in a hundred sweeps.
+    pub seldom: Vec<String>,
+    /// Those that are there as well and are not listed.
+    pub left_out: Vec<String>,
+}
+
+impl Folders {
+    /// All that there are, listed alike.
+    pub fn all(listed: Vec<String>) -> Self {
+        Self { listed, ..Self::default() }
+    }
+}
+
 /// The inbox of an account: a sweep over it tells which conversations moved, at the price of a request or two.
 #[async_trait]
 pub trait Inbox: Send + Sync {
-    /// The parts that are listed one by one, where that is known without asking; an inbox that is
+    /// The parts that are listed one by one, where they are known without asking; an inbox that is
     /// one whole has one part without a name.
-    fn known_folders(&self) -> Option<Vec<String>> {
-        Some(vec![String::new()])
+    fn known_folders(&self) -> Option<Folders> {
+        Some(Folders::all(vec![String::new()]))
     }
 
     /// Asks for the parts, in one request. It is asked rarely, and only where they are not known.
-    async fn folders(&self) -> Result<Vec<String>, Error> {
+    async fn folders(&self) -> Result<Folders, Error> {
         Ok(self.known_folders().unwrap_or_default())
     }
 
@@ -139,7 +175,7 @@ pub trait Monitoring: Send + Sync {
 /// Which page of the inbox to list.
 #[derive(Clone, Copy, Debug)]
 pub struct ListRequest<'a> {
-    /// One of [`Inbox::folders`].
+    /// One of [`Folders::listed`].
     pub folder: &'a str,
     /// Only what moved after it is wanted; a provider that cannot be asked so lists everything. `None` wants everything.
     pub since: Option<UnixMillis>,

@@ -38,6 +38,16 @@ pub(super) trait OfProvider {
         1
     }
 
+    /// By which road of the provider messages are read, where it has several whose ids may differ; empty: the usual one.
+    fn channel(&self) -> &'static str {
+        ""
+    }
+
+    /// The inbox is listed although conversations are: it tells which of them moved.
+    fn sweeps_listed(&self) -> bool {
+        false
+    }
+
     /// Why an account that discovers, or one that does not, cannot follow this conversation: the inbox would have it
     /// under another id.
     fn misplaced(&self, _conversation: &Conversation, _discover: bool) -> Option<&'static str> {
@@ -153,6 +163,16 @@ impl Settings {
     /// Conversations that may share one request.
     pub fn batch_size(&self) -> usize {
         self.of_provider().batch_size().max(1)
+    }
+
+    /// By which road of the provider messages are read, empty for the usual one; the ids of two roads may differ.
+    pub fn channel(&self) -> &'static str {
+        self.of_provider().channel()
+    }
+
+    /// The inbox is listed although conversations are: it tells which of them moved.
+    pub fn sweeps_listed(&self) -> bool {
+        self.of_provider().sweeps_listed()
     }
 
     /// What accounts with the same rate limit have in common: the provider limits by it, not by account.

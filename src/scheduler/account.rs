@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::balance::BalanceWatch;
 use super::command::{Command, Rewinding};
 use super::credits::Credits;
 use super::gate::{Books, Closed, Gate, Heard};
@@ -67,6 +68,8 @@ pub(super) enum Done {
     Polls(Vec<Ended>),
     Probe(Result<(), providers::Error>),
     Swept(Stepped),
+    /// When to ask again.
+    Balance(Duration),
     Rewound(Box<Rewinding>),
     Upkeep,
 }
@@ -99,6 +102,7 @@ pub(super) struct AccountLoop {
     pub(super) requests: mpsc::UnboundedSender<Request>,
     pub(super) reports: mpsc::UnboundedReceiver<Report>,
     pub(super) sweeps: Option<Sweeps>,
+    pub(super) balance: Option<BalanceWatch>,
     commands: (mpsc::UnboundedSender<Command>, mpsc::UnboundedReceiver<Command>),
     /// Until no poll of it is in flight.
     pub(super) rewinds: Vec<Rewinding>,
@@ -143,6 +147,7 @@ impl AccountLoop {
                 source: p.source.id,
                 conversation: Arc::clone(&p.conversation),
                 row: p.source.sync.clone(),
+                has_left: false,
             };
             account.conversations.iter().map(kept).collect()
         };
@@ -152,6 +157,8 @@ impl AccountLoop {
             .upkeep()
             .filter(|_| account.sweep.is_none_or(|sweep| !sweep.discover))
             .map(|_| UpkeepLoop::new(Arc::clone(&poller), kept(), upkeep_requests, upkeep_reports));
+        let mark = account.credits.average_day();
+        let balance = poller.provider.balance().map(|_| BalanceWatch::new(mark, account.balance, (now.clock, now.at)));
         let known = account.conversations.into_iter().map(|polled| source::known(polled, &polling, now));
         let (sources, slots): (Vec<_>, Vec<_>) = known.unzip();
         let mut timetable = Timetable::new(polling.batch_size, slots);
@@ -183,6 +190,7 @@ impl AccountLoop {
             requests,
             reports,
             sweeps,
+            balance,
             commands: mpsc::unbounded_channel(),
             rewinds: vec![],
             round_began: None,
@@ -271,7 +279,11 @@ impl AccountLoop {
             None if self.polls_in_flight >= self.poller.polling.concurrency => {
                 self.next_to_give_way(now).unwrap_or(latest)
             }
-            None => self.timetable.next(now).unwrap_or(latest).min(self.next_sweep().unwrap_or(latest)),
+            None => {
+                let balance = self.balance.as_ref().and_then(BalanceWatch::next);
+                let next = [self.timetable.next(now), self.next_sweep(), balance].into_iter().flatten().min();
+                next.unwrap_or(latest)
+            }
         };
         next.min(latest)
     }
@@ -288,6 +300,7 @@ impl AccountLoop {
         if self.hold.is_set() || !self.may_ask(now) {
             return;
         }
+        self.start_balance(now);
         self.start_sweep(now);
         while self.polls_in_flight < self.poller.polling.concurrency {
             let Some(first) = self.timetable.take(now) else { break };
@@ -389,6 +402,7 @@ impl AccountLoop {
                     self.store(change);
                 }
             }
+            Ok(Done::Balance(wait)) => self.balanced(wait),
             Ok(Done::Upkeep) => {}
             Err(error) => debug_assert!(error.is_cancelled(), "a panic ends the process in the panic hook"),
         }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Polled;
 use super::account::{AccountLoop, Done};
 use super::slot::{Now, Why};
+use super::upkeep::Request;
 use crate::model::AccountName;
 use crate::store::{self, Refused, Source, SourceId};
 use crate::time::UnixMillis;
@@ -127,6 +128,8 @@ impl AccountLoop {
     fn unfollow(&mut self, source: SourceId) {
         if let Some(&index) = self.by_row.get(&source) {
             self.timetable.leave(index);
+            // Nobody listens where the provider needs no upkeep.
+            drop(self.requests.send(Request::Leave(index)));
         }
     }
 

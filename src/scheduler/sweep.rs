@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Baseline;
 use super::gate::{Heard, Purpose};
 use super::monitoring::{MonitorStep, Monitored, Monitors};
 use super::poll::{Failure, Poller};
+use super::{Baseline, seldom};
 use crate::model::{Conversation, ConversationId, Listed};
-use crate::providers::{Call, Class, Error, ListRequest, Listing};
+use crate::providers::{Call, Class, Error, Folders, ListRequest, Listing};
 use crate::store::{Discovery, Line, Mark, Noted, Source, SourceId, SweptFolder};
 use crate::time::UnixMillis;
 
@@ -57,6 +57,10 @@ pub(super) struct Sweeps {
     pub(super) monitors: Option<Monitors>,
     known: Vec<SweptFolder>,
     folders: Vec<String>,
+    /// Of these, those that are listed once in many sweeps.
+    seldom: Vec<String>,
+    /// What the inbox has beside them, as it was last told to people.
+    left_out: Vec<String>,
     folders_asked: Option<Instant>,
     current: Option<Sweep>,
 }
@@ -84,7 +88,7 @@ pub(super) enum Step {
 
 /// What came of a step.
 pub(super) enum Stepped {
-    Folders(Result<Vec<String>, Failure>),
+    Folders(Result<Folders, Failure>),
     Monitored(String, Result<Monitored, Failure>),
     Listed(Box<Sweep>, Result<Vec<Moved>, Failure>),
 }
@@ -110,6 +114,8 @@ impl Sweeps {
             monitors,
             known,
             folders: vec![],
+            seldom: vec![],
+            left_out: vec![],
             folders_asked: None,
             current: None,
         }
@@ -155,13 +161,31 @@ impl Sweeps {
         self.monitors.as_ref().and_then(|monitors| monitors.started_at(&folder.folder)).or(folder.started_at)
     }
 
-    pub(super) fn take_folders(&mut self, folders: Vec<String>) {
-        self.folders = folders;
+    pub(super) fn take_folders(&mut self, folders: Folders) {
+        (self.folders, self.seldom) = (folders.listed, folders.seldom);
         self.folders_asked = Some(Instant::now());
         if let Some(monitors) = &mut self.monitors {
             // Not later than now, whichever clock a single round goes by.
             monitors.watch(&self.folders, &self.known, self.due);
         }
+    }
+
+    /// What the inbox has beside the folders that are listed, where that is news.
+    pub(super) fn news_of_left_out(&mut self, folders: &Folders) -> Option<String> {
+        let is_news = self.left_out != folders.left_out;
+        self.left_out.clone_from(&folders.left_out);
+        (is_news && !self.left_out.is_empty()).then(|| self.left_out.join(", "))
+    }
+
+    /// Hardly anything moves in this folder: the others do not wait for it.
+    pub(super) fn is_seldom(&self, folder: &str) -> bool {
+        self.seldom.iter().any(|seldom| seldom == folder)
+    }
+
+    fn is_due(&self, folder: &str) -> bool {
+        let known = self.known.iter().find(|known| known.folder == folder);
+        let listed_at = known.and_then(|known| known.swept_at);
+        !self.is_seldom(folder) || seldom::is_due(listed_at, self.settings.interval, UnixMillis::now())
     }
 
     /// Takes a sweep back whose page could not be read: it goes on there.
@@ -175,10 +199,19 @@ impl Sweeps {
     }
 
     /// Takes a sweep after one of its pages. Returns whether all folders are done.
-    pub(super) fn take(&mut self, sweep: Sweep, overlap: Duration) -> bool {
-        if sweep.cursor.is_some() {
+    pub(super) fn take(&mut self, mut sweep: Sweep, overlap: Duration) -> bool {
+        let gives_way = sweep.goes_to_the_end(&self.settings) && self.is_seldom(sweep.folder());
+        if sweep.cursor.is_some() && !gives_way {
             self.current = Some(sweep);
             return false;
+        }
+        match sweep.cursor.take() {
+            // A page between two sweeps over the others, until it has come to its end.
+            Some(cursor) => {
+                (sweep.folder.began_at, sweep.folder.cursor, sweep.folder.youngest) =
+                    (Some(sweep.began), Some(cursor), sweep.youngest);
+            }
+            None => sweep.folder.swept_at = Some(sweep.began),
         }
         self.known.retain(|known| known.folder != sweep.folder.folder);
         self.known.push(sweep.folder);
@@ -192,7 +225,8 @@ impl Sweeps {
     }
 
     fn go_to(&mut self, position: usize, overlap: Duration) -> bool {
-        let next = (position < self.folders.len()).then(|| self.begin(position, overlap));
+        let next = (position..self.folders.len()).find(|position| self.is_due(&self.folders[*position]));
+        let next = next.map(|position| self.begin(position, overlap));
         self.current = next;
         self.current.is_none()
     }
@@ -253,15 +287,17 @@ struct PageSeen {
 }
 
 impl Poller {
-    pub(super) async fn list_folders(&self) -> Result<Vec<String>, Failure> {
-        let Some(inbox) = self.provider.inbox() else { return Ok(vec![]) };
+    pub(super) async fn list_folders(&self) -> Result<Folders, Failure> {
+        let Some(inbox) = self.provider.inbox() else { return Ok(Folders::default()) };
         if let Some(known) = inbox.known_folders() {
             return Ok(known);
         }
         let permit = self.gate.admit(Call::Account, Purpose::Live).await?;
         let folders = inbox.folders().await;
         self.gate.settle(permit, Heard::costing(0, &folders)).await;
-        Ok(folders?)
+        let folders = folders?;
+        self.store.record_left_out(self.account_id, folders.left_out.clone()).await?;
+        Ok(folders)
     }
 
     /// Reads one page of a sweep and compares it with what is known.

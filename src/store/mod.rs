@@ -6,11 +6,13 @@
 
 mod accounts;
 mod announce;
+mod balance;
 mod dead;
 mod error;
 mod explain;
 mod follow;
 mod gaps;
+mod left_out;
 mod list_times;
 mod lock;
 mod open;
@@ -38,6 +40,7 @@ use tokio::sync::Notify;
 
 pub use accounts::Pause;
 pub use announce::{EventFilter, FollowedSink, Wants};
+pub use balance::BalanceSeen;
 pub use error::{Error, OpenError};
 pub use explain::{
     DeliveryRow, ExplainedAttempt, ExplainedDelivery, ExplainedEvent, ExplainedMessage, Explanation, Listing, STATES,

@@ -146,6 +146,11 @@ impl Store {
 
 fn record_poll(outlet: Outlet<'_>, mut poll: PollRecord) -> Result<Recorded, Error> {
     poll.messages.sort_by(|a, b| a.order().cmp(&b.order()));
+    // Few pages name their conversation; what the inbox has said of it holds until somebody says otherwise.
+    poll.title = match poll.title {
+        Some(title) => Some(title),
+        None => stored_title(&outlet, poll.source)?,
+    };
     let context = EventContext {
         provider: poll.provider,
         account: &poll.account,
@@ -194,6 +199,11 @@ fn record_poll(outlet: Outlet<'_>, mut poll: PollRecord) -> Result<Recorded, Err
             mark.map(|mark| mark.mark),
         ])?;
     Ok(recorded)
+}
+
+fn stored_title(outlet: &Outlet<'_>, source: SourceId) -> Result<Option<String>, Error> {
+    let mut statement = outlet.tx.prepare_cached("SELECT title FROM conversations WHERE id = ?1")?;
+    Ok(statement.query_row([source.0], |r| r.get(0))?)
 }
 
 /// A lapse is announced when it begins and when it is over, whatever its reason.

@@ -41,4 +41,5 @@ mod shutdown;
 mod sink_contract;
 mod store_files;
 mod sweeps;
+mod unipile;
 mod upgrade;

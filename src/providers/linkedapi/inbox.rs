@@ -4,6 +4,7 @@
 //! thread of the inbox is another conversation than the one of the same person that is polled by their address.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use reqwest::Method;
@@ -15,7 +16,7 @@ use super::{LinkedApi, errors, one_spelling, wire_type};
 use crate::model::{Conversation, ConversationId, ConversationType, assign_missing_ids};
 use crate::providers::json::Received;
 use crate::providers::{
-    Class, Error, Inbox, ListRequest, Listed, Listing, Monitoring, Page, PageRequest, Started, Workflow,
+    Class, Error, Folders, Inbox, ListRequest, Listed, Listing, Monitoring, Page, PageRequest, Proof, Started, Workflow,
 };
 use crate::time::UnixMillis;
 
@@ -31,6 +32,22 @@ struct Asked<'a> {
     kind: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     thread_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    person_url: Option<&'a str>,
+}
+
+/// Of which inboxes it is known that the provider collects them: an answer for one person does not tell, and is as empty
+/// when nobody listens.
+#[derive(Default)]
+pub(super) struct Collected {
+    standard: AtomicBool,
+    sales_navigator: AtomicBool,
+}
+
+impl Collected {
+    fn of(&self, kind: &str) -> &AtomicBool {
+        if kind == "nv" { &self.sales_navigator } else { &self.standard }
+    }
 }
 
 #[derive(Deserialize)]
@@ -42,6 +59,8 @@ struct Answered {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct InboxMessage {
+    #[serde(default, rename = "type")]
+    kind: Option<Value>,
     #[serde(default)]
     thread_id: Option<String>,
     #[serde(default)]
@@ -87,7 +106,7 @@ impl LinkedApi {
     /// Polls one thread. There are no pages: the answer is complete.
     pub(super) async fn poll_thread(&self, request: PageRequest<'_>, thread_id: &str) -> Result<Page, Error> {
         let kind = wire_type(request.conversation);
-        let asked = Asked { since: request.since, kind, thread_id: Some(thread_id) };
+        let asked = Asked { since: request.since, kind, thread_id: Some(thread_id), person_url: None };
         let messages = self.inbox_poll(asked).await?;
         // What the service mixes in of other threads is theirs.
         let own = messages.into_iter().filter(|m| m.part.thread_id.as_deref().is_none_or(|id| id == thread_id));
@@ -95,17 +114,37 @@ impl LinkedApi {
         assign_missing_ids(&mut messages);
         Ok(Page { messages, ..Page::default() })
     }
+
+    /// Polls the conversation with one person: what the inbox has captured of it, and what a sync has loaded before.
+    pub(super) async fn poll_person(&self, request: PageRequest<'_>) -> Result<Page, Error> {
+        let kind = wire_type(request.conversation);
+        let person_url = Some(request.conversation.address.as_str());
+        let asked = Asked { since: request.since, kind, thread_id: None, person_url };
+        let messages = self.inbox_poll(asked).await?;
+        // What the service mixes in of the other product is another conversation.
+        let other = if kind == "nv" { "st" } else { "nv" };
+        let own = messages.into_iter().filter(|m| m.part.kind.as_ref().and_then(Value::as_str) != Some(other));
+        let mut messages: Vec<_> = own.map(|m| message(request.conversation, m.part.wire, m.raw)).collect();
+        assign_missing_ids(&mut messages);
+        let is_collected = self.collected.of(kind).load(Ordering::Relaxed);
+        let proof = if is_collected { Proof::Now } else { Proof::Cached };
+        Ok(Page { messages, proof, ..Page::default() })
+    }
 }
 
 #[async_trait]
 impl Inbox for LinkedApi {
-    async fn folders(&self) -> Result<Vec<String>, Error> {
-        Ok(self.settings.inbox_types())
+    async fn folders(&self) -> Result<Folders, Error> {
+        Ok(Folders::all(self.settings.inbox_types()))
     }
 
     async fn list(&self, request: ListRequest<'_>) -> Result<Listing, Error> {
-        let asked = Asked { since: request.since, kind: request.folder, thread_id: None };
-        let messages = self.inbox_poll(asked).await.map_err(|mut error| {
+        let asked = Asked { since: request.since, kind: request.folder, thread_id: None, person_url: None };
+        let polled = self.inbox_poll(asked).await;
+        if polled.is_ok() || polled.as_ref().is_err_and(|error| error.class == Class::NotReady) {
+            self.collected.of(request.folder).store(polled.is_ok(), Ordering::Relaxed);
+        }
+        let messages = polled.map_err(|mut error| {
             // Which of the three the service says when monitoring is off is not documented.
             if matches!(error.class, Class::Gone) && error.whole_product {
                 error.detail = format!("{} has no inbox: {}", request.folder, error.detail);

@@ -2,7 +2,7 @@
 //!
 //! One request reads one conversation or many; `since` is the only bound and there are no pages, so every answer is
 //! complete. A conversation must be synced before it can be polled, and a sync lapses: after `syncUntil` polls still
-//! succeed and bring nothing new. Where conversations are discovered, the inbox is the channel ([`inbox`]). Facts are from the vendor's public SDKs (linkedapi-node 2.1.0, linkedapi 1.4.7 for
+//! succeed and bring nothing new. Where conversations are discovered, or `channel = "inbox"` is set, the inbox is the channel ([`inbox`]). Facts are from the vendor's public SDKs (linkedapi-node 2.1.0, linkedapi 1.4.7 for
 //! Python) and documentation; the real service has not been called.
 
 mod errors;
@@ -24,6 +24,7 @@ use super::settings::{OfProvider, check_base_url, header_problem};
 use super::{Class, Error, Inbox, Page, PageRequest, Profile, Provider, Upkeep};
 use crate::backoff::Backoff;
 use crate::model::{Conversation, ConversationId, ConversationType};
+use crate::time::UnixMillis;
 
 pub(super) const PROFILE: Profile = Profile {
     name: "linkedapi",
@@ -58,9 +59,33 @@ pub(super) struct Settings {
     /// Conversations that may share one request.
     #[serde(default = "default_batch_size", deserialize_with = "crate::settings::count")]
     batch_size: usize,
-    /// Which inboxes are listed where conversations are discovered: "st", and "nv" for Sales Navigator.
+    /// By which road people who are listed are read.
+    #[serde(default)]
+    channel: Channel,
+    /// Which inboxes are listed where conversations are discovered, or read through the inbox: "st", and "nv" for Sales
+    /// Navigator.
     #[serde(default)]
     inbox_types: Option<Vec<String>>,
+}
+
+/// A road to the messages with one person.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Channel {
+    /// `POST /conversations/poll`: each conversation is synced, and the sync is renewed.
+    #[default]
+    Conversations,
+    /// `POST /inbox/poll` with the person: the inbox is monitored once, and nobody needs to be synced.
+    Inbox,
+}
+
+impl Channel {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Conversations => "conversations",
+            Self::Inbox => "inbox",
+        }
+    }
 }
 
 fn default_base_url() -> String {
@@ -91,7 +116,22 @@ impl OfProvider for Settings {
     }
 
     fn batch_size(&self) -> usize {
-        self.batch_size
+        match self.channel {
+            Channel::Conversations => self.batch_size,
+            // It takes one person.
+            Channel::Inbox => 1,
+        }
+    }
+
+    fn channel(&self) -> &'static str {
+        match self.channel {
+            Channel::Conversations => "",
+            Channel::Inbox => self.channel.as_str(),
+        }
+    }
+
+    fn sweeps_listed(&self) -> bool {
+        self.channel == Channel::Inbox
     }
 
     fn unread(&self, discover: bool) -> Option<(&'static str, String)> {
@@ -103,6 +143,10 @@ impl OfProvider for Settings {
     }
 
     fn misplaced(&self, conversation: &Conversation, discover: bool) -> Option<&'static str> {
+        let is_monitored = self.inbox_types().iter().any(|kind| kind == wire_type(conversation));
+        if self.channel == Channel::Inbox && !discover && !is_monitored {
+            return Some("is not in an inbox that is read: name its type in inbox_types, such as [\"st\", \"nv\"]");
+        }
         match (inbox::thread_id(conversation).is_some(), discover) {
             (true, true) | (false, false) => None,
             (false, true) => Some(
@@ -202,11 +246,13 @@ fn wire_type(conversation: &Conversation) -> &'static str {
 pub(super) struct LinkedApi {
     client: Client,
     settings: Settings,
+    /// Whether the inbox of a type was last seen to be collected.
+    collected: inbox::Collected,
 }
 
 impl LinkedApi {
     pub(super) fn new(settings: Settings, client: Client) -> Self {
-        Self { client, settings }
+        Self { client, settings, collected: inbox::Collected::default() }
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<http::Answer, Error> {
@@ -240,13 +286,17 @@ impl Provider for LinkedApi {
         if let Some(thread_id) = inbox::thread_id(request.conversation) {
             return self.poll_thread(request, thread_id).await;
         }
+        if self.settings.channel == Channel::Inbox {
+            return self.poll_person(request).await;
+        }
         let mut pages = self.poll(&[request]).await?;
         pages.pop().unwrap_or_else(|| Err(Error::new(Class::Protocol, "the answer has no entry for the conversation")))
     }
 
     async fn batch(&self, requests: &[PageRequest<'_>]) -> Result<Vec<Result<Page, Error>>, Error> {
-        if requests.iter().any(|request| inbox::thread_id(request.conversation).is_some()) {
-            return Err(Error::new(Class::Protocol, "threads of the inbox are polled one by one"));
+        let by_inbox = self.settings.channel == Channel::Inbox;
+        if by_inbox || requests.iter().any(|request| inbox::thread_id(request.conversation).is_some()) {
+            return Err(Error::new(Class::Protocol, "the inbox is polled one by one"));
         }
         self.poll(requests).await
     }
@@ -256,8 +306,35 @@ impl Provider for LinkedApi {
         errors::result::<serde::de::IgnoredAny>(&answer).map(|_| ())
     }
 
+    /// Both roads are tried with the first person that is listed: the account may lack either.
+    async fn examine(&self, listed: &[&Conversation]) -> Result<Vec<String>, Error> {
+        self.probe().await?;
+        let Some(person) = listed.iter().find(|conversation| inbox::thread_id(conversation).is_none()) else {
+            return Ok(vec![]);
+        };
+        let mut notes = vec![];
+        for channel in [Channel::Conversations, Channel::Inbox] {
+            let request = PageRequest { conversation: person, since: Some(UnixMillis::now()), cursor: None };
+            let tried = match channel {
+                Channel::Conversations => self.poll(&[request]).await.map(|_| ()),
+                Channel::Inbox => self.poll_person(request).await.map(|_| ()),
+            };
+            match tried {
+                Err(error) if error.class != Class::NotReady => {
+                    if channel == self.settings.channel {
+                        return Err(error);
+                    }
+                    notes.push(format!("channel = \"{}\" does not work ({error})", channel.as_str()));
+                }
+                // What is not collected yet will be.
+                _ => notes.push(format!("channel = \"{}\" works", channel.as_str())),
+            }
+        }
+        Ok(notes)
+    }
+
     fn upkeep(&self) -> Option<&dyn Upkeep> {
-        Some(self)
+        (self.settings.channel == Channel::Conversations).then_some(self as &dyn Upkeep)
     }
 
     fn inbox(&self) -> Option<&dyn Inbox> {

@@ -25,7 +25,7 @@ use serde_json::Value;
 
 use super::http::{self, Answer};
 use super::settings::OfProvider;
-use super::{Call, Error, Inbox, Page, PageRequest, Profile, Provider};
+use super::{Balance, Call, Class, Error, Inbox, Page, PageRequest, Profile, Provider};
 use crate::backoff::Backoff;
 use crate::model::Conversation;
 use errors::Asked;
@@ -66,6 +66,16 @@ trait Generation: Send + Sync {
 
     /// Asks how the account does.
     fn probe(&self) -> Request;
+
+    /// Asks what is left of the credits, where that can be asked for.
+    fn credits(&self) -> Option<Request> {
+        None
+    }
+
+    /// Reads the answer to that.
+    fn credits_left(&self, _answer: &Answer, _asked: Asked<'_>) -> Result<u64, Error> {
+        Err(Error::new(Class::Protocol, "this generation of the API does not tell the credits that are left"))
+    }
 
     /// Whether a probe costs as much as a page.
     fn charges_probes(&self) -> bool;
@@ -153,6 +163,21 @@ impl Provider for Linkup {
         self.generation.health(&answer, Asked { price: PROBE_PRICE, ..self.asked(None) })
     }
 
+    async fn examine(&self, _listed: &[&Conversation]) -> Result<Vec<String>, Error> {
+        self.probe().await?;
+        if self.balance().is_none() {
+            return Ok(vec![]);
+        }
+        Ok(vec![match self.credits_left().await {
+            Ok(left) => format!("{left} credits are left"),
+            Err(error) => format!("how many credits are left is not known ({error})"),
+        }])
+    }
+
+    fn balance(&self) -> Option<&dyn Balance> {
+        self.generation.credits().map(|_| self as &dyn Balance)
+    }
+
     fn inbox(&self) -> Option<&dyn Inbox> {
         Some(self)
     }
@@ -164,6 +189,15 @@ impl Provider for Linkup {
             Call::Account if self.generation.charges_probes() => PROBE_PRICE,
             Call::Account | Call::Collecting => 0,
         }
+    }
+}
+
+#[async_trait]
+impl Balance for Linkup {
+    async fn credits_left(&self) -> Result<u64, Error> {
+        let request = self.generation.credits().expect("a balance is offered only where it can be asked for");
+        let answer = self.send(request).await?;
+        self.generation.credits_left(&answer, self.asked(None))
     }
 }
 

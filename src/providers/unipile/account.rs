@@ -148,13 +148,24 @@ impl Api {
                 state.user_id = owner_id(self.version(), &body).or(state.user_id.take());
                 standing(self.version(), &body)
             }
-            Err(refusal) => unreadable(refusal.into()),
+            Err(refusal) => unreadable(self.of_other_generation(refusal.into())),
         };
         // v2 refuses by itself what it cannot read, so there only what the account says counts.
         if self.version() == Version::V1 || !matches!(standing, Standing::Unknown(_)) {
             state.take(standing.clone(), asked_at, now);
         }
         standing
+    }
+}
+
+impl Api {
+    /// v1 knows no `acc_...` and says of it what it says of any id that it does not know.
+    fn of_other_generation(&self, mut error: Error) -> Error {
+        if self.version() == Version::V1 && error.class == Class::Gone && self.settings.account_id().starts_with("acc_")
+        {
+            error.detail += "; acc_... is an id of API v2: see api_version";
+        }
+        error
     }
 }
 

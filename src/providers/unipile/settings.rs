@@ -22,6 +22,16 @@ pub(super) enum Version {
     V2,
 }
 
+impl Version {
+    /// Its name in the configuration, and that of the other one.
+    pub(super) fn and_other(self) -> (&'static str, &'static str) {
+        match self {
+            Self::V1 => ("v1", "v2"),
+            Self::V2 => ("v2", "v1"),
+        }
+    }
+}
+
 /// Messages that are not a person's words, named by the field that marks them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(super) enum Kind {
@@ -48,7 +58,8 @@ pub(in crate::providers) struct Settings {
     /// network blocks odd ports needs `?port=...`.
     #[serde(default)]
     base_url: Option<String>,
-    /// The parts of the inbox to list; `None` lists every `*_PRIMARY` that is enabled.
+    /// The parts of the inbox to list; `None` lists every `*_PRIMARY` that is enabled, InMail, and what was archived
+    /// seldom.
     #[serde(default)]
     pub(super) inboxes: Option<Vec<String>>,
     /// What is announced although it is not a person's words.
@@ -97,7 +108,7 @@ impl Settings {
             return Some("API v1 has no inboxes; leave it out");
         }
         let is_useless = inboxes.is_empty() || inboxes.iter().any(String::is_empty);
-        is_useless.then_some("names no inbox; leave it out to list every *_PRIMARY that is enabled")
+        is_useless.then_some("names no inbox; leave it out to list every *_PRIMARY that is enabled, and InMail")
     }
 }
 
@@ -153,10 +164,11 @@ impl ConversationSettings {
     pub(in crate::providers) fn conversation(self, account: &Settings) -> Result<Conversation, String> {
         match (Address::of(&self.chat_id), account.api_version) {
             (Address::Word(id), _) if id.is_empty() => Err("chat_id: is empty".into()),
-            (Address::Word(id), _) => Ok(chat(&id, ConversationType::Unknown)),
-            (Address::Thread(id), Version::V2) => Ok(chat(&id, ConversationType::Unknown)),
+            (Address::Word(id), Version::V1) => Ok(chat(&id, ConversationType::Unknown)),
+            (Address::Word(id), Version::V2) => Ok(chat_of(&id, ConversationType::Unknown)),
+            (Address::Thread(id), Version::V2) => Ok(chat_of(&id, ConversationType::Unknown)),
             (Address::SalesThread(id), Version::V2) => {
-                Ok(chat(&format!("{SALES_NAVIGATOR}{id}"), ConversationType::Unknown))
+                Ok(chat_of(&format!("{SALES_NAVIGATOR}{id}"), ConversationType::Unknown))
             }
             (Address::Thread(_) | Address::SalesThread(_), Version::V1) => Err(
                 "chat_id: is an address at LinkedIn, and API v1 has ids of its own for chats; with discover = true \
@@ -169,7 +181,26 @@ impl ConversationSettings {
     }
 }
 
-/// A chat by its id. Ids are opaque: nothing in one tells the LinkedIn product.
+/// A chat of v2 by its id, which tells the LinkedIn product unless it is a plain `2-…`: that is said to be a classic
+/// one, and believed where nothing else is known.
+pub(super) fn chat_of(id: &str, listed_as: ConversationType) -> Conversation {
+    let product = match (id.split_once("2-"), listed_as) {
+        (Some(("SALES_NAVIGATOR_", _)), _) => ConversationType::SalesNavigator,
+        (Some(("RECRUITER_", _)), _) => ConversationType::Recruiter,
+        (Some((of, _)), _) if is_company(of) => ConversationType::CompanyPage,
+        (Some(("", _)), ConversationType::Unknown) => ConversationType::Standard,
+        _ => listed_as,
+    };
+    chat(id, product)
+}
+
+/// `COMPANY_1001_`
+fn is_company(prefix: &str) -> bool {
+    let number = prefix.strip_prefix("COMPANY_").and_then(|rest| rest.strip_suffix('_'));
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
+}
+
+/// A chat by its id. Those of v1 are opaque: nothing in one tells the LinkedIn product.
 pub(super) fn chat(id: &str, kind: ConversationType) -> Conversation {
     Conversation { id: ConversationId::new(id), address: id.to_owned(), kind, person_url: None }
 }
@@ -205,6 +236,26 @@ pub(super) mod tests {
         let base_url = "https://api1.unipile.com:13111/api/v1";
         assert_eq!(v1(json!({ "base_url": base_url })), None);
         assert_eq!(v1(json!({ "base_url": base_url, "inboxes": ["CLASSIC_PRIMARY"] })), Some("inboxes"));
+    }
+
+    #[test]
+    fn the_id_of_a_chat_of_v2_tells_its_product_before_the_inbox_does() {
+        use ConversationType::{CompanyPage, Recruiter, SalesNavigator, Standard, Unknown};
+        for (id, listed_as, product) in [
+            ("SALES_NAVIGATOR_2-QQ==", Standard, SalesNavigator),
+            ("RECRUITER_2-QQ==", Unknown, Recruiter),
+            ("COMPANY_1001_2-QQ==", Standard, CompanyPage),
+            ("2-QQ==", Unknown, Standard),
+            ("2-QQ==", Recruiter, Recruiter),
+            ("2-Q2-Q", Unknown, Standard),
+            ("COMPANY__2-QQ==", Unknown, Unknown),
+            ("SOMETHING_NEW_2-QQ==", SalesNavigator, SalesNavigator),
+            ("opaque", Unknown, Unknown),
+        ] {
+            assert_eq!(chat_of(id, listed_as).kind, product, "{id} in {listed_as:?}");
+        }
+        let v1 = with(json!({ "api_version": "v1", "account_id": "dfX" }));
+        assert_eq!(v1.named("2-looks-like-one").unwrap().kind, Unknown);
     }
 
     #[test]

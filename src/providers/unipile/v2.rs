@@ -7,10 +7,12 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::paging::{Full, Position, rest};
-use super::settings::chat;
+use super::settings::chat_of;
 use super::{Api, FRESH, SOMEWHAT_FRESH, encoded, wire};
 use crate::model::{Conversation, ConversationType};
-use crate::providers::{Error, Inbox, ListRequest, Listed, Listing, Page, PageRequest, Proof, Provider, Quota, http};
+use crate::providers::{
+    Class, Error, Fault, Folders, Inbox, ListRequest, Listed, Listing, Page, PageRequest, Proof, Provider, Quota, http,
+};
 use crate::time::UnixMillis;
 
 /// The vendor documents a default of 20 and no maximum; public clients use 25 for LinkedIn.
@@ -36,6 +38,14 @@ struct Answered {
 impl V2 {
     pub(super) fn new(api: Api) -> Self {
         Self { api, full_of_messages: Full::default(), full_of_chats: Full::default() }
+    }
+
+    async fn enabled_inboxes(&self) -> Result<Vec<String>, Error> {
+        let path = format!("/{}/inboxes", encoded(self.api.settings.account_id()));
+        let (answer, body) = self.api.get(&path, "", SOMEWHAT_FRESH).await?;
+        let inboxes = wire::list(answer, body, "data", "next_cursor")?.items;
+        let enabled = inboxes.iter().filter(|inbox| wire::flag(inbox, "disabled") != Some(true));
+        Ok(enabled.filter_map(|inbox| wire::text(inbox, "id").map(str::to_owned)).collect())
     }
 
     /// A list below the account, asked for fresh; `None` at the end of it.
@@ -74,6 +84,23 @@ impl Provider for V2 {
         self.api.check_account().await
     }
 
+    /// The account's status says what the vendor believes, the owner's profile whether LinkedIn still answers.
+    async fn examine(&self, _listed: &[&Conversation]) -> Result<Vec<String>, Error> {
+        self.probe().await?;
+        let mut notes = vec![];
+        let path = format!("/{}/users/me", encoded(self.api.settings.account_id()));
+        match self.api.get(&path, "", FRESH).await.map_err(Error::from) {
+            Ok(_) => {}
+            Err(error) if error.class == Class::Auth => return Err(not_connected(&error)),
+            Err(error) => notes.push(format!("whether LinkedIn is really connected could not be told ({error})")),
+        }
+        let left_out = self.folders().await?.left_out;
+        if !left_out.is_empty() {
+            notes.push(format!("inboxes that are there and not listed: {}; see `inboxes`", left_out.join(", ")));
+        }
+        Ok(notes)
+    }
+
     fn inbox(&self) -> Option<&dyn Inbox> {
         Some(self)
     }
@@ -81,17 +108,17 @@ impl Provider for V2 {
 
 #[async_trait]
 impl Inbox for V2 {
-    async fn folders(&self) -> Result<Vec<String>, Error> {
-        if let Some(inboxes) = &self.api.settings.inboxes {
-            return Ok(inboxes.clone());
+    async fn folders(&self) -> Result<Folders, Error> {
+        let found = self.enabled_inboxes().await;
+        if let Some(wanted) = self.api.settings.inboxes.as_deref() {
+            // Which others there are is worth telling, and nothing more.
+            return Ok(folders(found.unwrap_or_default(), Some(wanted)));
         }
-        let path = format!("/{}/inboxes", encoded(self.api.settings.account_id()));
-        let (answer, body) = self.api.get(&path, "", SOMEWHAT_FRESH).await?;
-        let primary = primary(&wire::list(answer, body, "data", "next_cursor")?.items);
-        if primary.is_empty() {
+        let folders = folders(found?, None);
+        if folders.listed.is_empty() {
             tracing::warn!("no enabled inbox is called *_PRIMARY; those to list can be named under `inboxes`");
         }
-        Ok(primary)
+        Ok(folders)
     }
 
     /// No filter is sent: LinkedIn ignores or refuses most, and which time `after` compares is not documented.
@@ -117,16 +144,34 @@ fn is_cached(headers: &HeaderMap) -> bool {
     is_hit || text(AGE.as_str()).and_then(|age| age.trim().parse().ok()).is_some_and(|age: u64| age > FRESH_FOR_SECONDS)
 }
 
-fn primary(inboxes: &[Value]) -> Vec<String> {
-    let enabled = inboxes.iter().filter(|inbox| wire::flag(inbox, "disabled") != Some(true));
-    enabled
-        .filter_map(|inbox| wire::text(inbox, "id"))
-        .filter(|id| id.ends_with("_PRIMARY"))
-        .map(str::to_owned)
-        .collect()
+fn not_connected(error: &Error) -> Error {
+    let detail = format!("the account says that it runs, but LinkedIn does not answer it ({error}); connect it again");
+    Error::new(Class::Auth, detail).at_fault(Fault::SignedOut)
 }
 
-/// The LinkedIn product, which the ids of inboxes begin with. How those of company pages begin is not documented.
+/// Which of the enabled inboxes are listed: those that are wanted; else the one of each product where its conversations
+/// are, InMail, which is an inbox of its own, and seldom what was archived, because an answer brings a conversation
+/// back from there. The others are views of these, or what LinkedIn keeps from people.
+fn folders(enabled: Vec<String>, wanted: Option<&[String]>) -> Folders {
+    const INMAIL: &str = "CLASSIC_INMAIL";
+    const ARCHIVED: &str = "CLASSIC_ARCHIVED";
+    let (mut listed, mut seldom) = (vec![], vec![]);
+    match wanted {
+        Some(wanted) => listed = wanted.to_vec(),
+        None => {
+            let is_listed = |id: &&String| id.ends_with("_PRIMARY") || *id == INMAIL;
+            listed.extend(enabled.iter().filter(is_listed).cloned());
+            // Last: the others do not wait for it.
+            listed.extend(enabled.iter().filter(|id| *id == ARCHIVED).cloned());
+            // Unless it is all there is.
+            seldom.extend(listed.iter().skip(1).filter(|id| *id == ARCHIVED).cloned());
+        }
+    }
+    let left_out = enabled.into_iter().filter(|id| !listed.contains(id)).collect();
+    Folders { listed, seldom, left_out }
+}
+
+/// The LinkedIn product, which the ids of inboxes begin with, those of company pages with a number after it.
 fn product(inbox: &str) -> ConversationType {
     let prefixes = [
         ("CLASSIC_", ConversationType::Standard),
@@ -142,7 +187,7 @@ fn product(inbox: &str) -> ConversationType {
 fn listed(row: &Value, kind: ConversationType) -> Option<Listed> {
     let person_url = row.get("user").and_then(|user| wire::text(user, "profile_url")).map(str::to_owned);
     Some(Listed {
-        conversation: Conversation { person_url, ..chat(&wire::id(row, "id")?, kind) },
+        conversation: Conversation { person_url, ..chat_of(&wire::id(row, "id")?, kind) },
         title: wire::text(row, "name").map(str::to_owned),
         last_activity_at: wire::time(row, "last_message_timestamp"),
         mark: mark(row),
@@ -174,14 +219,33 @@ mod tests {
     }
 
     #[test]
-    fn the_enabled_primary_inboxes_are_listed() {
-        let inboxes = [
-            json!({ "object": "Inbox", "id": "CLASSIC_PRIMARY", "disabled": false }),
-            json!({ "object": "Inbox", "id": "CLASSIC_ARCHIVED", "disabled": false }),
-            json!({ "object": "Inbox", "id": "RECRUITER_PRIMARY", "disabled": true }),
-            json!({ "object": "Inbox", "id": "SALES_NAVIGATOR_PRIMARY" }),
-        ];
-        assert_eq!(primary(&inboxes), ["CLASSIC_PRIMARY", "SALES_NAVIGATOR_PRIMARY"]);
+    fn an_inbox_of_each_product_and_inmail_are_listed_archived_seldom_and_the_rest_is_named() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let there = names(&[
+            "CLASSIC_ARCHIVED",
+            "CLASSIC_PRIMARY",
+            "CLASSIC_SPAM",
+            "CLASSIC_INMAIL",
+            "RECRUITER_PRIMARY",
+            "RECRUITER_UNREAD",
+            "COMPANY_1001_PRIMARY",
+        ]);
+        let found = folders(there.clone(), None);
+        let listed =
+            ["CLASSIC_PRIMARY", "CLASSIC_INMAIL", "RECRUITER_PRIMARY", "COMPANY_1001_PRIMARY", "CLASSIC_ARCHIVED"];
+        assert_eq!((found.listed, found.seldom), (names(&listed), names(&["CLASSIC_ARCHIVED"])));
+        assert_eq!(found.left_out, ["CLASSIC_SPAM", "RECRUITER_UNREAD"]);
+        // What is asked for is listed like any other, and the rest is named all the same.
+        let found = folders(there.clone(), Some(&names(&["CLASSIC_ARCHIVED", "CLASSIC_NEW"])));
+        assert_eq!((found.listed, found.seldom), (names(&["CLASSIC_ARCHIVED", "CLASSIC_NEW"]), vec![]));
+        assert_eq!(found.left_out, there[1..]);
+        assert_eq!(folders(names(&["CLASSIC_ARCHIVED"]), None), Folders::all(names(&["CLASSIC_ARCHIVED"])));
+    }
+
+    #[test]
+    fn the_product_of_an_inbox_is_what_its_id_begins_with() {
+        assert_eq!(product("COMPANY_1001_PRIMARY"), ConversationType::CompanyPage);
+        assert_eq!(product("CLASSIC_INMAIL"), ConversationType::Standard);
         assert_eq!(product("CLASSIC_PRIMARY"), ConversationType::Standard);
         assert_eq!(product("SALES_NAVIGATOR_PRIMARY"), ConversationType::SalesNavigator);
         assert_eq!(product("RECRUITER_UNREAD"), ConversationType::Recruiter);
