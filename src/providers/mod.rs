@@ -259,6 +259,8 @@ pub struct Page {
     pub title: Option<String>,
     /// Up to when it holds everything there is.
     pub proof: Proof,
+    /// It cannot be judged before the account is known: look at that, and ask again.
+    pub awaits_account: bool,
     /// What the request cost, in the provider's credits.
     pub credits: u32,
     /// What is left of the provider's rate limit, where the answer says.

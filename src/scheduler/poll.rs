@@ -185,15 +185,23 @@ impl Poller {
         cursor: Option<&str>,
     ) -> Result<Page, Failure> {
         self.look_at_account(job.purpose()).await?;
-        let permit = self.gate.admit(Call::Page, job.purpose()).await?;
-        let page = self.provider.page(PageRequest { conversation: &job.conversation, since, cursor }).await;
-        self.gate.settle(permit, Heard::page(&page)).await;
-        let page = page?;
+        let mut page = self.ask(job, since, cursor).await?;
+        if page.awaits_account {
+            self.look_at_account(job.purpose()).await?;
+            page = self.ask(job, since, cursor).await?;
+        }
         if page.proof == Proof::Cached {
             tracing::debug!(account = %self.account, conversation = %job.conversation.id,
                 "the provider answered from a cache although it was told not to; that proves nothing");
         }
         Ok(page)
+    }
+
+    async fn ask(&self, job: &Job, since: Option<UnixMillis>, cursor: Option<&str>) -> Result<Page, Failure> {
+        let permit = self.gate.admit(Call::Page, job.purpose()).await?;
+        let page = self.provider.page(PageRequest { conversation: &job.conversation, since, cursor }).await;
+        self.gate.settle(permit, Heard::page(&page)).await;
+        Ok(page?)
     }
 
     /// Looks at the account where the provider needs that to judge what comes next. One look serves

@@ -134,8 +134,8 @@ impl LinkedApi {
 
 #[async_trait]
 impl Inbox for LinkedApi {
-    async fn folders(&self) -> Result<Folders, Error> {
-        Ok(Folders::all(self.settings.inbox_types()))
+    fn known_folders(&self) -> Option<Folders> {
+        Some(Folders::all(self.settings.inbox_types()))
     }
 
     async fn list(&self, request: ListRequest<'_>) -> Result<Listing, Error> {

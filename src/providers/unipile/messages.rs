@@ -22,10 +22,10 @@ const fn names(version: Version) -> Names {
 
 impl Api {
     /// Turns the items of a list into messages.
-    pub(super) async fn messages(&self, list: &wire::List) -> Vec<Message> {
+    pub(super) fn messages(&self, list: &wire::List) -> Vec<Message> {
         let items = &list.items;
         let needs_owner = items.iter().any(|item| wire::flag(item, "is_sender").is_none() && sender_id(item).is_some());
-        let owner = if needs_owner { self.owner_id().await } else { None };
+        let owner = if needs_owner { self.owner_id() } else { None };
         let (version, include) = (self.version(), self.settings.include.as_slice());
         let mut messages: Vec<_> = items.iter().map(|item| message(version, include, owner.as_deref(), item)).collect();
         assign_missing_ids(&mut messages);

@@ -38,7 +38,7 @@ impl V1 {
 
     /// The lower bound to send: earlier than asked for where late imports are to be looked for.
     async fn after(&self, since: UnixMillis) -> UnixMillis {
-        let since = self.0.before_imports(since).await;
+        let since = self.0.before_imports(since);
         let draw = backoff::mix(UnixMillis::now().as_millis().unsigned_abs(), since.as_millis().unsigned_abs());
         if draw.is_multiple_of(LONG_LOOKS) { since - LONG_LOOK } else { since }
     }
@@ -57,20 +57,28 @@ fn after(since: UnixMillis) -> String {
 impl Provider for V1 {
     async fn page(&self, request: PageRequest<'_>) -> Result<Page, Error> {
         let position = Position::read(request.cursor)?;
-        let proof = self.0.proof().await?;
+        let proof = self.0.proof()?;
         let filters = match request.since {
             Some(since) if position == Position::Start => after(self.after(since).await),
             _ => String::new(),
         };
         let path = format!("/chats/{}/messages", encoded(&request.conversation.address));
         let list = self.list(&path, &position, LIMIT, &filters).await?;
-        let messages = self.0.messages(&list).await;
+        let messages = self.0.messages(&list);
         let rest = rest(by_cursor(list.next_cursor));
-        Ok(Page { messages, rest, proof, ..Page::default() })
+        Ok(Page { messages, rest, proof, awaits_account: self.0.awaits_owner(), ..Page::default() })
     }
 
     async fn probe(&self) -> Result<(), Error> {
         self.0.check_account().await
+    }
+
+    fn wants_account(&self) -> bool {
+        self.0.wants_account()
+    }
+
+    async fn look_at_account(&self) -> Result<(), Error> {
+        self.0.look_at_account().await
     }
 
     fn inbox(&self) -> Option<&dyn Inbox> {
@@ -83,7 +91,7 @@ impl Inbox for V1 {
     /// Chats, or where a time is given the account's messages after it, which is all that a sweep needs.
     async fn list(&self, request: ListRequest<'_>) -> Result<Listing, Error> {
         let position = Position::read(request.cursor)?;
-        self.0.proof().await?;
+        self.0.proof()?;
         let of_account = self.of_account();
         let (rows, next_cursor) = match request.since {
             None => {
@@ -91,7 +99,7 @@ impl Inbox for V1 {
                 (list.items.iter().filter_map(listed).collect(), list.next_cursor)
             }
             Some(since) => {
-                let filters = of_account + &after(self.0.before_imports(since).await);
+                let filters = of_account + &after(self.0.before_imports(since));
                 let list = self.list("/messages", &position, LARGEST_LIMIT, &filters).await?;
                 (moved(&list.items), list.next_cursor)
             }

@@ -68,20 +68,28 @@ impl Provider for V2 {
     /// request, and without it a page shows what lies below the bound, which proves that the range was read whole.
     async fn page(&self, request: PageRequest<'_>) -> Result<Page, Error> {
         let position = Position::read(request.cursor)?;
-        let proof = self.api.proof().await?;
+        let proof = self.api.proof()?;
         let path = format!("/chats/{}/messages", encoded(&request.conversation.address));
         let Some(Answered { cached, quota, list }) = self.list(&path, &position).await? else {
             return Ok(Page { proof, ..Page::default() });
         };
         let full = self.full_of_messages.at(&list, LIMIT);
         let rest = rest(position.next(&list, full));
-        let messages = self.api.messages(&list).await;
+        let messages = self.api.messages(&list);
         let proof = if cached && proof == Proof::Now { Proof::Cached } else { proof };
-        Ok(Page { messages, rest, proof, quota, ..Page::default() })
+        Ok(Page { messages, rest, proof, quota, awaits_account: self.api.awaits_owner(), ..Page::default() })
     }
 
     async fn probe(&self) -> Result<(), Error> {
         self.api.check_account().await
+    }
+
+    fn wants_account(&self) -> bool {
+        self.api.wants_account()
+    }
+
+    async fn look_at_account(&self) -> Result<(), Error> {
+        self.api.look_at_account().await
     }
 
     /// The account's status says what the vendor believes, the owner's profile whether LinkedIn still answers.
@@ -108,6 +116,10 @@ impl Provider for V2 {
 
 #[async_trait]
 impl Inbox for V2 {
+    fn known_folders(&self) -> Option<Folders> {
+        None
+    }
+
     async fn folders(&self) -> Result<Folders, Error> {
         let found = self.enabled_inboxes().await;
         if let Some(wanted) = self.api.settings.inboxes.as_deref() {
