@@ -360,3 +360,64 @@ fn found(
     ])?;
     Ok(Noted::Found(Box::new((row.conversation, load_source(tx, source)?)), shown))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AccountName, ConversationId, ConversationType};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn row(id: &str, last_activity_at: UnixMillis) -> Listed {
+        Listed {
+            conversation: Conversation {
+                id: ConversationId::new(id),
+                address: id.into(),
+                kind: ConversationType::Standard,
+                person_url: None,
+            },
+            title: None,
+            last_activity_at: Some(last_activity_at),
+            mark: Some(last_activity_at.to_string()),
+        }
+    }
+
+    /// The line of a conversation that a sweep finds.
+    async fn line_of(store: &Store, account: AccountId, id: &str, at: UnixMillis, line: Line) -> Option<UnixMillis> {
+        let discovery = Discovery { discover: true, line, max_interval: SECOND };
+        let noted = store.note_listed(account, vec![row(id, at)], discovery).await.unwrap().remove(0);
+        let Noted::Found(found, _) = noted else { panic!("{noted:?}") };
+        found.1.line
+    }
+
+    #[tokio::test]
+    async fn our_clock_takes_no_part_in_what_is_new_to_an_account() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("inboxd.db")).unwrap();
+        let account = store.account("connectsafely", AccountName::new("work").unwrap()).await.unwrap();
+        let at = |seconds: u64| UnixMillis::from_millis(1_700_000_000_500) + seconds * SECOND;
+        let (ours, folders) = (at(8 * 3600), ["main", "empty", "other"].map(str::to_owned));
+        let sweep = async |folder: &String, youngest: Option<UnixMillis>| {
+            store.finish_sweep(account, folder.clone(), ours, youngest, true).await.unwrap()
+        };
+        let first_activity = sweep(&folders[0], Some(at(60))).await;
+        assert_eq!(first_activity, Some(at(60)));
+        assert_eq!(sweep(&folders[1], None).await, Some(at(60)), "an empty folder beside one that is not");
+        assert_eq!(sweep(&folders[0], Some(at(90))).await, Some(at(60)), "of the first sweep");
+        let newcomer = Line::Newcomer { first_activity };
+        assert_eq!(line_of(&store, account, "2-NEW", at(61), newcomer).await, Some(at(59)));
+        let empty = Line::Newcomer { first_activity: None };
+        assert_eq!(line_of(&store, account, "2-FIRST", at(61), empty).await, Some(UnixMillis::EPOCH));
+    }
+
+    #[tokio::test]
+    async fn an_inbox_that_was_empty_at_its_first_sweep_has_no_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("inboxd.db")).unwrap();
+        let account = store.account("connectsafely", AccountName::new("work").unwrap()).await.unwrap();
+        let swept = store.finish_sweep(account, String::new(), UnixMillis::now(), None, true).await.unwrap();
+        assert_eq!(swept, None);
+        let later = store.finish_sweep(account, String::new(), UnixMillis::now(), Some(UnixMillis::now()), true).await;
+        assert_eq!(later.unwrap(), None, "what comes later is no part of the first sweep");
+    }
+}
