@@ -233,7 +233,12 @@ fn provider(account: &crate::config::Account) -> Result<std::sync::Arc<dyn crate
 
 /// A time in the past: RFC 3339, or how long ago.
 fn past(text: &str) -> Result<UnixMillis, String> {
-    let ago = crate::settings::parse_duration(text).map(|ago| UnixMillis::now() - ago);
+    use crate::settings::{NoDuration, read_duration};
+    let ago = match read_duration(text) {
+        Ok(ago) => Some(UnixMillis::now() - ago),
+        Err(NoDuration::Unreadable) => None,
+        Err(why) => return Err(why.to_string()),
+    };
     let time = ago.or_else(|| UnixMillis::parse(text)).ok_or_else(|| {
         "expected an RFC 3339 time such as 2026-01-31T09:00:00Z, or how long ago, such as 2h".to_owned()
     })?;

@@ -49,10 +49,13 @@ fn doubt(text: &str, path: &[&str]) -> Option<&'static str> {
     if text != text.trim() {
         return Some("has white space or a line break around the value; if it is not meant, remove it");
     }
-    if is_unexpanded(text) {
-        return Some("begins with $ and a name, which stays as it is; a variable is written ${NAME}");
+    // A header names a way to log in before its token.
+    let of_receiver = path.contains(&"headers") || path.contains(&"env");
+    let mut words = text.split_whitespace().take(if of_receiver { usize::MAX } else { 1 });
+    if words.any(is_unexpanded) {
+        return Some("has a $ before a name, which stays as it is; a variable is written ${NAME}");
     }
-    let is_key = SECRET_KEYS.contains(&name);
+    let is_key = SECRET_KEYS.contains(&name) && !of_receiver;
     let starts = |word: &str| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
     if is_key && (starts("bearer ") || starts("basic ")) {
         return Some("begins with the name of a way to log in, which inboxd adds by itself; keep what comes after it");
@@ -103,6 +106,12 @@ mod tests {
             let message = &doubts[0].message;
             assert!(message.contains(says) && !message.to_lowercase().contains("s3cr3t"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_header_may_have_its_token_behind_a_word_and_the_word_is_meant() {
+        let doubts = |value: &str| of(&json!({"sinks": {"s": {"headers": {"token": value}}}})).len();
+        assert_eq!((doubts("Bearer $S3CR3T"), doubts("Bearer s3cr3t")), (1, 0));
     }
 
     #[test]

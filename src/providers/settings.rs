@@ -219,7 +219,7 @@ pub(super) fn header_problem(credential: &SecretString) -> Option<&'static str> 
 /// A base URL without its trailing slash; an error names what is wrong without repeating the value.
 pub(super) fn check_base_url(url: &str) -> Option<(&'static str, String)> {
     let problem = match reqwest::Url::parse(url) {
-        Err(_) => "is not a URL",
+        Err(_) => "is not a URL, which begins with https:// or http://",
         Ok(url) if !matches!(url.scheme(), "http" | "https") => "must begin with https:// or http://",
         Ok(url) if !url.username().is_empty() || url.password().is_some() => "must not contain a user name or password",
         Ok(_) => return None,

@@ -32,6 +32,11 @@ impl<'de> Deserialize<'de> for Network {
         match OneOrMany::<String>::deserialize(deserializer).map_err(|_| refused())? {
             OneOrMany::One(word) if word == "any" => Ok(Self::Any),
             OneOrMany::One(word) if word == "public" => Ok(Self::Public),
+            // As the environment has a list; no word that is meant has a comma in it.
+            OneOrMany::One(words) if words.contains(',') => {
+                let ranges: Option<Arc<[IpNet]>> = words.split(',').map(parse_range).collect();
+                ranges.map(Self::Listed).ok_or_else(refused)
+            }
             OneOrMany::Many(list) if !list.is_empty() => {
                 let ranges: Option<Arc<[IpNet]>> = list.iter().map(|range| parse_range(range)).collect();
                 ranges.map(Self::Listed).ok_or_else(refused)
@@ -303,7 +308,9 @@ mod tests {
         let read = |text: &str| serde_json::from_str::<Network>(text);
         assert_eq!(read("\"any\"").unwrap(), Network::Any);
         assert_eq!(read("\"public\"").unwrap(), Network::Public);
-        assert_eq!(read("[\"10.0.0.0/8\", \"::1\"]").unwrap(), listed(&["10.0.0.0/8", "::1"]));
+        for list in ["[\"10.0.0.0/8\", \"::1\"]", "\"10.0.0.0/8, ::1\"", "\"['10.0.0.0/8', '::1']\""] {
+            assert_eq!(read(list).unwrap(), listed(&["10.0.0.0/8", "::1"]), "{list}");
+        }
         for wrong in ["\"private\"", "[]", "[\"10.0.0.0/33\"]", "[\"crm.example.com\"]", "\"10.0.0.0/8\"", "1"] {
             assert!(read(wrong).unwrap_err().to_string().contains("expected \"any\""), "{wrong}");
         }

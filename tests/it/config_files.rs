@@ -536,7 +536,7 @@ fn a_value_that_looks_as_if_something_went_wrong_on_its_way_is_warned_of_and_not
     std::fs::write(folder.path().join("inboxd.toml"), GOOD).unwrap();
     let key = "INBOXD__ACCOUNTS__WORK__API_KEY";
     for (value, says) in [
-        ("$S3CR3T_KEY", "begins with $ and a name"),
+        ("$S3CR3T_KEY", "has a $ before a name"),
         ("\"s3cr3t\"", "has quotes around the whole value"),
         ("Bearer s3cr3t", "keep what comes after it"),
         (" s3cr3t", "has white space or a line break around the value"),
