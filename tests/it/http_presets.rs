@@ -62,7 +62,7 @@ async fn every_preset_sends_what_its_service_documents() {
     rig.world().push(conversation, "Tom & <!here> *said* \"hi\"\nsee https://a.example/b_c \u{202e}😀");
     let [slack, discord, telegram, teams, ntfy] = all_sent(&services, 1).await;
 
-    let (head, text) = ("Ada Byron · work", "Tom & <!here> *said* \"hi\"\nsee https://a.example/b_c \\u{202e}😀");
+    let (head, text) = ("Ada Byron · work", "Tom & <!here> *said* \"hi\"\nsee https://a.example/b_c 😀");
     let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     assert_eq!(
         slack,
@@ -72,7 +72,7 @@ async fn every_preset_sends_what_its_service_documents() {
         ]})
     );
     let time = rig.receiver.taken()[0]["time"].clone();
-    let markdown = "Tom \\& \\<!here\\> \\*said\\* \"hi\"\nsee https://a.example/b_c \\\\u\\{202e\\}😀";
+    let markdown = "Tom \\& \\<!here\\> \\*said\\* \"hi\"\nsee https://a.example/b_c 😀";
     assert_eq!(
         discord,
         json!({"embeds": [{"title": head, "description": markdown, "timestamp": time}], "allowed_mentions": {"parse": []}})
