@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use reqwest::Response;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
-use serde_json::Value;
 
 use super::preset::Preset;
+use super::verdict::{Ruling, Verdict, of_body, wait_in};
 use crate::model::{Untrusted, cut_at};
 use crate::sinks::Error;
 use crate::time::UnixMillis;
@@ -19,20 +19,30 @@ const READ_LIMIT: usize = 64 << 10;
 
 /// Judges a reply.
 pub(super) async fn judge(mut response: Response, preset: Option<Preset>) -> Result<(), Error> {
-    let answered = response.status().as_u16();
+    let status = response.status().as_u16();
     let wait = retry_after(response.headers());
-    let reply = read(&mut response).await;
-    let value: Value = serde_json::from_slice(&reply).unwrap_or_default();
-    let status = preset.map_or(answered, |preset| preset.status(answered, &value));
-    if (200..300).contains(&status) {
-        return Ok(());
-    }
-    Err(Error {
-        rejected: rejects(status),
-        detail: described(answered, status),
-        reply: Some(Untrusted(cut_at(&String::from_utf8_lossy(&reply), REPLY_LIMIT)).to_string()),
-        wait: wait.max(wait_in(&value)),
-    })
+    let Reply { body, whole } = read(&mut response).await;
+    let ruling = preset.and_then(|preset| if whole { of_body(preset, status, &body) } else { of_cut(status) });
+    let (rejected, detail, asked) = match ruling {
+        Some(Ruling { verdict: Verdict::Delivered, .. }) => return Ok(()),
+        Some(Ruling { verdict, because }) => {
+            let detail = format!("status {status}, but the reply itself says no ({because})");
+            match verdict {
+                Verdict::Again { wait } => (false, detail, wait),
+                Verdict::Delivered | Verdict::Body | Verdict::Address => (true, detail, None),
+            }
+        }
+        None if (200..300).contains(&status) => return Ok(()),
+        None => (rejects(status), described(status), wait_in(&serde_json::from_slice(&body).unwrap_or_default())),
+    };
+    let reply = Some(Untrusted(cut_at(&String::from_utf8_lossy(&body), REPLY_LIMIT)).to_string());
+    Err(Error { rejected, detail, reply, wait: wait.max(asked) })
+}
+
+/// Of an answer that ended in the middle nobody knows what it says.
+fn of_cut(status: u16) -> Option<Ruling> {
+    let success = (200..300).contains(&status);
+    success.then(|| Ruling { verdict: Verdict::Again { wait: None }, because: "it ended in the middle".into() })
 }
 
 /// Whether another attempt would meet the same refusal. Those that ask for patience would not, and neither would what a
@@ -41,42 +51,45 @@ fn rejects(status: u16) -> bool {
     (400..500).contains(&status) && !matches!(status, 408 | 425 | 429)
 }
 
-fn described(answered: u16, status: u16) -> String {
+fn described(status: u16) -> String {
     match status {
         300..400 => {
             format!("status {status}: redirects to another place are not followed; put the new address into url")
         }
-        _ if answered != status => format!("status {answered}, but the reply itself says no (as status {status})"),
         _ => format!("status {status}"),
     }
 }
 
-async fn read(response: &mut Response) -> Vec<u8> {
-    let mut reply = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        let room = READ_LIMIT - reply.len();
-        reply.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if reply.len() == READ_LIMIT {
-            break;
+struct Reply {
+    body: Vec<u8>,
+    /// It has not been cut off before its end or the limit.
+    whole: bool,
+}
+
+async fn read(response: &mut Response) -> Reply {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => {
+                let room = READ_LIMIT - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if body.len() == READ_LIMIT {
+                    return Reply { body, whole: true };
+                }
+            }
+            Ok(None) => return Reply { body, whole: true },
+            Err(_) => return Reply { body, whole: false },
         }
     }
-    reply
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     crate::backoff::retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, UnixMillis::now())
 }
 
-/// The wait in the body of a reply, in seconds: Discord's is on top, Telegram's below `parameters`.
-fn wait_in(reply: &Value) -> Option<Duration> {
-    let seconds = [&reply["retry_after"], &reply["parameters"]["retry_after"]].into_iter().find_map(Value::as_f64)?;
-    Duration::try_from_secs_f64(seconds).ok().map(crate::backoff::held)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn a_refusal_is_final_unless_it_asks_for_patience() {
@@ -86,28 +99,6 @@ mod tests {
         for status in [301, 302, 304, 307, 308, 408, 425, 429, 500, 502, 503, 504, 599, 600] {
             assert!(!rejects(status), "{status}");
         }
-        assert!(described(307, 307).contains("not followed; put the new address into url"));
-    }
-
-    #[test]
-    fn waits_in_a_body_may_be_fractions_and_are_held_like_those_of_a_header() {
-        assert_eq!(wait_in(&json!({"retry_after": 2.5})), Some(Duration::from_millis(2500)));
-        assert_eq!(wait_in(&json!({"parameters": {"retry_after": 7}})), Some(Duration::from_secs(7)));
-        assert_eq!(wait_in(&json!({"retry_after": 0.2})), Some(Duration::from_secs(1)));
-        assert_eq!(wait_in(&json!({"retry_after": 1e9})), Some(Duration::from_secs(86_400)));
-        for unreadable in [json!({"retry_after": -1}), json!({"retry_after": "5"}), json!([]), json!(null)] {
-            assert_eq!(wait_in(&unreadable), None, "{unreadable}");
-        }
-    }
-
-    #[test]
-    fn telegram_says_in_its_body_whether_it_has_taken_a_message() {
-        let status = |status, body| Preset::Telegram.status(status, &body);
-        assert_eq!(status(200, json!({"ok": true})), 200);
-        assert_eq!(status(200, json!({"ok": false, "error_code": 403})), 403);
-        assert_eq!(status(200, json!({"ok": false})), 502);
-        assert_eq!(status(200, json!("<html>")), 502);
-        assert_eq!(status(429, json!({"ok": false, "error_code": 429})), 429);
-        assert_eq!(Preset::Slack.status(200, &json!("ok")), 200);
+        assert!(described(307).contains("not followed; put the new address into url"));
     }
 }
