@@ -1,10 +1,13 @@
-//! Text of people for people, as a chat shows it: what belongs to writing stays, what only steers a machine goes.
+//! Text of people for people, as a chat shows it: what belongs to writing stays, what only steers a
+//! machine goes.
 //!
-//! Unlike [`Untrusted`](super::Untrusted), which spells out what it does not show, for terminals and logs.
+//! Unlike [`Untrusted`](super::Untrusted), which spells out what it does not show, for terminals
+//! and logs.
 
-/// Text of many lines. Tabs, marks of direction and isolates stay; everything that ends a line is a line break; overrides
-/// and embeddings of direction, with which a text could look like another one, and the other control characters go.
-/// An isolate ends with its line, as it does on a screen, so that it reaches nothing that stands behind the text.
+/// Text of many lines. Tabs, marks of direction and isolates stay; everything that ends a line is a
+/// line break; overrides and embeddings of direction, with which a text could look like another
+/// one, and the other control characters go. An isolate ends with its line, as it does on a screen,
+/// so that it reaches nothing that stands behind the text.
 pub(super) fn lines(text: &str) -> String {
     let unified = text.trim().replace("\r\n", "\n");
     unified.split(ends_a_line).map(one_line).collect::<Vec<_>>().join("\n")

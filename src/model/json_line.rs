@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-/// Renders a value as JSON without a line break in it, by whatever a reader takes for one: U+2028, U+2029 and U+0085 end
-/// a line for some (Node's readline, Python's splitlines), so they are escaped as the control characters are, which JSON
-/// escapes by itself.
+/// Renders a value as JSON without a line break in it, by whatever a reader takes for one: U+2028,
+/// U+2029 and U+0085 end a line for some (Node's readline, Python's splitlines), so they are
+/// escaped as the control characters are, which JSON escapes by itself.
 pub fn json_line(value: &impl Serialize) -> Result<String, serde_json::Error> {
     serde_json::to_string(value).map(escaped)
 }

@@ -35,7 +35,8 @@ pub fn readable_line(event: &str) -> String {
     format!("{time}  {account}  {arrow} {person}: {words}{}{}", attached(&event), marks.concat())
 }
 
-/// What an event says, for people in a chat: nothing is spelled out, and what could disguise the text is left out.
+/// What an event says, for people in a chat: nothing is spelled out, and what could disguise the
+/// text is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readable {
     /// Who and where, on one line: `Ada Byron · sales`; of an operator event its state in words.

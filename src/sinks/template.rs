@@ -236,8 +236,8 @@ fn cut_bytes(text: String, bytes: usize) -> String {
     shortened(text, bytes, char::len_utf8)
 }
 
-/// At most so many units of this measure. Isolates of direction that the cut leaves open are ended, or the rest of the
-/// message, which is not part of the text, would turn with it.
+/// At most so many units of this measure. Isolates of direction that the cut leaves open are ended,
+/// or the rest of the message, which is not part of the text, would turn with it.
 fn shortened(text: String, limit: usize, size: impl Fn(char) -> usize) -> String {
     if text.chars().map(&size).sum::<usize>() <= limit {
         return text;

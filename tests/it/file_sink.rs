@@ -311,11 +311,19 @@ async fn what_cannot_be_synced_gets_each_event_once() {
 }
 
 #[test]
-fn two_names_of_one_stream_are_one_place() {
+fn two_names_of_one_place_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let config = "[accounts.work]\nprovider = \"connectsafely\"\napi_key = \"k\"\naccount_id = \"65f0c0ffee00c0ffee00c0de\"\n\
-                  [sinks.console]\ntype = \"stdout\"\n[sinks.archive]\ntype = \"file\"\npath = \"/dev/fd/1\"\n";
-    std::fs::write(folder.path().join("inboxd.toml"), config).unwrap();
-    let output = inboxd_in(folder.path(), &["check"]);
-    assert!(output.code == 78 && output.stderr.contains("writes to the same place as"), "{}", output.stderr);
+    std::os::unix::fs::symlink(".", folder.path().join("link")).unwrap();
+    for (one, other) in [
+        ("type = \"stdout\"", "type = \"file\"\npath = \"/dev/fd/1\""),
+        ("type = \"file\"\npath = \"events.jsonl\"", "type = \"file\"\npath = \"link/link/events.jsonl\""),
+    ] {
+        let config = format!(
+            "[accounts.work]\nprovider = \"connectsafely\"\napi_key = \"k\"\naccount_id = \"65f0c0ffee00c0ffee00c0de\"\n\
+             [sinks.one]\n{one}\n[sinks.other]\n{other}\n"
+        );
+        std::fs::write(folder.path().join("inboxd.toml"), config).unwrap();
+        let output = inboxd_in(folder.path(), &["check"]);
+        assert!(output.code == 78 && output.stderr.contains("writes to the same place as"), "{}", output.stderr);
+    }
 }

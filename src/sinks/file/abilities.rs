@@ -1,5 +1,6 @@
-//! What a file system may be unable to do. Network file systems and those of virtual machines lack locks, and some lack
-//! syncing: that is said once and gone on without, for the events are worth more than either.
+//! What a file system may be unable to do. Network file systems and those of virtual machines lack
+//! locks, and some lack syncing: that is said once and gone on without, for the events are worth
+//! more than either.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -70,7 +71,8 @@ impl Abilities {
     }
 }
 
-/// The file system has no locks: NFS without its lock daemon (ENOLCK), FUSE, 9p, Lustre and others (the rest).
+/// The file system has no locks: NFS without its lock daemon (ENOLCK), FUSE, 9p, Lustre and others
+/// (the rest).
 fn is_no_lock(error: &io::Error) -> bool {
     let lacks = [Errno::NOLCK, Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOTTY, Errno::INVAL];
     Errno::from_io_error(error).is_some_and(|errno| lacks.contains(&errno))

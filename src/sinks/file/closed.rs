@@ -73,8 +73,8 @@ async fn keep_looking(keeper: Arc<Keeper>, closed: Arc<Notify>) {
 }
 
 impl Keeper {
-    /// Removes and compresses what is to be removed and compressed `now`, which is so long after the boot; what fails is
-    /// logged and left for the next look.
+    /// Removes and compresses what is to be removed and compressed `now`, which is so long after
+    /// the boot; what fails is logged and left for the next look.
     fn look(&self, now: UnixMillis, up: Duration) -> io::Result<()> {
         for closed in self.closed_files()? {
             let path = closed.path();
@@ -97,8 +97,9 @@ impl Keeper {
         Ok(())
     }
 
-    /// Whether the retention is over, by the younger of what the name says and the last change, and by the steady clock for
-    /// what this process has closed itself: a clock that was wrong for a while makes nothing old.
+    /// Whether the retention is over, by the younger of what the name says and the last change, and
+    /// by the steady clock for what this process has closed itself: a clock that was wrong for a
+    /// while makes nothing old.
     fn is_old(&self, closed: &ClosedName, path: &Path, now: UnixMillis, up: Duration) -> bool {
         let Some(retention) = self.files.retention else { return false };
         // A file that cannot be looked at cannot be told to be old.
@@ -346,7 +347,8 @@ mod tests {
         closings::remember(&desk.path(name));
         desk.write(name, b"").set_modified(LONG_AGO).unwrap();
         let up = since_boot();
-        // Whatever the wall clock says, also once it is gzipped, and for another sink after a reload.
+        // Whatever the wall clock says, also once it is gzipped, and for another sink after a
+        // reload.
         assert_eq!(desk.look_at("2026-11-21T00:00:00Z", up), ["events-2020-01-01.jsonl.gz"]);
         assert_eq!(
             desk.look_at("2099-11-21T00:00:00Z", up + retention - Duration::from_secs(9)),

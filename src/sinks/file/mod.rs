@@ -77,12 +77,12 @@ impl Settings {
         self.retention.is_some_and(|age| age < SHORTEST_RETENTION).then(|| ("retention", "must be at least 1h".into()))
     }
 
-    /// The place itself: two names of a stream are one.
+    /// The place itself, whichever of its names the path is.
     pub(super) fn place(&self) -> Option<PathBuf> {
         match Place::of(&self.path) {
             Place::Stream(Target::Output) => Some("/dev/stdout".into()),
             Place::Stream(Target::Errors) => Some("/dev/stderr".into()),
-            _ => std::path::absolute(&self.path).ok(),
+            _ => place::real(&self.path),
         }
     }
 

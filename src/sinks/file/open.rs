@@ -80,9 +80,9 @@ pub(super) fn moment(time: std::time::SystemTime) -> UnixMillis {
     UnixMillis::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Removes a last line that a crash left torn: its event was not recorded as delivered and comes again, whole. A tail
-/// that is not the start of one of our events is somebody else's and is only closed with a line break. Says whether
-/// anything was to be done.
+/// Removes a last line that a crash left torn: its event was not recorded as delivered and comes
+/// again, whole. A tail that is not the start of one of our events is somebody else's and is only
+/// closed with a line break. Says whether anything was to be done.
 fn repair(file: &mut fs::File) -> io::Result<bool> {
     let length = file.metadata()?.len();
     let window = length.min(EVENT_LIMIT as u64 + 1);

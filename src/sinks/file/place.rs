@@ -1,4 +1,5 @@
-//! What lies at the path of a file sink: a file, or something that takes lines and cannot be synced.
+//! What lies at the path of a file sink: a file, or something that takes lines and cannot be
+//! synced.
 
 use std::fs::{self, FileType};
 use std::os::unix::fs::FileTypeExt;
@@ -52,12 +53,20 @@ impl Place {
     }
 }
 
+/// A path with its links followed, as far as it exists.
+pub(super) fn real(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    let (folder, name) = (path.parent()?, path.file_name()?);
+    fs::canonicalize(&path).or_else(|_| fs::canonicalize(folder).map(|folder| folder.join(name))).ok().or(Some(path))
+}
+
 /// Links that lead to each other are followed so far.
 const LINKS: usize = 40;
 
-/// Whether the path names a descriptor of a process (`/dev/stdout`, `/dev/fd/3`, `/proc/self/fd/1`, or a link to one), and
-/// which of ours. That what it leads to is a file today says nothing: it is another one, or a pipe, at the next start; and
-/// opened by such a name it would be another handle than the one that others write to.
+/// Whether the path names a descriptor of a process (`/dev/stdout`, `/dev/fd/3`, `/proc/self/fd/1`,
+/// or a link to one), and which of ours. That what it leads to is a file today says nothing: it is
+/// another one, or a pipe, at the next start; and opened by such a name it would be another handle
+/// than the one that others write to.
 fn descriptor(path: &Path) -> Option<Option<u32>> {
     let mut path = std::path::absolute(path).ok()?;
     let own = format!("/proc/{}/", std::process::id());

@@ -1,5 +1,5 @@
-//! Writing to what cannot be synced. A line counts as delivered once it is written: nobody can tell more of it, and a
-//! sync that such a place refuses must not bring the same line again.
+//! Writing to what cannot be synced. A line counts as delivered once it is written: nobody can tell
+//! more of it, and a sync that such a place refuses must not bring the same line again.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -59,7 +59,8 @@ impl Stream {
     }
 }
 
-/// Opens a pipe or a device. Of a pipe that nobody reads this is refused, or its lines would be lost with our end of it.
+/// Opens a pipe or a device. Of a pipe that nobody reads this is refused, or its lines would be
+/// lost with our end of it.
 fn open(path: &Path) -> io::Result<File> {
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
     let file = OpenOptions::new().write(true).custom_flags(flags).open(path).map_err(|error| {

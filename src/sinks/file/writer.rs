@@ -164,8 +164,9 @@ impl Writer {
     }
 }
 
-/// Where the wall clock was set since the last write, the file bears a time of the wrong clock, and would be old at once
-/// by the right one. What cannot be put right is left to what this process remembers.
+/// Where the wall clock was set since the last write, the file bears a time of the wrong clock, and
+/// would be old at once by the right one. What cannot be put right is left to what this process
+/// remembers.
 fn put_right(open: &Open, found: &fs::Metadata, now: UnixMillis) {
     let Some(last_write) = open.last_write else { return };
     let written = now - since_boot().saturating_sub(last_write);

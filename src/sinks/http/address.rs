@@ -1,13 +1,13 @@
-//! Addresses that people paste: which forms of them a preset can work with, by host and path. Only what a service's own
-//! hosts mean is judged; a server of one's own, a proxy or a test may look as it likes. A warning never repeats an
-//! address, which is a secret mostly.
+//! Addresses that people paste: which forms of them a preset can work with, by host and path. Only
+//! what a service's own hosts mean is judged; a server of one's own, a proxy or a test may look as
+//! it likes. A warning never repeats an address, which is a secret mostly.
 
 use reqwest::Url;
 
 use super::preset::Preset;
 
-/// What is doubtful about an address, and what to write. `preset` is what writes the messages; `own_body` says that a
-/// template does.
+/// What is doubtful about an address, and what to write. `preset` is what writes the messages;
+/// `own_body` says that a template does.
 pub(super) fn doubt(url: &Url, preset: Option<Preset>, own_body: bool) -> Option<String> {
     let service = service(url);
     match (preset, service) {
@@ -125,7 +125,8 @@ fn teams(url: &Url) -> Option<String> {
     }
 }
 
-/// What stands behind a topic to read or to trigger it, or is a page of the server; none of it is a topic.
+/// What stands behind a topic to read or to trigger it, or is a page of the server; none of it is a
+/// topic.
 fn ntfy(url: &Url) -> Option<String> {
     const TOPIC: &str = "the preset needs the topic's own address, https://ntfy.sh/TOPIC";
     let (first, parts) = parts(url);

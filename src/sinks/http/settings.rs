@@ -29,8 +29,9 @@ const DEFAULT_RETRY: [Duration; 7] = {
     ]
 };
 
-/// The media type of events, templates and presets unless `content_type` says another. Standard Webhooks advises
-/// it, and receivers such as n8n, Express and Make parse no body of another type: they would go on with `{}`.
+/// The media type of events, templates and presets unless `content_type` says another. Standard
+/// Webhooks advises it, and receivers such as n8n, Express and Make parse no body of another type:
+/// they would go on with `{}`.
 const JSON: &str = "application/json";
 
 /// The keys of an HTTP sink.

@@ -1,9 +1,11 @@
-//! What a service says in the body of its answer, where the status says less: several answer 200 and a no.
+//! What a service says in the body of its answer, where the status says less: several answer 200
+//! and a no.
 //!
-//! Sources: docs.slack.dev/messaging/sending-messages-using-incoming-webhooks ("Handling errors") and the errors of
-//! chat.postMessage; docs.discord.com/developers/topics/opcodes-and-status-codes (JSON error codes);
-//! core.telegram.org/bots/api ("Making requests"); the errors of ntfy's server (server/errors.go); and for Teams
-//! MicrosoftDocs/msteams-docs#400 and #1810: a connector wraps every no into a 200.
+//! Sources: docs.slack.dev/messaging/sending-messages-using-incoming-webhooks ("Handling errors")
+//! and the errors of chat.postMessage; docs.discord.com/developers/topics/opcodes-and-status-codes
+//! (JSON error codes); core.telegram.org/bots/api ("Making requests"); the errors of ntfy's server
+//! (server/errors.go); and for Teams MicrosoftDocs/msteams-docs#400 and #1810: a connector wraps
+//! every no into a 200.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -24,11 +26,13 @@ pub(super) enum Verdict {
         /// How long to wait, where it says.
         wait: Option<Duration>,
     },
-    /// It takes nothing at this address, or with these credentials, until somebody changes something.
+    /// It takes nothing at this address, or with these credentials, until somebody changes
+    /// something.
     Address,
 }
 
-/// A verdict, and by what it was reached: a status, a code of the service or a few words of ours, never its text.
+/// A verdict, and by what it was reached: a status, a code of the service or a few words of ours,
+/// never its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ruling {
     pub(super) verdict: Verdict,
@@ -62,9 +66,9 @@ impl Verdict {
     }
 }
 
-/// What the body of an answer says beside its status; `None` where it adds nothing, so that the status alone decides.
-/// An answer with a status of success is contradicted by its body or not; of the others a body is only asked whether
-/// what is called a bad request is a bad address.
+/// What the body of an answer says beside its status; `None` where it adds nothing, so that the
+/// status alone decides. An answer with a status of success is contradicted by its body or not; of
+/// the others a body is only asked whether what is called a bad request is a bad address.
 pub(super) fn of_body(preset: Preset, status: u16, body: &[u8]) -> Option<Ruling> {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}').trim();
@@ -102,8 +106,8 @@ struct Said<'a> {
 }
 
 impl Said<'_> {
-    /// `ok`, or a word that says why not. Workflows and the Web API say both in JSON; Rocket.Chat, which takes the
-    /// same messages, says `success`.
+    /// `ok`, or a word that says why not. Workflows and the Web API say both in JSON; Rocket.Chat,
+    /// which takes the same messages, says `success`.
     fn by_slack(&self) -> Ruling {
         let word = match &self.json {
             Value::Object(_) => {
@@ -130,7 +134,8 @@ impl Said<'_> {
         }
     }
 
-    /// Nothing, or the message; a no has a `code` and a `message`. With `/slack` behind the address it is `ok`.
+    /// Nothing, or the message; a no has a `code` and a `message`. With `/slack` behind the address
+    /// it is `ok`.
     fn by_discord(&self) -> Ruling {
         let Value::Object(fields) = &self.json else { return self.plain(&["ok"]) };
         if fields.contains_key("retry_after") {
@@ -163,7 +168,8 @@ impl Said<'_> {
         }
     }
 
-    /// Telegram calls it a bad request when the chat is the wrong one; no other message would arrive there either.
+    /// Telegram calls it a bad request when the chat is the wrong one; no other message would
+    /// arrive there either.
     fn names_no_chat(&self) -> bool {
         let description = self.json["description"].as_str().unwrap_or_default().to_ascii_lowercase();
         let signs =
@@ -172,7 +178,8 @@ impl Said<'_> {
         self.json["parameters"]["migrate_to_chat_id"].is_i64() || signs.into_iter().any(|s| description.contains(s))
     }
 
-    /// A workflow says nothing, or what its maker has put there; a connector says `1`, or a sentence with a status in it.
+    /// A workflow says nothing, or what its maker has put there; a connector says `1`, or a
+    /// sentence with a status in it.
     fn by_teams(&self) -> Ruling {
         if let Value::Object(fields) = &self.json {
             let Some(error) = fields.get("error") else { return Ruling::delivered() };
