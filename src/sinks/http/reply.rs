@@ -26,7 +26,10 @@ pub(super) async fn judge(mut response: Response, preset: Option<Preset>) -> Res
     let (rejected, detail, asked) = match ruling {
         Some(Ruling { verdict: Verdict::Delivered, .. }) => return Ok(()),
         Some(Ruling { verdict, because }) => {
-            let detail = format!("status {status}, but the reply itself says no ({because})");
+            let detail = match status {
+                200..300 => format!("status {status}, but the reply itself says no ({because})"),
+                _ => format!("status {status}: {because}"),
+            };
             match verdict {
                 Verdict::Again { wait } => (false, detail, wait),
                 Verdict::Delivered | Verdict::Body | Verdict::Address => (true, detail, None),
