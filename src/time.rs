@@ -101,6 +101,20 @@ impl<'de> Deserialize<'de> for UnixMillis {
     }
 }
 
+/// How long the machine has been up, sleep included: a clock that nobody sets.
+pub fn since_boot() -> Duration {
+    #[cfg(target_os = "linux")]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        static STARTED: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+        STARTED.elapsed()
+    }
+}
+
 /// How long the machine has slept since it was started: what one steady clock counts and the other, by which everything waits, does
 /// not. Nothing where the system does not tell.
 pub fn slept() -> Duration {

@@ -118,7 +118,7 @@ async fn post(bodies: &Arc<[String]>) -> Result<Took> {
         tasks.spawn(async move {
             while let Some(body) = bodies.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let id = body.split('"').nth(7).unwrap_or_default();
-                let request = client.post(&url).header("content-type", "application/cloudevents+json");
+                let request = client.post(&url).header("content-type", "application/json");
                 request.header("webhook-id", id).body(body.clone()).send().await?.error_for_status()?;
             }
             anyhow::Ok(())

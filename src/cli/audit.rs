@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{ConfigFile, FOUND_PROBLEMS, Failure};
-use crate::model::{Untrusted, counted};
+use crate::model::{Untrusted, counted, json_line};
 use crate::store::{AccountOverview, ConversationOverview, GapOverview, Overview};
 use crate::time::UnixMillis;
 
@@ -65,7 +65,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let audit = audit(&overview, UnixMillis::now());
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if arguments.json {
-        let text = serde_json::to_string(&audit).map_err(|e| Failure::new(super::FAILED, e.to_string()))?;
+        let text = json_line(&audit).map_err(|e| Failure::new(super::FAILED, e.to_string()))?;
         writeln!(out, "{text}")?;
     } else {
         show(&mut out, &audit)?;

@@ -6,7 +6,7 @@ use clap::ValueEnum as _;
 
 use super::conversations::operate;
 use super::{ConfigFile, FAILED, Failure, past};
-use crate::model::Untrusted;
+use crate::model::{Untrusted, json_line};
 use crate::ops::control::Request;
 use crate::store::{DeliveryRow, Listing, Selection};
 use crate::time::UnixMillis;
@@ -146,7 +146,7 @@ fn list(file: &ConfigFile, sink: Option<String>, state: Option<State>, limit: u3
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for row in &rows {
         if json {
-            writeln!(out, "{}", serde_json::to_string(row).map_err(|e| Failure::new(FAILED, e.to_string()))?)?;
+            writeln!(out, "{}", json_line(row).map_err(|e| Failure::new(FAILED, e.to_string()))?)?;
         } else {
             writeln!(out, "{}", readable(row))?;
         }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use super::{ConfigFile, FAILED, Failure};
-use crate::model::Untrusted;
+use crate::model::{Untrusted, json_line};
 use crate::store::{ExplainedDelivery, ExplainedEvent, Explanation};
 use crate::time::UnixMillis;
 
@@ -33,7 +33,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut text = String::new();
     for explanation in &explanations {
         if arguments.json {
-            text += &serde_json::to_string(explanation).map_err(|e| Failure::new(FAILED, e.to_string()))?;
+            text += &json_line(explanation).map_err(|e| Failure::new(FAILED, e.to_string()))?;
             text.push('\n');
         } else {
             render(&mut text, explanation).expect("writing to a string cannot fail");

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{ConfigFile, FAILED, Failure};
+use crate::model::json_line;
 use crate::plan::plot::{self, Cost, CostPoint, Curve};
 use crate::plan::{Bounds, Outcome, Policy, Trace, tuned};
 
@@ -83,7 +84,7 @@ fn compare(arguments: &Arguments, trace: &Path, polls: u64) -> Result<(), Failur
     let report = Report { policies: outcomes.iter().map(|(policy, outcome)| row(&trace, *policy, outcome)).collect() };
     let mut out = std::io::stdout().lock();
     if arguments.json {
-        let text = serde_json::to_string(&report).map_err(|error| Failure::new(FAILED, error.to_string()))?;
+        let text = json_line(&report).map_err(|error| Failure::new(FAILED, error.to_string()))?;
         writeln!(out, "{text}")?;
     } else {
         write!(out, "{}", table(&trace, &report))?;

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use super::{ConfigFile, Failure};
-use crate::model::{Untrusted, counted};
+use crate::model::{Untrusted, counted, json_line};
 use crate::ops::control::{self, Request};
 use crate::scheduler::Schedule;
 use crate::store::{AccountOverview, ConversationOverview, FolderOverview, Overview, SinkOverview};
@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Err(reason) => super::note(&format!("the next polls are shown as they were stored: {reason}")),
     }
     let text = if arguments.json {
-        serde_json::to_string(&overview).map_err(|e| Failure::new(super::FAILED, e.to_string()))? + "\n"
+        json_line(&overview).map_err(|e| Failure::new(super::FAILED, e.to_string()))? + "\n"
     } else {
         readable(&overview, UnixMillis::now())
     };

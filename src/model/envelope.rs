@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::json_line;
 use crate::time::UnixMillis;
 
 /// Doc comments of what is rendered are the descriptions in the JSON Schema: they speak to receivers.
@@ -45,7 +46,7 @@ impl<'a, D: Serialize> Envelope<'a, D> {
     ) -> String {
         let (specversion, datacontenttype) = ("1.0", "application/json");
         let envelope = Self { specversion, id, source, kind, subject, time, datacontenttype, data };
-        serde_json::to_string(&envelope).expect("an event has string keys only")
+        json_line(&envelope).expect("an event has string keys only")
     }
 }
 
@@ -57,4 +58,26 @@ pub(super) fn stable_id(parts: &[&str]) -> String {
         hasher.update(part.as_bytes());
     }
     format!("evt_{}", BASE32_NOPAD.encode(&hasher.finalize()[..20]).to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_whatever_a_reader_takes_for_a_line_break() {
+        let tricky = "a\u{2028}b\u{2029}c\u{85}d\r\ne\u{b}f\u{c}g\u{1c}h";
+        // As a provider sends it: the separators need no escape in JSON.
+        let raw = "{\"text\":\"a\u{2028}b\u{2029}c\u{85}d\"}".to_owned();
+        let data = (tricky, RawValue::from_string(raw.clone()).unwrap());
+        let event = Envelope::render("message.new", "evt_1", tricky.into(), tricky, UnixMillis::from_millis(0), data);
+        let breaks = ['\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
+        assert!(!event.contains(breaks), "{event:?}");
+        let read: Value = serde_json::from_str(&event).unwrap();
+        assert_eq!((read["subject"].as_str(), read["data"][0].as_str()), (Some(tricky), Some(tricky)));
+        assert_eq!(read["data"][1], serde_json::from_str::<Value>(&raw).unwrap());
+    }
 }

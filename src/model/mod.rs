@@ -1,9 +1,11 @@
 //! The nouns: accounts, conversations, messages, events and their ids. No I/O, no async, no policy.
 
+mod chat;
 mod conversation;
 mod envelope;
 mod event;
 mod ids;
+mod json_line;
 mod message;
 mod notice;
 mod raw;
@@ -15,9 +17,11 @@ mod schema;
 mod strict;
 mod untrusted;
 
+pub use chat::{END_OF_ISOLATE, open_isolates};
 pub use conversation::{Conversation, ConversationType, Listed};
 pub use event::{EVENT_LIMIT, Event, EventContext, Route, Seen, event_id, kind};
 pub use ids::{AccountName, ConversationId, InvalidName, MessageId, SinkName};
+pub use json_line::json_line;
 pub use message::{Direction, Flag, Message, Sender, assign_missing_ids};
 pub use notice::{BudgetPeriod, BudgetView, Change, ConversationView, Notice, Patterns, SinkNotice};
 pub use readable::{Readable, counted, readable_line};

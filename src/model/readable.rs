@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::chat::{line, lines};
 use super::{Untrusted, kind};
 
 /// Renders an event for a terminal: time, account, direction, person and text, with nothing in it that could move the
@@ -30,10 +31,12 @@ pub fn readable_line(event: &str) -> String {
         _ => String::new(),
     });
     let words = Untrusted(text(&event, "/data/message/text"));
-    format!("{time}  {account}  {arrow} {}: {words}{}{}", person(&event), attached(&event), marks.concat())
+    let person = Untrusted(person(&event));
+    format!("{time}  {account}  {arrow} {person}: {words}{}{}", attached(&event), marks.concat())
 }
 
-/// What an event says, for people. Control characters and bidirectional overrides are spelled out as [`Untrusted`] does.
+/// What an event says, for people in a chat: nothing is spelled out, and what could disguise the
+/// text is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readable {
     /// Who and where, on one line: `Ada Byron · sales`; of an operator event its state in words.
@@ -64,8 +67,8 @@ impl Readable {
 
     fn of_state(event: &Value) -> Self {
         let (kind, left) = (text(event, "/type"), text(event, "/data/state") == "left");
-        let account = Untrusted(first(event, &["/data/account", "/subject"])).to_string();
-        let (place, subject) = (place(event), Untrusted(text(event, "/subject")));
+        let account = line(first(event, &["/data/account", "/subject"]));
+        let (place, subject) = (place(event), line(text(event, "/subject")));
         let headline = match (kind, left) {
             (kind::ACCOUNT_ACTION_REQUIRED, false) => format!("{account} needs a person"),
             (kind::ACCOUNT_ACTION_REQUIRED, true) | (kind::ACCOUNT_RECOVERED, _) => format!("{account} works again"),
@@ -79,7 +82,7 @@ impl Readable {
             },
             (kind::BUDGET_WARNING, _) => {
                 let percent = event.pointer("/data/budget/percent").and_then(Value::as_u64).unwrap_or_default();
-                let period = Untrusted(text(event, "/data/budget/period"));
+                let period = line(text(event, "/data/budget/period"));
                 format!("{percent} % of the credits of {account} for this {period} are spent")
             }
             (kind::BUDGET_EXHAUSTED, false) => format!("the credits of {account} are spent"),
@@ -88,7 +91,7 @@ impl Readable {
             (kind::SINK_PARKED, true) | (kind::SINK_RECOVERED, _) => format!("sink {subject} takes events again"),
             (kind::DELIVERY_DEAD, false) => format!("sink {subject} has a dead delivery"),
             (kind::DELIVERY_DEAD, true) => format!("sink {subject} has no dead delivery any more"),
-            (other, _) => format!("{}: {subject}", Untrusted(other)),
+            (other, _) => format!("{}: {subject}", line(other)),
         };
         let summary = lines(first(event, &["/data/detail", "/data/reason", "/type"]));
         Self { headline, summary }
@@ -105,17 +108,17 @@ fn first<'e>(event: &'e Value, pointers: &[&str]) -> &'e str {
 }
 
 /// With whom, by the best name that is known.
-fn person(event: &Value) -> Untrusted<'_> {
+fn person(event: &Value) -> &str {
     let inbound = text(event, "/data/message/direction") == "inbound";
     let author = if inbound { text(event, "/data/message/sender/name") } else { "" };
     let profile = text(event, "/data/conversation/person_url").rsplit('/').next().unwrap_or_default();
     let names = [author, text(event, "/data/conversation/title"), profile, text(event, "/subject")];
-    Untrusted(names.into_iter().find(|name| !name.is_empty()).unwrap_or_default())
+    names.into_iter().find(|name| !line(name).is_empty()).unwrap_or_default()
 }
 
 /// Who, and by which account.
 fn place(event: &Value) -> String {
-    format!("{} · {}", person(event), Untrusted(text(event, "/data/account")))
+    format!("{} · {}", line(person(event)), line(text(event, "/data/account")))
 }
 
 fn attached(event: &Value) -> String {
@@ -123,12 +126,6 @@ fn attached(event: &Value) -> String {
         0 => String::new(),
         count => format!(" [{count} attached]"),
     }
-}
-
-/// Text whose line breaks stay and whose other control characters are spelled out.
-fn lines(text: &str) -> String {
-    let harmless: Vec<_> = text.trim().lines().map(|line| Untrusted(line).to_string()).collect();
-    harmless.join("\n")
 }
 
 /// A number with its noun, in the plural where it should be: "1 sink", "2 sinks".
@@ -165,14 +162,23 @@ mod tests {
         let inbound = json!({"direction": "inbound", "sender": {"name": "Ada\u{202e} King"}, "text": "See\r\nyou\u{1b}[2J\n",
             "attachments": [{}, {}]});
         let read = message("message.new", inbound);
-        assert_eq!(read.headline, "Ada\\u{202e} King · sales");
-        assert_eq!(read.summary, "See\nyou\\u{1b}[2J [2 attached]");
+        assert_eq!(read.headline, "Ada King · sales");
+        assert_eq!(read.summary, "See\nyou[2J [2 attached]");
         let outbound = json!({"direction": "outbound", "sender": {"name": "Me"}, "text": ""});
         let read = message("message.new", outbound);
         assert_eq!((read.headline.as_str(), read.summary.as_str()), ("to Ada Byron · sales", "(no text)"));
         let deleted = json!({"direction": "unknown", "text": "", "flags": ["deleted"], "attachments": [{}]});
         let read = message("message.changed", deleted);
         assert_eq!((read.headline.as_str(), read.summary.as_str()), ("Ada Byron · sales · deleted", "[1 attached]"));
+    }
+
+    #[test]
+    fn what_is_only_made_of_controls_says_nothing() {
+        let read = message(
+            "message.new",
+            json!({"direction": "inbound", "sender": {"name": "\u{202e}\u{7}"}, "text": "\u{1b}\n"}),
+        );
+        assert_eq!((read.headline.as_str(), read.summary.as_str()), ("Ada Byron · sales", "(no text)"));
     }
 
     #[test]

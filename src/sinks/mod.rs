@@ -248,7 +248,7 @@ impl Settings {
     pub fn place(&self) -> Option<std::path::PathBuf> {
         match self {
             Self::Stdout(_) => Some("/dev/stdout".into()),
-            Self::File(settings) => std::path::absolute(&settings.path).ok(),
+            Self::File(settings) => settings.place(),
             Self::Http(_) | Self::Exec(_) | Self::Nats(_) => None,
         }
     }

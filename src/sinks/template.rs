@@ -10,7 +10,7 @@ use minijinja::value::merge_maps;
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, escape_formatter};
 use serde_json::Value;
 
-use crate::model::{Readable, Untrusted, cut_at};
+use crate::model::{END_OF_ISOLATE, Readable, Untrusted, cut_at, open_isolates};
 
 /// Steps that rendering one event may take. An event with a thousand attachments, each looked at, takes some 20,000.
 const FUEL: u64 = 200_000;
@@ -228,22 +228,39 @@ impl io::Write for Bounded {
 
 /// `text|cut(80)`: at most so many UTF-16 units, which is how chat services count; what was cut ends with "…".
 fn cut(text: String, units: usize) -> String {
-    if text.encode_utf16().count() <= units {
-        return text;
-    }
-    let mut room = units.saturating_sub(1);
-    let fits = |c: &char| {
-        let fits = c.len_utf16() <= room;
-        room = room.saturating_sub(c.len_utf16());
-        fits
-    };
-    let kept: String = text.chars().take_while(fits).collect();
-    kept + "…"
+    shortened(text, units, char::len_utf16)
 }
 
 /// `text|cut_bytes(80)`: at most so many bytes of UTF-8; what was cut ends with "…".
 fn cut_bytes(text: String, bytes: usize) -> String {
-    if text.len() <= bytes { text } else { cut_at(&text, bytes.saturating_sub("…".len())).to_owned() + "…" }
+    shortened(text, bytes, char::len_utf8)
+}
+
+/// At most so many units of this measure. Isolates of direction that the cut leaves open are ended,
+/// or the rest of the message, which is not part of the text, would turn with it.
+fn shortened(text: String, limit: usize, size: impl Fn(char) -> usize) -> String {
+    if text.chars().map(&size).sum::<usize>() <= limit {
+        return text;
+    }
+    let room = limit.saturating_sub(size('…'));
+    let mut for_text = room;
+    loop {
+        let mut used = 0;
+        let fits = |c: &char| {
+            let fits = used + size(*c) <= for_text;
+            used += if fits { size(*c) } else { 0 };
+            fits
+        };
+        let mut kept: String = text.chars().take_while(fits).collect();
+        let open = open_isolates(&kept);
+        let excess = (used + open * size(END_OF_ISOLATE)).saturating_sub(room);
+        if excess == 0 {
+            kept.extend(std::iter::repeat_n(END_OF_ISOLATE, open));
+            return kept + "…";
+        }
+        // An isolate that goes takes its end with it.
+        for_text = used.saturating_sub(excess.div_ceil(2));
+    }
 }
 
 /// `text|markdown`: text as it stands, for a place that would read it as Markdown. A link stays one: a word that begins
@@ -359,6 +376,9 @@ mod tests {
         assert_eq!(cut("a😀".into(), 3), "a😀");
         assert_eq!(cut_bytes("aüü".into(), 5), "aüü");
         assert_eq!(cut_bytes("aüü😀".into(), 7), "aü…");
+        assert_eq!(cut("\u{2067}abcdef".into(), 6), "\u{2067}abc\u{2069}…", "what is cut in an isolate ends it");
+        assert_eq!(cut("\u{2067}\u{2067}\u{2067}\u{2067}abc".into(), 6), "\u{2067}\u{2067}\u{2069}\u{2069}…");
+        assert_eq!(cut_bytes("\u{2067}abcdefgh".into(), 10), "\u{2067}a\u{2069}…");
     }
 
     #[test]

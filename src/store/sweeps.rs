@@ -395,7 +395,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("inboxd.db")).unwrap();
         let account = store.account("connectsafely", AccountName::new("work").unwrap()).await.unwrap();
-        let at = |seconds: u64| UnixMillis::from_millis(1_700_000_000_500) + seconds * SECOND;
+        let at = |seconds: u32| UnixMillis::from_millis(1_700_000_000_500) + seconds * SECOND;
         let (ours, folders) = (at(8 * 3600), ["main", "empty", "other"].map(str::to_owned));
         let sweep = async |folder: &String, youngest: Option<UnixMillis>| {
             store.finish_sweep(account, folder.clone(), ours, youngest, true).await.unwrap()

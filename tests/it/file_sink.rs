@@ -1,7 +1,7 @@
 //! The file sink of a running daemon: closing, compressing and removing files while events flow and the daemon dies.
 
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -185,6 +185,9 @@ async fn a_start_closes_the_file_of_an_earlier_day_packs_what_was_left_and_remov
     write(&format!("events-{left}.jsonl.gz.tmp"), "half");
     write(&format!("events-{old}.jsonl.gz"), "old");
     write(&theirs, "theirs");
+    let long_ago = SystemTime::now() - Duration::from_secs(99 * 86_400);
+    let packed = std::fs::File::options().write(true).open(out.join(format!("events-{old}.jsonl.gz"))).unwrap();
+    packed.set_modified(long_ago).unwrap();
 
     let daemon = rig.start();
     rig.world().push(conversation, "today");
@@ -259,6 +262,10 @@ fn what_is_wrong_with_the_keys_is_said() {
         ("rotate = \"daily\"\nretention = \"59m\"", "sinks.archive.retention: must be at least 1h"),
         ("compress = \"gzip\"", "sinks.archive.compress: expected true or false"),
         ("path = \"..\"", "sinks.archive.path: names no file"),
+        ("path = \"/dev/stdin\"", "sinks.archive.path: is a descriptor that inboxd does not write to; use type"),
+        ("path = \"/dev/stdout\"\nrotate = \"daily\"", "sinks.archive.path: is no file, so rotate, compress and"),
+        ("path = \".\"", "sinks.archive.path: names no file"),
+        ("path = \"/tmp\"", "sinks.archive.path: is a folder; write the name of a file in it"),
     ] {
         let (code, stderr) = checked(keys);
         assert!(code == 78 && stderr.contains(says), "{keys}: {stderr}");
@@ -268,5 +275,55 @@ fn what_is_wrong_with_the_keys_is_said() {
     for good in ["rotate = \"never\"", "rotate = \"daily\"\nretention = \"90d\"\ncompress = true", "rotate = \"1GiB\""]
     {
         assert_eq!(checked(good), (0, String::new()), "{good}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_synced_gets_each_event_once() {
+    let mut rig = Rig::new().await;
+    let pipe = rig.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    std::os::unix::fs::symlink("/proc/self/fd/1", rig.path().join("link")).unwrap();
+    for (name, path) in [("output", "link"), ("pipe", "pipe"), ("errors", "/dev/stderr"), ("null", "/dev/null")] {
+        rig.more += &format!("\n[sinks.{name}]\ntype = \"file\"\npath = \"{path}\"\n");
+    }
+    let conversation = rig.follow(Dialect::LinkedApi, "Ada Byron");
+    let daemon = rig.start();
+    rig.world().push(conversation, "before anybody reads");
+    let names = ["output", "errors", "null"];
+    until("the first event", || names.iter().all(|name| delivered(&rig, name) == 1)).await;
+    assert_eq!(delivered(&rig, "pipe"), 0, "nobody reads the pipe");
+    assert!(daemon.log().contains("nobody reads the pipe"), "{}", daemon.log());
+    // For writing too, so that this does not wait for the other end.
+    let reader = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    rig.world().push(conversation, "then");
+    until("both events", || names.iter().chain(&["pipe"]).all(|name| delivered(&rig, name) == 2)).await;
+    assert_eq!(daemon.stop(), 0);
+    let read = |text: &str| -> Vec<String> {
+        let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        events.map(|event| word(&event, "/data/message/text").to_owned()).collect()
+    };
+    let piped: String = std::io::BufReader::new(reader).lines().take(2).map(|line| line.unwrap() + "\n").collect();
+    let written = |name: &str| std::fs::read_to_string(rig.path().join(name)).unwrap();
+    for text in [piped, written("stdout.log"), written("stderr.log")] {
+        assert_eq!(read(&text), ["before anybody reads", "then"]);
+    }
+}
+
+#[test]
+fn two_names_of_one_place_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(".", folder.path().join("link")).unwrap();
+    for (one, other) in [
+        ("type = \"stdout\"", "type = \"file\"\npath = \"/dev/fd/1\""),
+        ("type = \"file\"\npath = \"events.jsonl\"", "type = \"file\"\npath = \"link/link/events.jsonl\""),
+    ] {
+        let config = format!(
+            "[accounts.work]\nprovider = \"connectsafely\"\napi_key = \"k\"\naccount_id = \"65f0c0ffee00c0ffee00c0de\"\n\
+             [sinks.one]\n{one}\n[sinks.other]\n{other}\n"
+        );
+        std::fs::write(folder.path().join("inboxd.toml"), config).unwrap();
+        let output = inboxd_in(folder.path(), &["check"]);
+        assert!(output.code == 78 && output.stderr.contains("writes to the same place as"), "{}", output.stderr);
     }
 }

@@ -3,7 +3,7 @@
 use inboxd::simulator::{Dialect, Endpoint, Fault, When};
 use serde_json::{Value, json};
 
-use crate::support::{Arrived, Receiver, Reply, Rig, until};
+use crate::support::{Arrived, Receiver, Reply, Rig, inboxd_in, until};
 
 const TOKEN: &str = "12345:s3cr3t";
 
@@ -62,7 +62,7 @@ async fn every_preset_sends_what_its_service_documents() {
     rig.world().push(conversation, "Tom & <!here> *said* \"hi\"\nsee https://a.example/b_c \u{202e}😀");
     let [slack, discord, telegram, teams, ntfy] = all_sent(&services, 1).await;
 
-    let (head, text) = ("Ada Byron · work", "Tom & <!here> *said* \"hi\"\nsee https://a.example/b_c \\u{202e}😀");
+    let (head, text) = ("Ada Byron · work", "Tom & <!here> *said* \"hi\"\nsee https://a.example/b_c 😀");
     let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     assert_eq!(
         slack,
@@ -72,7 +72,7 @@ async fn every_preset_sends_what_its_service_documents() {
         ]})
     );
     let time = rig.receiver.taken()[0]["time"].clone();
-    let markdown = "Tom \\& \\<!here\\> \\*said\\* \"hi\"\nsee https://a.example/b_c \\\\u\\{202e\\}😀";
+    let markdown = "Tom \\& \\<!here\\> \\*said\\* \"hi\"\nsee https://a.example/b_c 😀";
     assert_eq!(
         discord,
         json!({"embeds": [{"title": head, "description": markdown, "timestamp": time}], "allowed_mentions": {"parse": []}})
@@ -178,4 +178,60 @@ async fn telegram_says_no_in_its_body_whatever_the_status() {
     until("both to be settled", || (sink().delivered, sink().dead) == (2, 0)).await;
     assert!(daemon.log().contains("the reply itself says no (as status 403)"), "{}", daemon.log());
     assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_200_that_says_no_is_no_delivery() {
+    let mut rig = Rig::new().await;
+    let services = Receiver::start().await;
+    services.reply(Reply::Text(200, "ok".into()));
+    let teams = "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error";
+    services.script(vec![
+        Reply::Text(200, "invalid_payload".into()),
+        Reply::Json(200, json!({"ok": false, "error": "ratelimited"})),
+        Reply::Text(200, format!("{teams} 429 with ContextId tcid=0..")),
+        Reply::Text(200, "<html>Please sign in</html>".into()),
+    ]);
+    rig.more = format!(
+        "\n[sinks.team]\ntype = \"http\"\npreset = \"slack\"\nurl = \"{}\"\nrate = \"100/s\"\nretry = [\"50ms\", \
+         \"50ms\", \"50ms\", \"50ms\"]\n",
+        services.url_of("/services/T0/B0/x")
+    );
+    let conversation = rig.follow(Dialect::ConnectSafely, "Ada Byron");
+    rig.world().push(conversation, "too odd for Slack");
+    rig.world().push(conversation, "taken in the end");
+    let daemon = rig.start();
+    until("five attempts", || services.arrived().len() == 5).await;
+    let sink = || rig.overview().unwrap().sinks.into_iter().find(|sink| sink.name.as_str() == "team").unwrap();
+    until("both to be settled", || (sink().delivered, sink().dead) == (1, 1)).await;
+    let said: Vec<_> = services.arrived().iter().map(|arrived| arrived.event()["text"].clone()).collect();
+    assert!(said[1..].iter().all(|text| text == "Ada Byron · work: taken in the end"), "{said:?}");
+    let log = daemon.log();
+    for because in ["(invalid_payload)", "(ratelimited)", "(as status 429)", "(this is not an answer of the service)"] {
+        assert!(log.contains(&format!("status 200, but the reply itself says no {because}")), "{because}: {log}");
+    }
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
+fn addresses_that_a_preset_cannot_work_with_are_warned_of_without_being_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    for (keys, says) in [
+        ("preset = \"slack\"\nurl = \"https://hooks.slack.com/triggers/T0/1/s3cr3t\"", "url starts a workflow"),
+        ("preset = \"slack\"\nurl = \"https://hooks.slack.com/services/T0/B0/s3cr3t\"", ""),
+        ("preset = \"teams\"\nurl = \"https://a.webhook.office.com/webhookb2/s3cr3t\"", "which Microsoft retires"),
+        ("preset = \"slack\"\nurl = \"https://discord.com/api/webhooks/1/s3cr3t\"", "write preset = \"discord\""),
+        ("url = \"https://hooks.slack.com/services/T0/B0/s3cr3t\"", "preset = \"slack\" writes messages for it"),
+        ("url = \"https://n8n.example.com/webhook-test/s3cr3t\"", "url is a test address of n8n"),
+    ] {
+        let text = format!(
+            "[accounts.work]\nprovider = \"connectsafely\"\napi_key = \"k\"\naccount_id = \"65f0c0ffee00c0ffee00c0de\"\n\
+             [sinks.team]\ntype = \"http\"\n{keys}\n"
+        );
+        std::fs::write(folder.path().join("inboxd.toml"), text).unwrap();
+        let output = inboxd_in(folder.path(), &["check"]);
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        assert!(output.stderr.contains(says) && output.stderr.is_empty() == says.is_empty(), "{}", output.stderr);
+        assert!(!output.stderr.contains("s3cr3t"), "{}", output.stderr);
+    }
 }

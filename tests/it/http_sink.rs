@@ -35,6 +35,27 @@ async fn a_template_makes_the_body_and_what_is_signed_is_what_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_parses_json_alone_reads_events_and_content_type_makes_them_cloud_events() {
+    for (key, expected) in [
+        ("", "application/json"),
+        ("content_type = \"application/cloudevents+json\"\n", "application/cloudevents+json"),
+    ] {
+        let mut rig = Rig::new().await;
+        let conversation = rig.follow(Dialect::ConnectSafely, "Ada Byron");
+        rig.http = key.into();
+        rig.world().push(conversation, TRICKY);
+        let daemon = rig.start();
+        rig.until_taken(1).await;
+        let arrived = rig.receiver.arrived().remove(0);
+        assert_eq!(arrived.headers["content-type"], expected);
+        assert_eq!(arrived.event()["data"]["message"]["text"], TRICKY);
+        let receiver = standardwebhooks::Webhook::new(Rig::secret()).unwrap();
+        receiver.verify(arrived.body.as_bytes(), &arrived.headers).unwrap();
+        assert_eq!(daemon.stop(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn in_a_plain_template_nothing_is_escaped() {
     let mut rig = Rig::new().await;
     let conversation = rig.follow(Dialect::ConnectSafely, "Ada Byron");
@@ -194,7 +215,10 @@ fn what_is_wrong_with_a_sink_is_told_by_key_and_without_its_values() {
     let cases = [
         ("headers = { \"X-Key\" = \"s3cr3t\\r\\nX-Evil: 1\" }", "headers: the value of X-Key has a line break"),
         ("headers = { Host = \"s3cr3t\" }", "headers: Host is set by the HTTP client"),
-        ("headers = { Content-Type = \"s3cr3t\" }", "headers: Content-Type is set by the sink"),
+        (
+            "headers = { Content-Type = \"s3cr3t\" }",
+            "headers: Content-Type is set by the sink: application/json, or what the key content_type",
+        ),
         ("headers = { webhook-id = \"s3cr3t\" }", "headers: webhook-id is set by the sink"),
         ("headers = [\"s3cr3t\"]", "headers: expected a table, found a list"),
         ("template = \"{{ hedline }}\"", "template: uses hedline, which no event of this sink has"),
@@ -204,6 +228,11 @@ fn what_is_wrong_with_a_sink_is_told_by_key_and_without_its_values() {
         ),
         ("template = '''\n{\n{{ headline }\n}'''", "template: line 2: "),
         ("preset = \"slack\"\ntemplate = \"x\"", "template: and preset each make the body"),
+        ("content_type = \"text/plain\"", "content_type: names no JSON, and an event is JSON: application/json,"),
+        (
+            "preset = \"slack\"\ncontent_type = \"application/json\"",
+            "content_type: and preset cannot both be there: a preset brings its own; remove it",
+        ),
         ("preset = \"irc\"", "preset: must be one of slack, discord, telegram, teams, ntfy"),
         ("preset = \"telegram\"\nchat_id = 5", "url: must be that of a bot's sendMessage"),
         ("rate = \"10\"", "rate: expected a rate of at least 1, such as \"10/s\""),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use inboxd::simulator::{Dialect, Draft, Endpoint, Fault, Order, When};
 use inboxd::time::UnixMillis;
 
-use crate::support::{Reply, Rig, until};
+use crate::support::{Reply, Rig, inboxd_in, until};
 
 fn at(sent_at: UnixMillis, text: &str) -> Draft {
     Draft { text: text.into(), sent_at: Some(sent_at), ..Draft::default() }
@@ -34,7 +34,7 @@ async fn messages_of_both_providers_reach_all_three_sinks_at_once() {
     let receiver = standardwebhooks::Webhook::new(crate::support::Rig::secret()).unwrap();
     for arrived in rig.receiver.arrived() {
         receiver.verify(arrived.body.as_bytes(), &arrived.headers).expect("signed as Standard Webhooks says");
-        assert_eq!(arrived.headers["content-type"], "application/cloudevents+json");
+        assert_eq!(arrived.headers["content-type"], "application/json");
         assert_eq!(arrived.event()["id"], arrived.id());
         for file in ["stdout.log", "archive/events.jsonl"] {
             assert!(lines(file).lines().any(|line| line == arrived.body), "the same bytes in {file}");
@@ -46,6 +46,31 @@ async fn messages_of_both_providers_reach_all_three_sinks_at_once() {
     for of in ["sales", "work"] {
         let texts: Vec<_> = rig.receiver.texts().into_iter().filter(|t| t.starts_with(of)).collect();
         assert_eq!(texts, (0..20).map(|n| format!("{of} {n}")).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_one_line_for_readers_that_end_lines_at_separators_of_unicode() {
+    let mut rig = Rig::new().await;
+    let conversation = rig.follow(Dialect::ConnectSafely, "Ada\u{2028}Byron");
+    rig.more =
+        "\n[sinks.console]\ntype = \"stdout\"\n\n[sinks.archive]\ntype = \"file\"\npath = \"events.jsonl\"\n".into();
+    let text = "first\u{2028}second\u{2029}third\u{85}fourth\u{b}fifth";
+    rig.world().push(conversation, text);
+    let daemon = rig.start();
+    rig.until_taken(1).await;
+    let lines = |name: &str| std::fs::read_to_string(rig.path().join(name)).unwrap_or_default();
+    until("both files", || !lines("stdout.log").is_empty() && !lines("events.jsonl").is_empty()).await;
+    assert_eq!(daemon.stop(), 0);
+    assert_eq!(rig.receiver.texts(), [text]);
+    let tail = inboxd_in(rig.path(), &["tail", "--json"]).stdout;
+    for printed in [lines("stdout.log"), lines("events.jsonl"), tail, rig.receiver.arrived()[0].body.clone() + "\n"] {
+        let ends_a_line = ['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'];
+        assert_eq!(printed.matches(ends_a_line).count(), 1, "{printed:?}");
+    }
+    for command in ["status", "audit"] {
+        let printed = inboxd_in(rig.path(), &[command, "--json"]).stdout;
+        assert!(!printed.contains(['\u{85}', '\u{2028}', '\u{2029}']), "{printed:?}");
     }
 }
 

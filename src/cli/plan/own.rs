@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{Arguments, Delay, delay, draw, grouped, shown, span};
 use crate::cli::{FAILED, Failure, provider};
 use crate::config::{self, Account, Shared};
+use crate::model::json_line;
 use crate::plan::plot::{Cost, CostPoint, Curve};
 use crate::plan::{Bounds, Conversation, Credits, Outcome, Policy, Rehearsal, Sweeps, Trace, tuned};
 use crate::providers::Call;
@@ -73,7 +74,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     for plan in &plans {
         if arguments.json {
-            let text = serde_json::to_string(plan).map_err(|error| Failure::new(FAILED, error.to_string()))?;
+            let text = json_line(plan).map_err(|error| Failure::new(FAILED, error.to_string()))?;
             writeln!(out, "{text}")?;
         } else {
             write!(out, "{}", table(plan))?;

@@ -5,7 +5,7 @@
 //! point leaves the plain file or the complete `.gz`. Whatever an earlier run has left half-done is done again. The
 //! plain file stays locked meanwhile, so that no other handle of ours works at it too.
 
-use std::fs::{self, OpenOptions, TryLockError};
+use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -18,10 +18,11 @@ use flate2::write::GzEncoder;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::names::{ClosedName, Form, Names, half_packed, packed};
-use super::open::{folder_of, sync_folder};
-use crate::model::SinkName;
-use crate::time::UnixMillis;
+use super::abilities::is_no_sync;
+use super::names::{ClosedName, Form, half_packed, packed};
+use super::open::{folder_of, moment, sync_folder};
+use super::{Files, closings};
+use crate::time::{UnixMillis, since_boot};
 
 /// Between two looks while no file is closed.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(3600);
@@ -33,25 +34,18 @@ pub(super) struct Closed {
 }
 
 struct Keeper {
-    sink: SinkName,
-    names: Names,
+    files: Files,
     compress: bool,
-    retention: Option<Duration>,
 }
 
 impl Closed {
     /// Looks at once, for what an earlier run has left, and from then on. `None` where nothing is to be done.
-    pub(super) fn look_after(
-        sink: &SinkName,
-        names: Names,
-        compress: bool,
-        retention: Option<Duration>,
-    ) -> Option<Self> {
-        if !compress && retention.is_none() {
+    pub(super) fn look_after(files: Files, compress: bool) -> Option<Self> {
+        if !compress && files.retention.is_none() {
             return None;
         }
         let closed = Arc::new(Notify::new());
-        let keeper = Arc::new(Keeper { sink: sink.clone(), names, compress, retention });
+        let keeper = Arc::new(Keeper { files, compress });
         let task = tokio::spawn(keep_looking(keeper, Arc::clone(&closed)));
         Some(Self { closed, _task: AbortOnDropHandle::new(task) })
     }
@@ -66,9 +60,9 @@ async fn keep_looking(keeper: Arc<Keeper>, closed: Arc<Notify>) {
     loop {
         let looking = Arc::clone(&keeper);
         // One look after the other: no file is worked at twice.
-        let looked = tokio::task::spawn_blocking(move || looking.look(UnixMillis::now())).await;
+        let looked = tokio::task::spawn_blocking(move || looking.look(UnixMillis::now(), since_boot())).await;
         if let Ok(Err(error)) = looked {
-            tracing::warn!(sink = %keeper.sink, class = "storage", %error,
+            tracing::warn!(sink = %keeper.files.sink, class = "storage", %error,
                 "the folder of the closed files could not be read; looking again in an hour, or when a file is closed");
         }
         tokio::select! {
@@ -79,12 +73,12 @@ async fn keep_looking(keeper: Arc<Keeper>, closed: Arc<Notify>) {
 }
 
 impl Keeper {
-    /// Removes and compresses what is to be removed and compressed `now`; what fails is logged and left for the next look.
-    fn look(&self, now: UnixMillis) -> io::Result<()> {
+    /// Removes and compresses what is to be removed and compressed `now`, which is so long after
+    /// the boot; what fails is logged and left for the next look.
+    fn look(&self, now: UnixMillis, up: Duration) -> io::Result<()> {
         for closed in self.closed_files()? {
             let path = closed.path();
-            let kept_for = now.since(closed.closed_at);
-            let done = if self.retention.is_some_and(|retention| kept_for > retention) {
+            let done = if self.is_old(&closed, &path, now, up) {
                 self.remove(&path, "a closed file was removed: it is older than the retention")
             } else {
                 match closed.form {
@@ -96,19 +90,32 @@ impl Keeper {
                 }
             };
             if let Err(error) = done {
-                tracing::warn!(sink = %self.sink, path = %path.display(), class = "storage", %error,
+                tracing::warn!(sink = %self.files.sink, path = %path.display(), class = "storage", %error,
                     "a closed file could not be compressed or removed; it stays as it is and is tried again in an hour");
             }
         }
         Ok(())
     }
 
+    /// Whether the retention is over, by the younger of what the name says and the last change, and
+    /// by the steady clock for what this process has closed itself: a clock that was wrong for a
+    /// while makes nothing old.
+    fn is_old(&self, closed: &ClosedName, path: &Path, now: UnixMillis, up: Duration) -> bool {
+        let Some(retention) = self.files.retention else { return false };
+        // A file that cannot be looked at cannot be told to be old.
+        let Ok(changed) = fs::symlink_metadata(path).and_then(|found| found.modified()) else { return false };
+        now.since(closed.closed_at.max(moment(changed))) > retention
+            && !closings::is_within(retention, &closed.plain, up)
+    }
+
     /// The closed files of this sink, the oldest first.
     fn closed_files(&self) -> io::Result<Vec<ClosedName>> {
         let mut files = Vec::new();
-        for entry in fs::read_dir(folder_of(self.names.path()))? {
+        for entry in fs::read_dir(folder_of(self.files.names.path()))? {
             let entry = entry?;
-            files.extend(self.names.read(&entry.file_name()).filter(|_| entry.file_type().is_ok_and(|t| t.is_file())));
+            files.extend(
+                self.files.names.read(&entry.file_name()).filter(|_| entry.file_type().is_ok_and(|t| t.is_file())),
+            );
         }
         files.sort_by_key(ClosedName::age);
         Ok(files)
@@ -117,17 +124,16 @@ impl Keeper {
     fn remove(&self, path: &Path, why: &str) -> io::Result<()> {
         fs::remove_file(path)?;
         sync_folder(folder_of(path))?;
-        tracing::info!(sink = %self.sink, path = %path.display(), "{why}");
+        tracing::info!(sink = %self.files.sink, path = %path.display(), "{why}");
         Ok(())
     }
 
     fn compress(&self, plain: &Path) -> io::Result<()> {
         // For writing too: some network file systems lock no other.
         let mut source = OpenOptions::new().read(true).write(true).open(plain)?;
-        match source.try_lock() {
+        if !self.files.abilities.try_lock(&source, plain)? {
             // Another handle of ours is at work on it.
-            Err(TryLockError::WouldBlock) => return Ok(()),
-            locked => locked?,
+            return Ok(());
         }
         if source.metadata()?.nlink() == 0 {
             return Ok(());
@@ -140,7 +146,7 @@ impl Keeper {
         }
         fs::remove_file(plain)?;
         sync_folder(folder_of(plain))?;
-        tracing::info!(sink = %self.sink, path = %packed(plain).display(), "a closed file was compressed");
+        tracing::info!(sink = %self.files.sink, path = %packed(plain).display(), "a closed file was compressed");
         Ok(())
     }
 }
@@ -158,7 +164,10 @@ fn pack(source: &mut fs::File, plain: &Path) -> io::Result<()> {
     io::copy(source, &mut encoder)?;
     let target = encoder.finish()?;
     target.set_modified(source.metadata()?.modified()?)?;
-    target.sync_all()?;
+    match target.sync_all() {
+        Err(error) if !is_no_sync(&error) => return Err(error),
+        _ => {}
+    }
     fs::rename(&half, packed(plain))?;
     sync_folder(folder_of(plain))
 }
@@ -191,6 +200,7 @@ mod tests {
     use super::*;
 
     const NAME: &str = "events-2026-11-20.jsonl";
+    const LONG_AGO: std::time::SystemTime = std::time::UNIX_EPOCH;
 
     struct Desk {
         folder: tempfile::TempDir,
@@ -200,8 +210,8 @@ mod tests {
     impl Desk {
         fn new(compress: bool, retention: Option<Duration>) -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let names = Names::of(&folder.path().join("events.jsonl")).unwrap();
-            Self { folder, keeper: Keeper { sink: SinkName::new("archive").unwrap(), names, compress, retention } }
+            let files = Files::new_for_test(&folder.path().join("events.jsonl"), retention);
+            Self { folder, keeper: Keeper { files, compress } }
         }
 
         fn path(&self, name: &str) -> PathBuf {
@@ -214,7 +224,11 @@ mod tests {
         }
 
         fn look(&self, now: &str) -> Vec<String> {
-            self.keeper.look(UnixMillis::parse(now).unwrap()).unwrap();
+            self.look_at(now, since_boot())
+        }
+
+        fn look_at(&self, now: &str, up: Duration) -> Vec<String> {
+            self.keeper.look(UnixMillis::parse(now).unwrap(), up).unwrap();
             let entries = fs::read_dir(self.folder.path()).unwrap();
             let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
             names.sort();
@@ -296,7 +310,7 @@ mod tests {
             "events-2026-11-18.txt",
             "events.jsonl",
         ] {
-            desk.write(name, b"{}\n");
+            desk.write(name, b"{}\n").set_modified(LONG_AGO).unwrap();
         }
         fs::create_dir(desk.path("events-2026-11-17.jsonl")).unwrap();
         let rest = [
@@ -307,5 +321,39 @@ mod tests {
             "events.jsonl",
         ];
         assert_eq!(desk.look("2026-11-21T00:00:00Z"), rest);
+    }
+
+    #[test]
+    fn the_younger_of_name_and_last_change_is_the_age() {
+        let at = |text: &str| {
+            let millis = UnixMillis::parse(text).unwrap().as_millis().unsigned_abs();
+            std::time::UNIX_EPOCH + Duration::from_millis(millis)
+        };
+        let desk = Desk::new(false, Some(Duration::from_secs(2 * 86_400)));
+        // Written while the clock stood in 2020; closed under a day to come; old by both.
+        desk.write("events-2020-01-01.jsonl", b"").set_modified(at("2026-11-20T12:00:00Z")).unwrap();
+        desk.write("events-2026-11-25.jsonl", b"").set_modified(LONG_AGO).unwrap();
+        desk.write("events-2026-11-17.jsonl", b"").set_modified(at("2026-11-17T12:00:00Z")).unwrap();
+        let young = ["events-2020-01-01.jsonl", "events-2026-11-25.jsonl"];
+        assert_eq!(desk.look("2026-11-21T00:00:00Z"), young);
+        assert_eq!(desk.look("2026-11-23T00:00:00Z"), young[1..]);
+    }
+
+    #[test]
+    fn what_this_process_has_closed_is_kept_for_the_retention_by_the_steady_clock() {
+        let retention = Duration::from_secs(2 * 86_400);
+        let desk = Desk::new(true, Some(retention));
+        let name = "events-2020-01-01.jsonl";
+        closings::remember(&desk.path(name));
+        desk.write(name, b"").set_modified(LONG_AGO).unwrap();
+        let up = since_boot();
+        // Whatever the wall clock says, also once it is gzipped, and for another sink after a
+        // reload.
+        assert_eq!(desk.look_at("2026-11-21T00:00:00Z", up), ["events-2020-01-01.jsonl.gz"]);
+        assert_eq!(
+            desk.look_at("2099-11-21T00:00:00Z", up + retention - Duration::from_secs(9)),
+            ["events-2020-01-01.jsonl.gz"]
+        );
+        assert_eq!(desk.look_at("2026-11-23T00:00:00Z", up + retention + Duration::from_secs(9)), [""; 0]);
     }
 }

@@ -1,10 +1,14 @@
 //! A file of JSON lines, appended to and synced before an event counts as delivered; closed and begun anew as the
 //! configuration says, closed files gzipped and removed in the background.
 
+mod abilities;
 mod closed;
+mod closings;
 mod names;
 mod open;
+mod place;
 mod rotation;
+mod stream;
 mod writer;
 
 use std::path::PathBuf;
@@ -18,10 +22,13 @@ use serde::Deserialize;
 use super::{BuildError, Delivered, Error, Outgoing, Sink};
 use crate::model::SinkName;
 use crate::time::UnixMillis;
+use abilities::Abilities;
 use closed::Closed;
 use names::Names;
+use place::{Place, Target};
 use rotation::Rotate;
-use writer::Writer;
+use stream::Stream;
+use writer::{Writer, Written};
 
 /// A file must hold at least one event of any size.
 const SMALLEST: u64 = 64 << 10;
@@ -54,24 +61,90 @@ impl Settings {
         if Names::of(&self.path).is_none() {
             return Some(("path", "names no file".into()));
         }
+        match Place::of(&self.path) {
+            Place::Unfit(problem) => return Some(("path", problem.into())),
+            Place::Stream(_) if self.rotate != Rotate::Never || self.compress || self.retention.is_some() => {
+                return Some((
+                    "path",
+                    "is no file, so rotate, compress and retention have nothing to do; remove them".into(),
+                ));
+            }
+            Place::Stream(_) | Place::File => {}
+        }
         if matches!(self.rotate, Rotate::Size(limit) if limit < SMALLEST) {
             return Some(("rotate", "must be at least 64KiB, so that every event has room".into()));
         }
         self.retention.is_some_and(|age| age < SHORTEST_RETENTION).then(|| ("retention", "must be at least 1h".into()))
     }
 
+    /// The place itself, whichever of its names the path is.
+    pub(super) fn place(&self) -> Option<PathBuf> {
+        match Place::of(&self.path) {
+            Place::Stream(Target::Output) => Some("/dev/stdout".into()),
+            Place::Stream(Target::Errors) => Some("/dev/stderr".into()),
+            _ => place::real(&self.path),
+        }
+    }
+
     pub(super) fn warning(&self) -> Option<String> {
+        if let Place::Stream(_) = Place::of(&self.path) {
+            return Some(
+                "path is no file and cannot be synced: an event is delivered once it is written, and what its reader \
+                 loses is lost; for standard output use type = \"stdout\""
+                    .into(),
+            );
+        }
         let in_vain = self.rotate == Rotate::Never && (self.compress || self.retention.is_some());
         in_vain.then(|| "compress and retention are for closed files, and rotate = \"never\" closes none".into())
     }
 }
 
+/// The files of a sink, for those who write, close and keep them.
+#[derive(Clone)]
+struct Files {
+    sink: SinkName,
+    names: Names,
+    abilities: Arc<Abilities>,
+    /// How long closed ones are kept; `None`: for good.
+    retention: Option<Duration>,
+}
+
+#[cfg(test)]
+impl Files {
+    fn new_for_test(path: &std::path::Path, retention: Option<Duration>) -> Self {
+        let (sink, names) = (SinkName::new("archive").unwrap(), Names::of(path).unwrap());
+        Self { abilities: Arc::new(Abilities::of(sink.clone())), sink, names, retention }
+    }
+}
+
 pub(super) struct File {
-    writer: Arc<Mutex<Writer>>,
+    writer: Arc<Mutex<To>>,
     path: PathBuf,
     name: SinkName,
     reopen: AtomicBool,
     closed: Option<Closed>,
+}
+
+/// What is written to.
+enum To {
+    File(Writer),
+    Stream(Stream),
+}
+
+impl To {
+    fn let_go(&mut self) {
+        match self {
+            Self::File(writer) => writer.let_go(),
+            Self::Stream(stream) => stream.let_go(),
+        }
+    }
+
+    fn write(&mut self, lines: &[String]) -> Written {
+        match self {
+            Self::File(writer) => writer.write(lines, UnixMillis::now()),
+            Self::Stream(stream) => stream.write(lines),
+        }
+    }
 }
 
 impl File {
@@ -79,14 +152,18 @@ impl File {
     pub(super) fn open(name: &SinkName, settings: &Settings) -> Result<Self, BuildError> {
         let refused = |source| BuildError::File { path: settings.path.display().to_string(), source };
         let names = Names::of(&settings.path).ok_or_else(|| refused(std::io::ErrorKind::InvalidFilename.into()))?;
-        let writer = Writer::open(name.clone(), names.clone(), settings.rotate).map_err(refused)?;
-        Ok(Self {
-            writer: Arc::new(Mutex::new(writer)),
-            path: settings.path.clone(),
-            name: name.clone(),
-            reopen: AtomicBool::new(false),
-            closed: Closed::look_after(name, names, settings.compress, settings.retention),
-        })
+        let abilities = Arc::new(Abilities::of(name.clone()));
+        let files = Files { sink: name.clone(), names, abilities, retention: settings.retention };
+        let (writer, closed) = match Place::of(&settings.path) {
+            Place::Unfit(problem) => return Err(BuildError::Settings(format!("path {problem}"))),
+            Place::Stream(target) => (To::Stream(Stream::to(target)), None),
+            Place::File => {
+                let writer = Writer::open(files.clone(), settings.rotate).map_err(refused)?;
+                (To::File(writer), Closed::look_after(files, settings.compress))
+            }
+        };
+        let (path, name) = (settings.path.clone(), name.clone());
+        Ok(Self { writer: Arc::new(Mutex::new(writer)), path, name, reopen: AtomicBool::new(false), closed })
     }
 }
 
@@ -101,7 +178,7 @@ impl Sink for File {
             if reopen {
                 writer.let_go();
             }
-            writer.write(&lines, UnixMillis::now())
+            writer.write(&lines)
         });
         let Ok(written) = written.await else {
             return Delivered::none(Error::retry(format!("{}: the write was cancelled", self.path.display())));

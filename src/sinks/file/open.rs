@@ -4,7 +4,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
+use super::abilities::{Abilities, is_no_sync};
+use super::place::Place;
 use crate::model::EVENT_LIMIT;
 use crate::time::UnixMillis;
 
@@ -14,6 +17,8 @@ pub(super) struct Open {
     /// When what is in it was written: for a file found with content, when it was last written to before; for one that
     /// was empty, the first write since. `None` while it is empty.
     pub(super) written_at: Option<UnixMillis>,
+    /// When we have written to it last, by the time since boot.
+    pub(super) last_write: Option<Duration>,
 }
 
 impl Open {
@@ -23,26 +28,36 @@ impl Open {
 }
 
 /// Opens the file, made where it is missing, and repairs its end.
-pub(super) fn open(path: &Path) -> io::Result<Open> {
+pub(super) fn open(path: &Path, abilities: &Abilities) -> io::Result<Open> {
     let folder = folder_of(path);
+    // Before the opening, which some devices take for an order.
+    if Place::of(path) != Place::File {
+        return Err(no_file());
+    }
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
-    let mut written_at = None;
-    if file.metadata()?.is_file() {
-        file.lock()?;
-        let found = file.metadata()?;
-        if found.len() == 0 {
-            // It may be new, and events in a file that a power cut makes vanish are lost.
-            sync_folder(folder)?;
-        } else {
-            // Looked at before the repair, which is a write too.
-            written_at = Some(moment(found.modified()?));
-        }
-        let repaired = repair(&mut file);
-        file.unlock()?;
-        repaired?;
+    if !file.metadata()?.is_file() {
+        return Err(no_file());
     }
-    Ok(Open { file, written_at })
+    let mut written_at = None;
+    abilities.lock(&file, path)?;
+    let found = file.metadata()?;
+    if found.len() == 0 {
+        // It may be new, and events in a file that a power cut makes vanish are lost.
+        sync_folder(folder)?;
+    } else {
+        // Looked at before the repair, which is a write too.
+        written_at = Some(moment(found.modified()?));
+    }
+    let repaired = repair(&mut file).and_then(|changed| if changed { abilities.sync(&file, path) } else { Ok(()) });
+    abilities.unlock(&file, path)?;
+    repaired?;
+    Ok(Open { file, written_at, last_write: None })
+}
+
+/// Somebody has put something else in its place since the start.
+fn no_file() -> io::Error {
+    io::Error::other("it is no file any more")
 }
 
 /// The folder that a path lies in.
@@ -54,19 +69,21 @@ pub(super) fn folder_of(path: &Path) -> &Path {
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     match fs::File::open(folder)?.sync_all() {
         // Some network file systems cannot sync a folder and need not.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        Err(error) if is_no_sync(&error) => Ok(()),
         synced => synced,
     }
 }
 
-fn moment(time: std::time::SystemTime) -> UnixMillis {
+/// A time of the file system.
+pub(super) fn moment(time: std::time::SystemTime) -> UnixMillis {
     let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     UnixMillis::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Removes a last line that a crash left torn: its event was not recorded as delivered and comes again, whole. A tail
-/// that is not the start of one of our events is somebody else's and is only closed with a line break.
-fn repair(file: &mut fs::File) -> io::Result<()> {
+/// Removes a last line that a crash left torn: its event was not recorded as delivered and comes
+/// again, whole. A tail that is not the start of one of our events is somebody else's and is only
+/// closed with a line break. Says whether anything was to be done.
+fn repair(file: &mut fs::File) -> io::Result<bool> {
     let length = file.metadata()?.len();
     let window = length.min(EVENT_LIMIT as u64 + 1);
     file.seek(SeekFrom::Start(length - window))?;
@@ -75,7 +92,7 @@ fn repair(file: &mut fs::File) -> io::Result<()> {
     let line_start = tail.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
     let torn = &tail[line_start..];
     if torn.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let ours = b"{\"specversion\":\"1.0\",";
     let begins_like_ours = torn.starts_with(ours) || ours.starts_with(torn);
@@ -84,18 +101,23 @@ fn repair(file: &mut fs::File) -> io::Result<()> {
     } else {
         file.write_all(b"\n")?;
     }
-    file.sync_data()
+    Ok(true)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::SinkName;
+
+    fn abilities() -> Abilities {
+        Abilities::of(SinkName::new("archive").unwrap())
+    }
 
     fn repaired(before: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.jsonl");
         fs::write(&path, before).unwrap();
-        open(&path).unwrap();
+        open(&path, &abilities()).unwrap();
         fs::read_to_string(&path).unwrap()
     }
 
@@ -115,7 +137,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/events.jsonl");
-        open(&path).unwrap();
+        open(&path, &abilities()).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
     }

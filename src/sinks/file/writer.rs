@@ -4,23 +4,25 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::names::{Names, packed};
-use super::open::{Open, open};
+use super::names::packed;
+use super::open::{Open, moment, open};
 use super::rotation::Rotate;
-use crate::model::SinkName;
-use crate::time::UnixMillis;
+use super::{Files, closings};
+use crate::time::{UnixMillis, since_boot};
 
 /// A rotation that fails is tried with every hand-over and warned of this often.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(600);
 
+/// The clocks of file systems are coarse, and some are of another machine.
+const CLOCK_JITTER: Duration = Duration::from_secs(60);
+
 /// Writes to one file after the other.
 pub(super) struct Writer {
-    sink: SinkName,
-    names: Names,
+    files: Files,
     rotate: Rotate,
     /// `None` after a failure: the next write opens and repairs the file anew.
     open: Option<Open>,
@@ -39,9 +41,9 @@ pub(super) struct Written {
 }
 
 impl Writer {
-    pub(super) fn open(sink: SinkName, names: Names, rotate: Rotate) -> io::Result<Self> {
-        let open = open(names.path())?;
-        Ok(Self { sink, names, rotate, open: Some(open), warned_at: None })
+    pub(super) fn open(files: Files, rotate: Rotate) -> io::Result<Self> {
+        let open = open(files.names.path(), &files.abilities)?;
+        Ok(Self { files, rotate, open: Some(open), warned_at: None })
     }
 
     /// Opens the file afresh with the next write.
@@ -67,7 +69,7 @@ impl Writer {
         let mut open = self.taken()?;
         let written_at = open.written_at.unwrap_or(now);
         if self.rotate.is_due(open.length()?, written_at, lines[0].len(), now) {
-            if let Err(error) = self.close(&open.file, &self.rotate.stamp(written_at, now)) {
+            if let Err(error) = self.close(&open, &self.rotate.stamp(written_at, now), now) {
                 self.warn(&error);
                 return self.append(open, lines, now);
             }
@@ -85,37 +87,43 @@ impl Writer {
         // Against other handles of ours, such as that of a reload while this write is still under way: its repair would
         // take half a write for a torn line, and its compression would miss the write.
         if let Some(open) = self.open.take() {
-            open.file.lock()?;
+            self.lock(&open)?;
             if open.file.metadata()?.nlink() > 0 {
                 return Ok(open);
             }
         }
-        let open = open(self.names.path())?;
-        open.file.lock()?;
+        let open = open(self.files.names.path(), &self.files.abilities)?;
+        self.lock(&open)?;
         Ok(open)
+    }
+
+    fn lock(&self, open: &Open) -> io::Result<()> {
+        self.files.abilities.lock(&open.file, self.files.names.path())
     }
 
     /// Appends and syncs; on an error nothing of `lines` stays in the file.
     fn append(&mut self, mut open: Open, lines: &[String], now: UnixMillis) -> io::Result<usize> {
         let before = open.length()?;
-        let written = open.file.write_all(lines.concat().as_bytes()).and_then(|()| open.file.sync_data());
+        let (path, abilities) = (self.files.names.path(), &self.files.abilities);
+        let written = open.file.write_all(lines.concat().as_bytes()).and_then(|()| abilities.sync(&open.file, path));
         if let Err(error) = written {
             // A sync that failed is never repeated on the same handle: the next write opens and repairs the file anew.
             if let Err(undo) = open.file.set_len(before) {
-                tracing::warn!(sink = %self.sink, path = %self.names.path().display(), error = %undo,
+                tracing::warn!(sink = %self.files.sink, path = %path.display(), error = %undo,
                     "half a write could not be undone; the next open repairs it");
             }
             return Err(error);
         }
-        open.file.unlock()?;
+        abilities.unlock(&open.file, path)?;
         open.written_at = open.written_at.or(Some(now));
+        open.last_write = Some(since_boot());
         self.open = Some(open);
         Ok(lines.len())
     }
 
     /// Gives the file the name of a closed one. One that somebody has moved away meanwhile is closed as it is.
-    fn close(&self, file: &fs::File, stamp: &str) -> io::Result<()> {
-        let path = self.names.path();
+    fn close(&self, open: &Open, stamp: &str, now: UnixMillis) -> io::Result<()> {
+        let path = self.files.names.path();
         let there = match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             there => there?,
@@ -123,17 +131,22 @@ impl Writer {
         if there.is_symlink() {
             return Err(io::Error::other("it is a symbolic link; name the file itself"));
         }
-        let ours = file.metadata()?;
+        let ours = open.file.metadata()?;
         if (there.dev(), there.ino()) != (ours.dev(), ours.ino()) {
             return Ok(());
         }
-        let closed = (0..).map(|number| self.names.closed(stamp, number));
+        put_right(open, &ours, now);
+        let closed = (0..).map(|number| self.files.names.closed(stamp, number));
         for closed in closed.filter(|closed| fs::symlink_metadata(packed(closed)).is_err()) {
-            match rename_to_free(path, &closed) {
+            if self.files.retention.is_some() {
+                closings::remember(&closed);
+            }
+            let renamed = rename_to_free(path, &closed).inspect_err(|_| closings::forget(&closed));
+            match renamed {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
                 Ok(()) => {
-                    tracing::info!(sink = %self.sink, path = %closed.display(), "the file was closed; a new one is begun");
+                    tracing::info!(sink = %self.files.sink, path = %closed.display(), "the file was closed; a new one is begun");
                     // The folder is synced when the new file is opened.
                     return Ok(());
                 }
@@ -145,9 +158,23 @@ impl Writer {
     fn warn(&mut self, error: &io::Error) {
         if self.warned_at.is_none_or(|at| at.elapsed() >= BETWEEN_WARNINGS) {
             self.warned_at = Some(Instant::now());
-            tracing::warn!(sink = %self.sink, path = %self.names.path().display(), class = "storage", %error,
+            tracing::warn!(sink = %self.files.sink, path = %self.files.names.path().display(), class = "storage", %error,
                 "the file could not be closed and is written on; closing it is tried again with the next events");
         }
+    }
+}
+
+/// Where the wall clock was set since the last write, the file bears a time of the wrong clock, and
+/// would be old at once by the right one. What cannot be put right is left to what this process
+/// remembers.
+fn put_right(open: &Open, found: &fs::Metadata, now: UnixMillis) {
+    let Some(last_write) = open.last_write else { return };
+    let written = now - since_boot().saturating_sub(last_write);
+    let stamped = found.modified().map_or(written, moment);
+    if written.since(stamped) > CLOCK_JITTER
+        && let Ok(millis) = u64::try_from(written.as_millis())
+    {
+        drop(open.file.set_modified(UNIX_EPOCH + Duration::from_millis(millis)));
     }
 }
 
@@ -187,7 +214,7 @@ mod tests {
         }
 
         fn writer(path: &Path, rotate: Rotate) -> Writer {
-            Writer::open(SinkName::new("archive").unwrap(), Names::of(path).unwrap(), rotate).unwrap()
+            Writer::open(Files::new_for_test(path, None), rotate).unwrap()
         }
 
         fn path(&self, name: &str) -> PathBuf {
@@ -308,5 +335,34 @@ mod tests {
         fs::remove_file(desk.path("events.jsonl")).unwrap();
         desk.write(&["b"], "2026-11-20T09:14:03Z");
         desk.assert_files(&[("events.jsonl", "b")]);
+    }
+
+    #[test]
+    fn a_file_written_by_a_wrong_clock_is_closed_with_the_time_of_the_right_one() {
+        let mut desk = Desk::new(Rotate::Daily);
+        desk.write(&["a"], "2020-01-01T00:00:10Z");
+        let file = fs::File::options().write(true).open(desk.path("events.jsonl")).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(1_577_836_810)).unwrap();
+        let closed =
+            |desk: &Desk| fs::metadata(desk.path("events-2020-01-01.jsonl")).map(|m| moment(m.modified().unwrap()));
+        desk.write(&["b"], "2026-11-21T00:00:00Z");
+        let (at, right) = (closed(&desk).unwrap(), UnixMillis::parse("2026-11-21T00:00:00Z").unwrap());
+        assert!(right.since(at) < Duration::from_secs(60), "{at}");
+        assert!(at.since(right) < Duration::from_secs(60), "{at}");
+    }
+
+    #[test]
+    fn what_is_closed_is_remembered_where_old_files_are_removed() {
+        for retention in [None, Some(Duration::from_secs(7200))] {
+            let mut desk = Desk::new(Rotate::Daily);
+            let files = Files::new_for_test(&desk.path("events.jsonl"), retention);
+            desk.writer = Writer::open(files, Rotate::Daily).unwrap();
+            desk.write(&["a"], "2020-01-01T00:00:10Z");
+            desk.write(&["b"], "2026-11-21T00:00:00Z");
+            let closed = fs::read_dir(desk.folder.path()).unwrap().map(|entry| entry.unwrap().path());
+            let closed = closed.into_iter().find(|path| !path.ends_with("events.jsonl")).unwrap();
+            let kept = closings::is_within(Duration::from_secs(7200), &closed, since_boot());
+            assert_eq!(kept, retention.is_some(), "{}", closed.display());
+        }
     }
 }

@@ -45,8 +45,8 @@ pub(super) fn parse(headers: &BTreeMap<String, SecretString>) -> Result<HeaderMa
 fn reserved(name: &str) -> Option<&'static str> {
     if name == "content-type" {
         return Some(
-            "is set by the sink: application/cloudevents+json for events as they are; for another, write a template and \
-             content_type",
+            "is set by the sink: application/json, or what the key content_type of the sink says; remove it here and \
+             write content_type = \"...\" beside url",
         );
     }
     if name.starts_with("webhook-") {
@@ -91,7 +91,7 @@ mod tests {
             let error = parsed(&[(name, "x")]).unwrap_err();
             assert!(error.starts_with(name) && error.contains("is set by"), "{error}");
         }
-        assert!(parsed(&[("Content-Type", "x")]).unwrap_err().contains("write a template and content_type"));
+        assert!(parsed(&[("Content-Type", "x")]).unwrap_err().contains("write content_type = "));
         assert!(parsed(&[("X-Key", "a"), ("x-key", "b")]).unwrap_err().contains("twice"));
     }
 }

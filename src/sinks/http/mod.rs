@@ -2,11 +2,13 @@
 //! `webhook-timestamp` (fresh on every attempt) and `webhook-signature` (one for each live secret). The body is the event,
 //! or what a template or a preset makes of it; what is signed is what is sent.
 
+mod address;
 mod headers;
 mod preset;
 mod reply;
 mod settings;
 mod signature;
+mod verdict;
 
 use std::time::Duration;
 

@@ -1,10 +1,9 @@
-//! Services that a message can be sent to with one line: what they take, how often, and how they say no.
+//! Services that a message can be sent to with one line: what they take, and how often.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::settings::Rate;
 
@@ -25,6 +24,17 @@ pub(super) enum Preset {
 }
 
 impl Preset {
+    /// How the configuration calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Slack => "slack",
+            Self::Discord => "discord",
+            Self::Telegram => "telegram",
+            Self::Teams => "teams",
+            Self::Ntfy => "ntfy",
+        }
+    }
+
     /// The template of its messages.
     pub(super) fn template(self) -> &'static str {
         match self {
@@ -54,20 +64,5 @@ impl Preset {
         };
         let events = NonZeroU32::new(events).unwrap_or(NonZeroU32::MIN);
         Rate { events, per: Duration::from_secs(seconds) }
-    }
-
-    /// The status that a reply means, where its body says more than the one it came with: Telegram says `ok` there.
-    pub(super) fn status(self, status: u16, reply: &Value) -> u16 {
-        const BAD_GATEWAY: u16 = 502;
-        match (self, reply["ok"].as_bool()) {
-            (Self::Telegram, Some(false)) if status < 300 => reply["error_code"]
-                .as_u64()
-                .and_then(|code| code.try_into().ok())
-                .filter(|c| *c >= 300)
-                .unwrap_or(BAD_GATEWAY),
-            // Somebody else answered, such as a proxy on the way.
-            (Self::Telegram, None) if status < 300 => BAD_GATEWAY,
-            _ => status,
-        }
     }
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
-use serde_json::Value;
 
 use super::preset::Preset;
+use super::verdict::{Ruling, Verdict, of_body, wait_in};
 use crate::model::{Untrusted, cut_at};
 use crate::sinks::{Blame, Error};
 use crate::time::UnixMillis;
@@ -19,22 +19,38 @@ const READ_LIMIT: usize = 64 << 10;
 
 /// Judges a reply.
 pub(super) async fn judge(mut response: Response, preset: Option<Preset>) -> Result<(), Error> {
-    let answered = response.status().as_u16();
+    let status = response.status().as_u16();
     let wait = retry_after(response.headers());
-    let reply = read(&mut response).await;
-    let value: Value = serde_json::from_slice(&reply).unwrap_or_default();
-    let status = preset.map_or(answered, |preset| preset.status(answered, &value));
-    if (200..300).contains(&status) {
-        return Ok(());
-    }
-    let (blame, remedy) = blame(status);
-    Err(Error {
-        blame,
-        detail: described(answered, status),
-        remedy,
-        reply: Some(Untrusted(cut_at(&String::from_utf8_lossy(&reply), REPLY_LIMIT)).to_string()),
-        wait: wait.max(wait_in(&value)),
-    })
+    let Reply { body, whole } = read(&mut response).await;
+    let ruling = preset.and_then(|preset| if whole { of_body(preset, status, &body) } else { of_cut(status) });
+    let error = match ruling {
+        Some(Ruling { verdict: Verdict::Delivered, .. }) => return Ok(()),
+        Some(Ruling { verdict, because }) => {
+            let detail = match status {
+                200..300 => format!("status {status}, but the reply itself says no ({because})"),
+                _ => format!("{}: {because}", described(status)),
+            };
+            match verdict {
+                Verdict::Again { wait: asked } => Error { wait: asked, ..Error::retry(detail) },
+                Verdict::Address => Error::refused(detail, "look at url and the settings of the receiving service"),
+                Verdict::Delivered | Verdict::Body => Error::rejected(detail),
+            }
+        }
+        None if (200..300).contains(&status) => return Ok(()),
+        None => {
+            let (blame, remedy) = blame(status);
+            let wait = wait_in(&serde_json::from_slice(&body).unwrap_or_default());
+            Error { remedy, wait, ..Error::of(blame, described(status)) }
+        }
+    };
+    let reply = Untrusted(cut_at(&String::from_utf8_lossy(&body), REPLY_LIMIT)).to_string();
+    Err(Error { wait: wait.max(error.wait), ..error }.with_reply(reply))
+}
+
+/// Of an answer that ended in the middle nobody knows what it says.
+fn of_cut(status: u16) -> Option<Ruling> {
+    let success = (200..300).contains(&status);
+    success.then(|| Ruling { verdict: Verdict::Again { wait: None }, because: "it ended in the middle".into() })
 }
 
 /// What a status speaks of, and what a person can do. Only the four that name the body are about the
@@ -60,43 +76,44 @@ fn blame(status: u16) -> (Blame, Option<&'static str>) {
 }
 
 /// A refusal in words: `status 404 (Not Found)`.
-fn described(answered: u16, status: u16) -> String {
-    let named = |code: u16| {
-        let reason = StatusCode::from_u16(code).ok().and_then(|status| status.canonical_reason());
-        reason.map_or_else(|| format!("status {code}"), |reason| format!("status {code} ({reason})"))
-    };
-    match answered == status {
-        true => named(status),
-        false => format!("status {answered}, but the reply itself says no (as {})", named(status)),
+fn described(status: u16) -> String {
+    let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    match reason {
+        Some(reason) => format!("status {status} ({reason})"),
+        None => format!("status {status}"),
     }
 }
 
-async fn read(response: &mut Response) -> Vec<u8> {
-    let mut reply = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        let room = READ_LIMIT - reply.len();
-        reply.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if reply.len() == READ_LIMIT {
-            break;
+struct Reply {
+    body: Vec<u8>,
+    /// It has not been cut off before its end or the limit.
+    whole: bool,
+}
+
+async fn read(response: &mut Response) -> Reply {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => {
+                let room = READ_LIMIT - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if body.len() == READ_LIMIT {
+                    return Reply { body, whole: true };
+                }
+            }
+            Ok(None) => return Reply { body, whole: true },
+            Err(_) => return Reply { body, whole: false },
         }
     }
-    reply
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     crate::backoff::retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, UnixMillis::now())
 }
 
-/// The wait in the body of a reply, in seconds: Discord's is on top, Telegram's below `parameters`.
-fn wait_in(reply: &Value) -> Option<Duration> {
-    let seconds = [&reply["retry_after"], &reply["parameters"]["retry_after"]].into_iter().find_map(Value::as_f64)?;
-    Duration::try_from_secs_f64(seconds).ok().map(crate::backoff::held)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn four_statuses_speak_of_the_body_some_of_the_moment_and_all_others_of_the_address() {
@@ -111,31 +128,8 @@ mod tests {
             assert_eq!(blame, expected, "{status}");
             assert_eq!(remedy.is_some(), matches!(blame, Blame::Address | Blame::AddressGone), "{status}");
         }
-        assert_eq!(described(404, 404), "status 404 (Not Found)");
-        assert_eq!(described(304, 304), "status 304 (Not Modified)");
-        assert_eq!(described(599, 599), "status 599");
-        assert_eq!(described(200, 429), "status 200, but the reply itself says no (as status 429 (Too Many Requests))");
-    }
-
-    #[test]
-    fn waits_in_a_body_may_be_fractions_and_are_held_like_those_of_a_header() {
-        assert_eq!(wait_in(&json!({"retry_after": 2.5})), Some(Duration::from_millis(2500)));
-        assert_eq!(wait_in(&json!({"parameters": {"retry_after": 7}})), Some(Duration::from_secs(7)));
-        assert_eq!(wait_in(&json!({"retry_after": 0.2})), Some(Duration::from_secs(1)));
-        assert_eq!(wait_in(&json!({"retry_after": 1e9})), Some(Duration::from_secs(86_400)));
-        for unreadable in [json!({"retry_after": -1}), json!({"retry_after": "5"}), json!([]), json!(null)] {
-            assert_eq!(wait_in(&unreadable), None, "{unreadable}");
-        }
-    }
-
-    #[test]
-    fn telegram_says_in_its_body_whether_it_has_taken_a_message() {
-        let status = |status, body| Preset::Telegram.status(status, &body);
-        assert_eq!(status(200, json!({"ok": true})), 200);
-        assert_eq!(status(200, json!({"ok": false, "error_code": 403})), 403);
-        assert_eq!(status(200, json!({"ok": false})), 502);
-        assert_eq!(status(200, json!("<html>")), 502);
-        assert_eq!(status(429, json!({"ok": false, "error_code": 429})), 429);
-        assert_eq!(Preset::Slack.status(200, &json!("ok")), 200);
+        assert_eq!(described(404), "status 404 (Not Found)");
+        assert_eq!(described(304), "status 304 (Not Modified)");
+        assert_eq!(described(599), "status 599");
     }
 }

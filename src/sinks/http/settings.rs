@@ -8,9 +8,9 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 
-use super::headers;
 use super::preset::Preset;
 use super::signature::{Secrets, SignatureError};
+use super::{address, headers};
 use crate::connect::{Proxy, ProxyError};
 use crate::model::{Patterns, kind, sample_events};
 use crate::settings::{OneOrMany, Rate};
@@ -34,8 +34,10 @@ const DEFAULT_RETRY: [Duration; 10] = {
     ]
 };
 
-/// The media type of an event as it is.
-const CLOUD_EVENT: &str = "application/cloudevents+json";
+/// The media type of events, templates and presets unless `content_type` says another. Standard
+/// Webhooks advises it, and receivers such as n8n, Express and Make parse no body of another type:
+/// they would go on with `{}`.
+const JSON: &str = "application/json";
 
 /// The keys of an HTTP sink.
 #[derive(Clone, Debug, Deserialize)]
@@ -58,7 +60,7 @@ pub struct Settings {
     /// Makes the body of an event. Kept as a secret: a token may have been expanded into it.
     #[serde(default)]
     template: Option<SecretString>,
-    /// The media type of what the template makes.
+    /// The media type of what is sent: of the event as it is, or of what the template makes.
     #[serde(default)]
     content_type: Option<String>,
     /// A whole attempt.
@@ -152,9 +154,14 @@ impl Settings {
 
     pub(in crate::sinks) fn warning(&self) -> Option<String> {
         let proves_itself = self.secret.is_some() || self.preset.is_some() || !self.headers.is_empty();
-        (!proves_itself).then(|| {
-            "has no secret: the receiver cannot tell our events from anybody else's; \"inboxd secret new\" makes one".into()
-        })
+        let unsigned = (!proves_itself).then(|| {
+            "has no secret: the receiver cannot tell our events from anybody else's; \"inboxd secret new\" makes one"
+                .to_owned()
+        });
+        let url = Url::parse(self.url.expose_secret()).ok();
+        let doubt = url.and_then(|url| address::doubt(&url, self.preset, self.template.is_some()));
+        // A chat, which is all that is doubted, has no use for a signature.
+        doubt.or(unsigned)
     }
 
     /// How many attempts in how long.
@@ -214,20 +221,28 @@ impl Settings {
         }
         match (self.preset, &self.template, &self.content_type) {
             (Some(_), Some(_), _) => Err(("template", "and preset each make the body; remove one of them".into())),
-            (_, None, Some(_)) => {
-                Err(("content_type", "says what a template makes, and there is none; remove it".into()))
+            (Some(_), None, Some(_)) => {
+                Err(("content_type", "and preset cannot both be there: a preset brings its own; remove it".into()))
             }
-            (None, None, None) => Ok(Body { template: None, content_type: HeaderValue::from_static(CLOUD_EVENT) }),
+            (None, None, content_type) => {
+                let (content_type, escape) = media_type(content_type.as_deref().unwrap_or(JSON))?;
+                if escape != Escape::Json {
+                    let message = "names no JSON, and an event is JSON: application/json, application/cloudevents+json or \
+                                   another that ends in json; or make another body by a template";
+                    return Err(("content_type", message.into()));
+                }
+                Ok(Body { template: None, content_type })
+            }
             (Some(preset), None, None) => {
                 let constants = [("chat_id", &self.chat_id), ("topic", &target.topic)];
                 let constants: Vec<_> =
                     constants.into_iter().filter_map(|(name, v)| Some((name, v.clone()?))).collect();
                 let template = Template::compile(preset.template().to_owned(), Escape::Json, &constants)
                     .map_err(|problem| ("preset", problem))?;
-                Ok(Body { template: Some(template), content_type: HeaderValue::from_static("application/json") })
+                Ok(Body { template: Some(template), content_type: HeaderValue::from_static(JSON) })
             }
             (None, Some(template), content_type) => {
-                let (content_type, escape) = media_type(content_type.as_deref().unwrap_or("application/json"))?;
+                let (content_type, escape) = media_type(content_type.as_deref().unwrap_or(JSON))?;
                 let template = Template::compile(template.expose_secret().to_owned(), escape, &[])
                     .map_err(|problem| ("template", problem))?;
                 Ok(Body { template: Some(template), content_type })
@@ -305,6 +320,22 @@ mod tests {
         for proxy in ["socks5://10.0.0.1", "s3cr3t", "http://169.254.169.254/"] {
             let (key, message) = problem(json!({"proxy": proxy}));
             assert!(key == "proxy" && !message.contains("s3cr3t"), "{message}");
+        }
+    }
+
+    #[test]
+    fn events_as_they_are_go_out_as_json_under_the_type_that_content_type_names() {
+        let sent_as = |keys: Value| {
+            let settings = settings(keys);
+            settings.body(&settings.target().unwrap()).map(|body| body.content_type.to_str().unwrap().to_owned())
+        };
+        assert_eq!(sent_as(json!({})).as_deref(), Ok("application/json"));
+        for json in ["application/json", "application/cloudevents+json", "application/json; charset=utf-8", "text/JSON"]
+        {
+            assert_eq!(sent_as(json!({"content_type": json})).as_deref(), Ok(json));
+        }
+        for other in ["text/plain", "application/x-www-form-urlencoded", "json", "application/json\r\nX-Evil: 1", ""] {
+            assert_eq!(sent_as(json!({"content_type": other})).unwrap_err().0, "content_type", "{other}");
         }
     }
 

@@ -27,6 +27,8 @@ pub(crate) enum Reply {
     Redirect(String),
     /// Answers with this JSON; takes the event when the status says so.
     Json(u16, Value),
+    /// Answers with this text; takes the event when the status says so.
+    Text(u16, String),
     /// Refuses, and repeats the event in its reply.
     Echo(u16),
     /// Takes the event and never answers.
@@ -55,13 +57,15 @@ pub(crate) struct Arrived {
 }
 
 impl Arrived {
-    /// A body that calls itself a CloudEvent has to be one.
+    /// A body that calls itself JSON has to be JSON, and one that calls itself a CloudEvent an event of ours.
     fn new(path: String, headers: HeaderMap, body: String, taken: bool) -> Self {
-        let is_event = headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/cloudevents+json");
-        let violation = match serde_json::from_str(&body) {
-            _ if !is_event => None,
-            Ok(event) => STRICT.check(&event).err(),
-            Err(error) => Some(format!("not JSON: {error}")),
+        let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let violation = match serde_json::from_str::<Value>(&body) {
+            Ok(event) if kind.contains("cloudevents") || event.get("specversion").is_some() => {
+                STRICT.check(&event).err()
+            }
+            Err(error) if kind.contains("json") => Some(format!("not JSON: {error}")),
+            _ => None,
         };
         Self { path, headers, body, taken, violation }
     }
@@ -193,6 +197,7 @@ async fn receive(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap
         Some(Reply::Json(code, value)) => {
             (code < 300, (StatusCode::from_u16(code).unwrap(), axum::Json(value)).into_response())
         }
+        Some(Reply::Text(code, text)) => (code < 300, (StatusCode::from_u16(code).unwrap(), text).into_response()),
         Some(Reply::TakenButFailed) => (true, StatusCode::BAD_GATEWAY.into_response()),
         Some(Reply::Hang) => {
             shared.arrived.lock().unwrap().push(Arrived::new(path, headers, body, true));
