@@ -154,6 +154,7 @@ async fn before_and_after_are_exclusive_and_must_match_the_pattern_exactly() {
 #[tokio::test]
 async fn chats_come_by_last_activity_and_tell_their_product() {
     let bench = Bench::start().await;
+    bench.world().set_switches(|switches| switches.unipile.v1_list_times = ListTimes::Exact);
     let kinds = [Kind::Standard, Kind::SalesNavigator, Kind::Recruiter];
     let chats = kinds.map(|kind| add(&bench, kind, "Ada Byron"));
     let silent = add(&bench, Kind::Standard, "Mara Lind");

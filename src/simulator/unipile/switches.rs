@@ -102,7 +102,8 @@ impl Default for UnipileSwitches {
             is_connected: true,
             rate_limit: None,
             v1_source_status: "OK".into(),
-            v1_list_times: ListTimes::Exact,
+            // Two captures: `…46.000` beside `…45.871`, `…47.000` beside `…46.625`.
+            v1_list_times: ListTimes::Nearest,
         }
     }
 }
