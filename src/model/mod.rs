@@ -1,5 +1,6 @@
 //! The nouns: accounts, conversations, messages, events and their ids. No I/O, no async, no policy.
 
+mod cited;
 mod conversation;
 mod envelope;
 mod event;
@@ -15,6 +16,7 @@ mod schema;
 mod strict;
 mod untrusted;
 
+pub use cited::{Cited, subject};
 pub use conversation::{Conversation, ConversationType, Listed};
 pub use event::{EVENT_LIMIT, Event, EventContext, Route, Seen, event_id, kind};
 pub use ids::{AccountName, ConversationId, InvalidName, MessageId, SinkName};

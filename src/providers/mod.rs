@@ -5,10 +5,12 @@
 //! here, a variant and its lines in [`settings`], and a row in the contract test.
 
 mod connectsafely;
+mod encoding;
 mod http;
 mod json;
 mod linkedapi;
 mod linkup;
+mod names;
 mod redact;
 mod settings;
 mod unipile;
@@ -141,6 +143,19 @@ pub struct Listing {
     pub credits: u32,
     /// What is left of the provider's rate limit, where the answer says.
     pub quota: Option<Quota>,
+    /// What of the answer could not be read.
+    pub unreadable: Unreadable,
+}
+
+/// What of an answer could not be read. The rest of it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Items of which nothing can be told: each may be a message, or a conversation.
+    pub items: u32,
+    /// How the first of them looks, in our own words.
+    pub looks: Option<&'static str>,
+    /// Fields that had a value of another type and count as absent, by our own names of them.
+    pub fields: Vec<&'static str>,
 }
 
 /// Starting and watching the provider's own collecting of a conversation.
@@ -208,6 +223,8 @@ pub struct Page {
     pub credits: u32,
     /// What is left of the provider's rate limit, where the answer says.
     pub quota: Option<Quota>,
+    /// What of the answer could not be read.
+    pub unreadable: Unreadable,
 }
 
 /// Up to when an answer holds everything there is.
