@@ -130,6 +130,8 @@ fn poll(source: SourceId, account: &AccountName, conversation: &Arc<Conversation
         ends_walk: false,
         mark: None,
         covers_gaps_from: None,
+        read_from: None,
+        unreadable: Default::default(),
         due: Box::new(move |_| now + Duration::from_secs(60)),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -134,7 +134,7 @@ pub(super) struct MessageData<'a> {
 
 /// A message as an event shows it. What the provider does not give is null.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Message")]
+#[schemars(rename = "Message", transform = younger_than_events_on_record)]
 struct MessageView<'a> {
     /// The provider's id of the message, normalised; unique only together with account and conversation. With the flag
     /// `id_synthetic` the provider gave none.
@@ -162,6 +162,14 @@ struct MessageView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<BTreeMap<String, Value>>")]
     raw: Raw<'a>,
+}
+
+/// Events that an older release has recorded are delivered as they are: without these.
+fn younger_than_events_on_record(schema: &mut Schema) {
+    const YOUNGER: [&str; 3] = ["subject", "quoted", "forwarded"];
+    if let Some(Value::Array(required)) = schema.get_mut("required") {
+        required.retain(|name| !YOUNGER.iter().any(|younger| name == younger));
+    }
 }
 
 /// The provider's own object: left out, or null or there.

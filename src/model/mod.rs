@@ -14,6 +14,7 @@ mod schema;
 #[cfg(test)]
 #[path = "../../tests/it/support/strict.rs"]
 mod strict;
+mod unreadable;
 mod untrusted;
 
 pub use cited::{Cited, subject};
@@ -25,4 +26,5 @@ pub use notice::{BudgetPeriod, BudgetView, Change, ConversationView, Notice, Pat
 pub use readable::{Readable, counted, readable_line};
 pub use sample::sample_events;
 pub use schema::event_schema;
+pub use unreadable::Unreadable;
 pub use untrusted::{Untrusted, chain, cut_at};

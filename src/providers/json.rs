@@ -214,8 +214,8 @@ pub(super) struct List<'a> {
 
 impl<'a> List<'a> {
     fn of(raw: &'a RawValue, met: &'a Met) -> Option<Self> {
-        let items = raw.get().starts_with('[').then(|| serde_json::from_str(raw.get()).ok())??;
-        Some(Self { items, met })
+        let items: Vec<&RawValue> = raw.get().starts_with('[').then(|| serde_json::from_str(raw.get()).ok())??;
+        (!items.iter().copied().any(is_bottomless)).then_some(Self { items, met })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -249,6 +249,12 @@ impl<'a> List<'a> {
         }
         all
     }
+}
+
+/// Lists in lists in lists are nobody's odd item: whoever sends them is not this API.
+fn is_bottomless(item: &RawValue) -> bool {
+    const DEPTH_LIMIT: usize = 100;
+    item.get().bytes().take_while(|byte| *byte == b'[').count() > DEPTH_LIMIT
 }
 
 /// What an item is instead of an object.
@@ -466,6 +472,9 @@ pub(super) mod tests {
         assert_eq!((unreadable.items, unreadable.looks, unreadable.fields.len()), (6, Some("null"), 0));
         assert_eq!(object.objects("items").len(), 3);
         assert!(object.objects("object").is_empty());
+        let deep = |depth: usize| format!("{{\"items\": [{}{}]}}", "[".repeat(depth), "]".repeat(depth));
+        let is_list = |depth| Document::of(deep(depth).as_bytes()).object().unwrap().list("items").is_some();
+        assert!(is_list(100) && !is_list(101));
         assert!(Document::of(b"[1]").object().is_err() && Document::of(b"{\"a\": [}").object().is_err());
         assert!(Document::of(b"<html>").object().is_err() && Document::of(b"{} x").object().is_err());
     }

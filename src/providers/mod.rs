@@ -24,7 +24,7 @@ use crate::backoff::Backoff;
 use crate::model::{Conversation, Message};
 use crate::time::UnixMillis;
 
-pub use crate::model::Listed;
+pub use crate::model::{Listed, Unreadable};
 pub use http::{TlsError, install_tls};
 pub use settings::{NAMES, Settings, build};
 
@@ -145,17 +145,6 @@ pub struct Listing {
     pub quota: Option<Quota>,
     /// What of the answer could not be read.
     pub unreadable: Unreadable,
-}
-
-/// What of an answer could not be read. The rest of it was.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unreadable {
-    /// Items of which nothing can be told: each may be a message, or a conversation.
-    pub items: u32,
-    /// How the first of them looks, in our own words.
-    pub looks: Option<&'static str>,
-    /// Fields that had a value of another type and count as absent, by our own names of them.
-    pub fields: Vec<&'static str>,
 }
 
 /// Starting and watching the provider's own collecting of a conversation.

@@ -133,6 +133,7 @@ impl AccountLoop {
             bounds: Bounds::of(&polling),
             keys: RandomState::new(),
             others_wait: AtomicBool::new(false),
+            odd: super::odd::OddFields::default(),
         });
         let kept = || {
             let kept = |p: &Polled| Kept {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::follow::{Follow, insert, load_source};
-use super::{AccountId, Error, Mark, Source, SourceId, Store, millis};
+use super::{AccountId, Error, Mark, Source, SourceId, Store, UnreadPage, UnreadRows, millis, unreadable};
 use crate::model::{Conversation, Listed};
 use crate::time::UnixMillis;
 
@@ -34,6 +34,8 @@ pub struct SweptFolder {
     pub started_at: Option<UnixMillis>,
     /// While that start is under way.
     pub workflow_id: Option<String>,
+    /// Rows that could not be read.
+    pub unread: Option<UnreadRows>,
 }
 
 /// What becomes of conversations that a sweep finds.
@@ -77,14 +79,22 @@ pub enum Noted {
 }
 
 impl Store {
-    /// Compares a page of the inbox with what is known, and follows what is new. Answers in the order of the rows.
+    /// Compares a page of the inbox with what is known, and follows what is new. What of it could not be read is put on
+    /// record. Answers in the order of the rows.
     pub async fn note_listed(
         &self,
         account: AccountId,
         rows: Vec<Listed>,
+        unread: Option<UnreadPage>,
         discovery: Discovery,
     ) -> Result<Vec<Noted>, Error> {
-        self.write(move |tx| rows.into_iter().map(|row| note(tx, account, row, discovery)).collect()).await
+        self.write(move |tx| {
+            if let Some(page) = &unread {
+                unreadable::note_rows(tx, account, page)?;
+            }
+            rows.into_iter().map(|row| note(tx, account, row, discovery)).collect()
+        })
+        .await
     }
 
     /// Records where the first sweep over a folder goes on, and the youngest activity it has seen: an inbox may be longer
@@ -115,7 +125,8 @@ impl Store {
     }
 
     /// Records that a sweep over a folder, begun then, has come to its end. `activity` is the youngest it has seen; the
-    /// first sweep is the first that `discovers`.
+    /// first sweep is the first that `discovers`. Where it has read all rows that could not be read before, that is
+    /// `settled`.
     pub async fn finish_sweep(
         &self,
         account: AccountId,
@@ -123,8 +134,12 @@ impl Store {
         began: UnixMillis,
         activity: Option<UnixMillis>,
         discovers: bool,
+        settled: bool,
     ) -> Result<(), Error> {
         self.write(move |tx| {
+            if settled {
+                unreadable::settle_rows(tx, account, &folder)?;
+            }
             tx.prepare_cached(
                 "INSERT INTO sweeps (account, folder, first_swept_at, swept_at, activity)
                  VALUES (?1, ?2, CASE WHEN ?5 THEN ?3 END, ?3, ?4)
@@ -203,9 +218,14 @@ pub(super) fn load(tx: &Connection, account: AccountId) -> Result<Vec<SweptFolde
             began_at: millis(r.get(6)?),
             cursor: r.get(7)?,
             youngest: millis(r.get(8)?),
+            unread: None,
         })
     })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let mut folders = rows.collect::<Result<Vec<_>, _>>()?;
+    for folder in &mut folders {
+        folder.unread = unreadable::open_rows(tx, account, &folder.folder)?;
+    }
+    Ok(folders)
 }
 
 fn note(tx: &Connection, account: AccountId, row: Listed, discovery: Discovery) -> Result<Noted, Error> {
