@@ -25,3 +25,24 @@ CREATE TABLE unreadable_rows (
     last_seen_at INTEGER NOT NULL,
     PRIMARY KEY (account, folder)
 ) WITHOUT ROWID;
+ALTER TABLE sinks ADD COLUMN dead_since INTEGER;    -- when its first dead delivery was told; null: it has none, or none was told
+
+-- The youngest activity of the first complete sweep over a folder, by the provider's clock: what no sweep before listed is new from
+-- there on. Of sweeps from before this column, what they have noticed by now serves as well.
+ALTER TABLE sweeps ADD COLUMN first_activity INTEGER;
+UPDATE sweeps SET first_activity = coalesce(activity, (SELECT max(o.activity) FROM sweeps o WHERE o.account = sweeps.account))
+    WHERE first_swept_at IS NOT NULL;
+-- Parts of an inbox that are there and not listed.
+CREATE TABLE left_out_folders (
+    account INTEGER NOT NULL REFERENCES accounts (id),
+    folder TEXT NOT NULL,
+    PRIMARY KEY (account, folder)
+) WITHOUT ROWID;
+
+-- What the provider says is left of the credits.
+ALTER TABLE accounts ADD COLUMN credits_left INTEGER;       -- null: it does not say
+ALTER TABLE accounts ADD COLUMN credits_left_at INTEGER;
+ALTER TABLE accounts ADD COLUMN credits_low_since INTEGER;  -- null: it is enough for a day
+
+-- By which road of the provider an account is read; empty: the usual one, as all were before.
+ALTER TABLE accounts ADD COLUMN channel TEXT NOT NULL DEFAULT '';

@@ -29,12 +29,14 @@ impl Backoff {
 
 /// `wait` and up to a tenth more, by a hash of the seed.
 pub fn stretched(wait: Duration, seed: u64) -> Duration {
-    wait + fraction_of(wait / 10, mix(seed, 0))
+    wait.saturating_add(fraction_of(wait / 10, mix(seed, 0)))
 }
 
 /// A share of `duration` between nothing and all of it, picked by the hash.
 fn fraction_of(duration: Duration, hash: u64) -> Duration {
-    duration.mul_f64((hash >> 11) as f64 / (1u64 << 53) as f64)
+    let share = (hash >> 11) as f64 / (1u64 << 53) as f64;
+    // Longer than there is only where it was rounded up.
+    Duration::try_from_secs_f64(duration.as_secs_f64() * share).unwrap_or(duration).min(duration)
 }
 
 /// SplitMix64 of two numbers: cheap, well spread and the same on every host.
@@ -66,6 +68,7 @@ pub fn held(wait: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const FIVE_MINUTES: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(300) };
 
@@ -75,6 +78,33 @@ mod tests {
             let delay = FIVE_MINUTES.delay(failures, 7);
             let full = Duration::from_secs(2u64.saturating_pow(failures - 1)).min(Duration::from_secs(300));
             assert!(delay >= full / 2 && delay <= full, "{failures}: {delay:?}");
+        }
+    }
+
+    fn any_duration() -> impl Strategy<Value = Duration> {
+        let seconds = prop_oneof![any::<u64>(), Just(u64::MAX), Just(0), 0..u64::from(u32::MAX)];
+        (seconds, 0..1_000_000_000_u32).prop_map(|(seconds, nanos)| Duration::new(seconds, nanos))
+    }
+
+    proptest! {
+        #[test]
+        fn no_wait_is_too_long_to_be_reckoned_with(
+            base in any_duration(),
+            cap in any_duration(),
+            failures: u32,
+            seed: u64,
+        ) {
+            let delay = Backoff { base, cap }.delay(failures, seed);
+            prop_assert!(delay <= cap);
+            let longer = stretched(base, seed);
+            prop_assert!(longer >= base && longer <= base.saturating_add(base / 10));
+            prop_assert!((SHORTEST_WAIT..=LONGEST_WAIT).contains(&held(base)));
+        }
+
+        #[test]
+        fn no_text_of_a_wait_panics(text in "[0-9]{1,25}|\\PC{0,40}|[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT") {
+            let wait = retry_after(&text, UnixMillis::from_millis(0));
+            prop_assert!(wait.is_none_or(|wait| (SHORTEST_WAIT..=LONGEST_WAIT).contains(&wait)));
         }
     }
 

@@ -101,6 +101,17 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn every_moment_lies_within_its_day(millis: i64, east: bool) {
+            let zone = if east { "Pacific/Kiritimati" } else { "Pacific/Pago_Pago" };
+            let (calendar, at) = (Calendar::parse(zone).unwrap(), UnixMillis::from_millis(millis));
+            let day = calendar.day(at);
+            proptest::prop_assert!(day.ends_at >= at && day.month_ends_at >= day.ends_at);
+            proptest::prop_assert!((1..=31).contains(&day.days_left));
+        }
+    }
+
     #[test]
     fn no_moment_is_too_far_away() {
         for millis in [i64::MIN, i64::MAX] {

@@ -10,13 +10,14 @@
 //! watermark. The [`store`] records what is new in one transaction: the messages, one delivery for every sink, and the
 //! watermark. Which events a sink wants its [`filter`] says. Everything after that commit is only retry: the [`dispatcher`] claims deliveries and gives them to
 //! [`sinks`] until each is delivered or dead. [`daemon`] builds these parts from the [`config`] and stops them in
-//! order; [`cli`] is what a person sees. [`simulator`] is a provider made of scripted conversations, for `demo`,
+//! order, and [`connect`] is what providers and sinks share of reaching far places; [`cli`] is what a person sees. [`simulator`] is a provider made of scripted conversations, for `demo`,
 //! `simulate` and the tests. [`plan`] runs the scheduler's rule in virtual time, to say what it costs.
 
 pub mod backoff;
 pub mod calendar;
 pub mod cli;
 pub mod config;
+pub mod connect;
 pub mod daemon;
 pub mod dispatcher;
 pub mod filter;

@@ -1,7 +1,7 @@
 //! Signs of life: the loops write, operations read.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// A loop that waits longer than this between two beats is taken for stuck. Loops beat at least every
@@ -15,7 +15,8 @@ pub const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Progress {
     started: Instant,
-    pulses: Arc<Mutex<Vec<(String, Pulse)>>>,
+    /// A loop that has ended has dropped its own.
+    pulses: Arc<Mutex<Vec<(String, Weak<AtomicU64>)>>>,
 }
 
 /// One loop's sign of life.
@@ -32,23 +33,22 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// A new loop under this name.
+    /// A new loop under this name. It is watched for as long as the pulse lives.
     pub fn register(&self, name: impl Into<String>) -> Pulse {
         let pulse = Pulse { started: self.started, last_beat: Arc::default() };
         pulse.beat();
-        self.pulses.lock().unwrap_or_else(PoisonError::into_inner).push((name.into(), pulse.clone()));
+        let mut pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        pulses.retain(|(_, last_beat)| last_beat.strong_count() > 0);
+        pulses.push((name.into(), Arc::downgrade(&pulse.last_beat)));
         pulse
-    }
-
-    /// Forgets all loops, before a reload builds new ones.
-    pub fn clear(&self) {
-        self.pulses.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// The loops that have not come round for longer than [`STUCK_AFTER`].
     pub fn stuck(&self) -> Vec<String> {
         let pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
-        let stuck = pulses.iter().filter(|(_, pulse)| pulse.silence() > STUCK_AFTER);
+        let alive = pulses.iter().filter_map(|(name, last_beat)| Some((name, last_beat.upgrade()?)));
+        let pulse = |last_beat| Pulse { started: self.started, last_beat };
+        let stuck = alive.filter(|(_, last_beat)| pulse(Arc::clone(last_beat)).silence() > STUCK_AFTER);
         stuck.map(|(name, _)| name.clone()).collect()
     }
 }

@@ -17,6 +17,9 @@ pub struct UnixMillis(i64);
 const PRINTABLE: std::ops::RangeInclusive<i64> = -62_135_510_400_000..=253_402_207_199_999;
 
 impl UnixMillis {
+    /// 1970: before anybody wrote a message.
+    pub const EPOCH: Self = Self(0);
+
     /// The wall clock.
     pub fn now() -> Self {
         Self(Timestamp::now().as_millisecond())
@@ -117,6 +120,21 @@ pub fn slept() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_sum_is_a_moment_that_can_be_shown(millis: i64, seconds: u64, nanos in 0..1_000_000_000_u32, other: i64) {
+            let (at, by) = (UnixMillis::from_millis(millis), Duration::new(seconds, nanos));
+            for moment in [at + by, at - by] {
+                prop_assert_eq!(UnixMillis::parse(&moment.to_string()), Some(moment));
+            }
+            prop_assert!(at - by <= at && at <= at + by);
+            // Behind any steady clock of our time, and far from the end of it.
+            let apart = at.since(UnixMillis::from_millis(other));
+            prop_assert!(std::time::Instant::now().checked_add(apart).is_some());
+        }
+    }
 
     #[test]
     fn offsets_and_precisions_name_the_same_moment() {

@@ -61,6 +61,7 @@ async fn record(folder: &Path, callers: usize) -> Result<(f64, f64)> {
         name: account.clone(),
         conversations: conversations.iter().map(|c| (c.clone(), Duration::from_secs(60))).collect(),
         discover: false,
+        channel: "",
         max_interval: Duration::from_secs(60),
     };
     let sink = FollowedSink { name: SinkName::new("sink")?, wants: Wants::default(), max_pending: u64::MAX };
@@ -165,6 +166,7 @@ pub(crate) async fn outbox(path: &Path, conversations: usize, each: usize) -> Re
         name: account.clone(),
         conversations: conversations.iter().map(|c| (c.clone(), minute)).collect(),
         discover: false,
+        channel: "",
         max_interval: minute,
     };
     let sink = FollowedSink { name: SinkName::new("sink")?, wants: Wants::default(), max_pending: u64::MAX };

@@ -206,7 +206,8 @@ fn stale(account: &AccountOverview, c: &ConversationOverview, now: UnixMillis) -
     if paused == Some("auth") {
         return Some(pause());
     }
-    let allowed = c.max_interval_seconds.map_or(Duration::from_secs(6 * 3600), Duration::from_secs_f64);
+    let allowed = c.max_interval_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let allowed = allowed.unwrap_or(Duration::from_secs(6 * 3600)).min(crate::settings::LONGEST);
     // Jitter, and a request that takes its time.
     let allowed = allowed.mul_f64(1.1) + Duration::from_secs(60);
     let since = c.verified_until.or(c.first_polled_at);

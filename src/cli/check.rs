@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{ConfigFile, FOUND_PROBLEMS, Failure, block_on, provider};
 use crate::config::{Account, Config};
-use crate::model::counted;
+use crate::model::{Untrusted, counted};
 use crate::ops::control::{self, Request};
 use crate::providers::{Call, Class, Error, Fault};
 use crate::{scheduler, sinks};
@@ -14,7 +14,7 @@ use crate::{scheduler, sinks};
 pub(super) struct Arguments {
     #[command(flatten)]
     file: ConfigFile,
-    /// Also ask every account's provider, in one request each that costs nothing where that is possible, and whether every
+    /// Also ask every account's provider, in requests that cost nothing where that is possible, and whether every
     /// HTTP and NATS sink can be reached; 3 if one refuses
     #[arg(long)]
     online: bool,
@@ -23,7 +23,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = arguments.file.load()?;
     for warning in &config.warnings {
-        writeln!(std::io::stderr(), "inboxd: warning: {warning}")?;
+        super::note(&format!("warning: {warning}"));
     }
     let conversations: usize = config.accounts.iter().map(|account| account.conversations.len()).sum();
     let discovering = config.accounts.iter().filter(|account| account.discover).count();
@@ -67,22 +67,25 @@ fn say_what_credits_buy(account: &Account) -> Result<(), Failure> {
 
 fn ask(config: Config) -> Result<(), Failure> {
     block_on(async {
-        let probes = config.accounts.iter().map(probe);
-        let outcomes = futures_util::future::join_all(probes).await;
+        let outcomes = futures_util::future::join_all(config.accounts.iter().map(examine)).await;
         let mut refused = 0;
         for (account, outcome) in config.accounts.iter().zip(outcomes) {
             let provider = account.settings.profile().name;
             let said = match outcome? {
-                Ok(()) => {
+                Ok(notes) => {
                     wake(&config, account).await;
-                    "ok".to_owned()
+                    ("ok".to_owned(), notes)
                 }
                 Err(error) => {
                     refused += 1;
-                    format!("{}: {error}", verdict(&error))
+                    (format!("{}: {error}", verdict(&error)), vec![])
                 }
             };
+            let (said, notes) = said;
             writeln!(std::io::stdout(), "accounts.{} ({provider}): {said}", account.name)?;
+            for note in notes {
+                writeln!(std::io::stdout(), "  {}", Untrusted(&note))?;
+            }
         }
         let unreachable = ask_sinks(&config).await?;
         let mut problems = vec![];
@@ -116,8 +119,9 @@ async fn ask_sinks(config: &Config) -> Result<usize, Failure> {
     Ok(unreachable)
 }
 
-async fn probe(account: &Account) -> Result<Result<(), Error>, Failure> {
-    Ok(provider(account)?.probe().await)
+async fn examine(account: &Account) -> Result<Result<Vec<String>, Error>, Failure> {
+    let listed: Vec<_> = account.conversations.iter().map(|followed| &*followed.conversation).collect();
+    Ok(provider(account)?.examine(&listed).await)
 }
 
 /// A daemon that has paused the account need not wait for its next probe.
@@ -131,6 +135,7 @@ async fn wake(config: &Config, account: &Account) {
 fn verdict(error: &Error) -> &'static str {
     match (error.fault, error.class) {
         (Fault::Network, _) => "NO NETWORK, or nothing listens at base_url",
+        (Fault::Trust, _) => "NO TRUST: what answers at base_url cannot prove that it is the provider",
         (Fault::Address, _) => {
             "WRONG URL or account: what answers at base_url is not this API, or does not know the account"
         }

@@ -29,7 +29,7 @@ pub(super) enum Command {
     Rewind {
         #[command(flatten)]
         named: Named,
-        /// RFC 3339, such as 2026-01-31T09:00:00Z
+        /// RFC 3339, such as 2026-01-31T09:00:00Z; not in the future
         #[arg(long, value_name = "TIME", value_parser = time)]
         to: UnixMillis,
     },
@@ -41,7 +41,8 @@ pub(super) struct Named {
     file: ConfigFile,
     /// Name of the account in the configuration
     account: String,
-    /// As the configuration would name it (chat_id, conversation_urn, conversation_id, st:URL), or its id in events
+    /// As the configuration would name it (chat_id, conversation_urn, conversation_id, st:URL), its address in the browser, or its
+    /// id in events
     conversation: String,
 }
 

@@ -154,7 +154,7 @@ fn list(file: &ConfigFile, sink: Option<String>, state: Option<State>, limit: u3
     out.flush()?;
     let left = total.saturating_sub(rows.len() as u64);
     if left > 0 {
-        writeln!(std::io::stderr(), "inboxd: {left} more; --limit shows them")?;
+        super::note(&format!("{left} more; --limit shows them"));
     }
     Ok(())
 }

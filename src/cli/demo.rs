@@ -47,14 +47,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let sources = Sources { file: Some(file), overrides: vec![] };
         let config = config::load(&sources)?;
         let mut stderr = std::io::stderr();
-        writeln!(
+        let introduced = writeln!(
             stderr,
             "Four simulated providers, two of them in both their API versions, on http://{}, {} conversations each, messages in bursts as people write them.\n\
              Each line below went simulator -> HTTP -> store -> dispatcher -> stdout sink. Ctrl-C ends it.\n\
              \n<- to us, -> from us; times in UTC\n",
             simulator.addr(),
             CONVERSATIONS,
-        )?;
+        );
+        // Nobody may be there to read it.
+        drop(introduced);
         if let Some(duration) = arguments.duration {
             tokio::spawn(async move {
                 tokio::time::sleep(duration).await;

@@ -144,16 +144,20 @@ pub fn main() -> ExitCode {
         Command::Secret(command) => secret::run(&command),
         Command::Simulate(arguments) => simulate::run(&arguments),
     };
+    crate::ops::logging::flush();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            for line in failure.message.lines() {
-                // Nowhere is left to report that standard error is gone.
-                drop(writeln!(std::io::stderr(), "inboxd: {line}"));
-            }
+            failure.message.lines().for_each(note);
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Tells a person something on standard error. Where that is gone, nowhere is left to say so, and
+/// the command goes on.
+fn note(line: &str) {
+    drop(writeln!(std::io::stderr(), "inboxd: {line}"));
 }
 
 impl Failure {
@@ -176,7 +180,8 @@ impl From<store::OpenError> for Failure {
             store::OpenError::Corrupt { .. } => DATA,
             store::OpenError::Newer { .. } => NEWER,
             store::OpenError::Permission { .. } => PERMISSION,
-            store::OpenError::Io { .. } => IO,
+            store::OpenError::Io { .. } | store::OpenError::Unrecovered { .. } => IO,
+            store::OpenError::Linked { .. } => CONFIG,
             store::OpenError::Missing { .. } | store::OpenError::Older { .. } => FAILED,
         };
         Self::new(code, error.to_string())
@@ -228,9 +233,16 @@ fn provider(account: &crate::config::Account) -> Result<std::sync::Arc<dyn crate
 
 /// A time in the past: RFC 3339, or how long ago.
 fn past(text: &str) -> Result<UnixMillis, String> {
-    let ago = crate::settings::parse_duration(text).map(|ago| UnixMillis::now() - ago);
-    ago.or_else(|| UnixMillis::parse(text))
-        .ok_or_else(|| "expected an RFC 3339 time such as 2026-01-31T09:00:00Z, or how long ago, such as 2h".into())
+    use crate::settings::{NoDuration, read_duration};
+    let ago = match read_duration(text) {
+        Ok(ago) => Some(UnixMillis::now() - ago),
+        Err(NoDuration::Unreadable) => None,
+        Err(why) => return Err(why.to_string()),
+    };
+    let time = ago.or_else(|| UnixMillis::parse(text)).ok_or_else(|| {
+        "expected an RFC 3339 time such as 2026-01-31T09:00:00Z, or how long ago, such as 2h".to_owned()
+    })?;
+    if time > UnixMillis::now() { Err("lies in the future".into()) } else { Ok(time) }
 }
 
 /// Runs an asynchronous command to its end. What still blocks a thread then, such as a write to a pipe that nobody

@@ -1,7 +1,5 @@
 //! `inboxd run`
 
-use std::io::Write;
-
 use super::{ConfigFile, FAILED, FOUND_PROBLEMS, Failure, block_on};
 use crate::config::LogFormat;
 use crate::daemon;
@@ -11,7 +9,8 @@ use crate::ops::logging::{self, Format};
 pub(super) struct Arguments {
     #[command(flatten)]
     file: ConfigFile,
-    /// Poll everything that is due once, deliver, and exit; 3 if a poll or a delivery failed
+    /// Poll everything that is due once, deliver, and exit; 3 if a poll or a delivery failed, or if told to stop before
+    /// that
     #[arg(long)]
     once: bool,
     /// Overrides log.level
@@ -49,6 +48,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             "failed before and were not due in this round; see inboxd status"
         );
     }
+    if round.cut_short {
+        let what = "told to stop before the round was done; what was polled and delivered is recorded";
+        return Err(Failure::new(FOUND_PROBLEMS, what));
+    }
     match failed {
         0 => Ok(()),
         _ => Err(Failure::new(FOUND_PROBLEMS, format!("{failed} polls or deliveries failed; the log says which"))),
@@ -59,7 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 pub(super) fn harden() {
     std::panic::set_hook(Box::new(|panic| {
         tracing::error!(class = "bug", "{panic}");
-        drop(std::io::stderr().flush());
+        logging::flush();
         std::process::exit(i32::from(FAILED));
     }));
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };

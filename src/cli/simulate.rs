@@ -66,7 +66,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         stdout.flush()?;
         let note =
             format!("simulating on http://{}; faults and switches under /control; Ctrl-C ends it", simulator.addr());
-        writeln!(std::io::stderr(), "{note}")?;
+        // Standard error may be gone; the simulator is there all the same.
+        drop(writeln!(std::io::stderr(), "{note}"));
         let mut signals = crate::ops::signals::Signals::listen()?;
         while signals.next().await != crate::ops::signals::Request::Stop {}
         traffic.stop();
@@ -76,7 +77,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// Adds so many conversations of each provider, one in five of them in Sales Navigator where it goes by an address, and
-/// one in Recruiter where there is such a thing.
+/// one in Recruiter where there is such a thing. One of Unipile v2 came by InMail, and one is archived.
 pub(super) fn populate(world: &World, dialects: &[Dialect], conversations: u32) {
     for &dialect in dialects {
         for number in 0..conversations as usize {
@@ -89,7 +90,12 @@ pub(super) fn populate(world: &World, dialects: &[Dialect], conversations: u32) 
             let name = PEOPLE[number % PEOPLE.len()];
             let round = number / PEOPLE.len();
             let name = if round > 0 { format!("{name} {}", round + 1) } else { name.to_owned() };
-            world.add_conversation(dialect, kind, &name);
+            match (number, dialect) {
+                // What a client does not see that lists the primary inbox alone.
+                (1, Dialect::UnipileV2) => world.add_to_inbox("CLASSIC_INMAIL", &name),
+                (2, Dialect::UnipileV2) => world.add_to_inbox("CLASSIC_ARCHIVED", &name),
+                _ => world.add_conversation(dialect, kind, &name),
+            };
         }
     }
 }

@@ -23,11 +23,13 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (path, store) = arguments.file.open_store_at()?;
+    // First: the daemon writes down what it has only noted.
+    let schedules = schedules(&path);
     let mut overview = store.overview()?;
-    match schedules(&path) {
+    match schedules {
         Ok(Some(schedules)) => schedule(&mut overview, &schedules),
         Ok(None) => {}
-        Err(reason) => writeln!(std::io::stderr(), "inboxd: the next polls are shown as they were stored: {reason}")?,
+        Err(reason) => super::note(&format!("the next polls are shown as they were stored: {reason}")),
     }
     let text = if arguments.json {
         serde_json::to_string(&overview).map_err(|e| Failure::new(super::FAILED, e.to_string()))? + "\n"
@@ -53,7 +55,6 @@ fn schedules(database: &Path) -> Result<Option<Schedules>, String> {
 fn schedule(overview: &mut Overview, schedules: &Schedules) {
     for account in &mut overview.accounts {
         let Some(schedule) = schedules.get(&account.name) else { continue };
-        account.requests_today += schedule.requests_uncounted;
         let by_id: HashMap<_, _> = schedule.conversations.iter().map(|s| (s.conversation_id.as_str(), s)).collect();
         for conversation in account.conversations.iter_mut().filter(|c| c.followed) {
             if let Some(scheduled) = by_id.get(conversation.id.as_str()) {
@@ -78,6 +79,10 @@ fn render(text: &mut String, overview: &Overview, now: UnixMillis) -> std::fmt::
         }
         for folder in &account.inbox {
             writeln!(text, "  inbox{}: {}", folder_name(folder), folder_state(folder, now))?;
+        }
+        if account.configured && !account.inbox_left_out.is_empty() {
+            let left_out = account.inbox_left_out.join(", ");
+            writeln!(text, "  inbox: there and not listed: {}", Untrusted(&left_out))?;
         }
         for conversation in account.conversations.iter().filter(|c| c.followed) {
             let name = conversation.title.as_deref().unwrap_or(&conversation.id);
@@ -133,6 +138,10 @@ fn spending(account: &AccountOverview, now: UnixMillis) -> String {
     if let (Some(spent), Some(limit)) = (account.credits_this_month, account.monthly_credits) {
         let state = if spent >= u64::from(limit) { " SPENT" } else { "" };
         parts.push(format!("{spent} of {limit} credits{state} this month"));
+    }
+    if let Some(left) = account.credits_left {
+        let state = if account.credits_low_since.is_some() { " LOW," } else { "" };
+        parts.push(format!("{left} credits left at the provider,{state} {}", ago(account.credits_left_at, now)));
     }
     parts.join("; ")
 }

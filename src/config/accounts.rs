@@ -89,7 +89,7 @@ struct Common {
 }
 
 const COMMON: &[&str] = &["since", "min_interval", "max_interval", "priority"];
-const OF_ACCOUNTS: &[&str] = &["provider", "polling", "discover", "conversations"];
+const OF_ACCOUNTS: &[&str] = &["provider", "polling", "discover", "conversations", "proxy"];
 
 /// Reads `[accounts]`. What is wrong goes into `problems`; the accounts that are right are returned all the same, so
 /// that everything wrong can be reported at once.
@@ -142,11 +142,14 @@ fn account(
         }
     };
     let own_polling = entry.remove("polling").unwrap_or_else(|| Value::Object(Map::new()));
-    let listed = entry.remove("conversations").unwrap_or_else(|| Value::Array(vec![]));
+    let listed = match entry.remove("conversations").unwrap_or_else(|| Value::Array(vec![])) {
+        Value::String(text) => crate::settings::array(&text).map_or(Value::String(text), Value::Array),
+        listed => listed,
+    };
     let discover = match entry.remove("discover") {
         None => listed.as_array().is_some_and(Vec::is_empty),
-        Some(Value::Bool(discover)) => discover,
-        Some(_) => return Err(Problem::new(format!("{key}.discover"), "expected true or false")),
+        Some(discover) => crate::settings::flag(&discover)
+            .ok_or_else(|| Problem::new(format!("{key}.discover"), "expected true or false"))?,
     };
     let reader = Reader { key, also_known: OF_ACCOUNTS };
     let settings = Settings::read(&provider, &reader, Value::Object(entry))
@@ -245,6 +248,13 @@ fn advise(account: &Account, shared: &Shared, warnings: &mut Vec<Problem>) {
     if let Some((name, advice)) = account.settings.unread(account.discover) {
         warnings.push(Problem::new(format!("{key}.{name}"), advice));
     }
+    warnings.extend(to_come(account.polling.baseline).map(|m| Problem::new(format!("{key}.polling.first_poll"), m)));
+    for (place, followed) in
+        account.conversations.iter().enumerate().filter(|(_, c)| c.baseline != account.polling.baseline)
+    {
+        let key = format!("{key}.conversations[{place}].since");
+        warnings.extend(to_come(followed.baseline).map(|message| Problem::new(key, message)));
+    }
     let profile = account.settings.profile();
     let min_interval = account.polling.cadence.min_interval;
     if min_interval < profile.advised_min_interval {
@@ -272,6 +282,18 @@ fn advise(account: &Account, shared: &Shared, warnings: &mut Vec<Problem>) {
         );
         warnings.push(Problem::new(format!("{key}.polling.daily_credits"), message));
     }
+}
+
+/// A time that is still to come would be later than what it is for.
+fn to_come(baseline: Baseline) -> Option<String> {
+    let Baseline::Since(since) = baseline else { return None };
+    let now = UnixMillis::now();
+    (since > now).then(|| {
+        format!(
+            "lies in the future (it is {now} now): until then it does what \"now\" does, so that nothing that is \
+             written after first contact is missed"
+        )
+    })
 }
 
 /// A third of an average day has to pay for a request, or nothing would ever be asked.

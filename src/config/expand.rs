@@ -5,6 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::problem::Problem;
+use super::syntax;
+use crate::settings::file_problem;
 
 /// Largest file taken for a secret.
 const FILE_LIMIT: u64 = 64 << 10;
@@ -110,12 +112,19 @@ fn look_up(reference: &str, key: &str) -> Result<String, Problem> {
 
 fn read_file(path: &Path, key: &str) -> Result<String, Problem> {
     let shown = path.display();
+    if let Some(problem) = file_problem(path) {
+        return Err(Problem::new(
+            key,
+            format!("the path of \"${{file:...}}\" {}", problem.replace("${HOME}", "/home/NAME")),
+        ));
+    }
     let refused = |e: std::io::Error| Problem::unreadable(key, format!("file {shown} cannot be read: {e}"));
     let length = std::fs::metadata(path).map_err(refused)?.len();
     if length > FILE_LIMIT {
         return Err(Problem::new(key, format!("file {shown} is larger than 64 KiB, which no secret is")));
     }
-    let text = std::fs::read_to_string(path).map_err(refused)?;
+    let bytes = std::fs::read(path).map_err(refused)?;
+    let text = syntax::text_of(bytes).map_err(|message| Problem::new(key, format!("file {shown} {message}")))?;
     Ok(text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t)).to_owned())
 }
 
@@ -145,6 +154,8 @@ mod tests {
         std::fs::write(&path, "s3cret\n").unwrap();
         let expanded = expand_text(&format!("${{file:{}}}", path.display()), "k").unwrap();
         assert_eq!((expanded.text.as_str(), expanded.from_file), ("s3cret", true));
+        std::fs::write(&path, "\u{feff}s3cret\r\n").unwrap();
+        assert_eq!(self::expanded(&format!("${{file:{}}}", path.display())).unwrap(), "s3cret", "without its mark");
         let missing = expand_text("${file:/nonexistent/secret}", "k").unwrap_err();
         assert!(missing.unreadable && missing.message.contains("/nonexistent/secret"), "{missing}");
     }

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use config::{Config, Environment, File, FileFormat};
+use config::{Config, File, FileFormat};
 use serde_json::Value;
 
+use super::environment::{self, Variable};
 use super::problem::Problem;
+use super::syntax;
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
-const PREFIX: &str = "INBOXD";
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug, Default)]
@@ -23,34 +24,49 @@ pub struct Sources {
 pub(super) struct Layers {
     pub(super) merged: Value,
     pub(super) file: String,
-    environment: Value,
+    /// What the environment was perhaps to say, and does not.
+    pub(super) strays: Vec<Problem>,
+    /// Without the environment.
+    below: Value,
+    variables: Vec<Variable>,
 }
 
 impl Layers {
-    /// Names the layer that set a key, for an error about it.
+    /// Names the layer that set a key, for an error about it. A variable is named where it set the key itself, or where
+    /// there would be nothing at all of the kind without it.
     pub(super) fn origin(&self, key: &str) -> String {
-        let mut found = &self.environment;
-        for part in key.split(['.', '[']).filter(|part| !part.is_empty()) {
-            match found.get(part) {
-                Some(value) => found = value,
-                None if found.is_object() => return self.file.clone(),
-                None => break,
+        let mut below = Some(&self.below);
+        let mut path: Vec<&str> = vec![];
+        for part in key.split(['.', '[', ']']).filter(|part| !part.is_empty()) {
+            path.push(part);
+            below = below.and_then(|below| below.get(part));
+            let mut of_path = self.variables.iter().filter(|variable| begins(&variable.path, &path));
+            let Some(first) = of_path.next() else { break };
+            if first.path.len() == path.len() || below.is_none_or(|below| !below.is_object()) {
+                return environment::origin(&first.name);
             }
         }
-        if found.is_object() {
-            return self.file.clone();
-        }
-        format!("environment variable {PREFIX}__{}", key.replace('.', "__").to_uppercase())
+        self.file.clone()
     }
+}
+
+fn begins(path: &[String], with: &[&str]) -> bool {
+    path.len() >= with.len() && path.iter().zip(with).all(|(one, other)| one == other)
 }
 
 /// Finds the file: as given, `$INBOXD_CONFIG`, `./inboxd.toml`, `/etc/inboxd/inboxd.toml`.
 pub(super) fn find(given: Option<&Path>) -> Result<PathBuf, Problem> {
+    let named = |origin: &str, path: PathBuf| match crate::settings::file_problem(&path) {
+        Some(problem) => Err(Problem { origin: origin.into(), ..Problem::new("", problem) }),
+        None => Ok(path),
+    };
     if let Some(path) = given {
-        return Ok(path.to_owned());
+        return named("--config", path.to_owned());
     }
-    if let Some(path) = std::env::var_os("INBOXD_CONFIG") {
-        return Ok(path.into());
+    // Set to nothing is how compose and systemd pass on what is not set.
+    let is_set = |path: &std::ffi::OsString| path.to_str().is_none_or(|path| !path.trim().is_empty());
+    if let Some(path) = std::env::var_os("INBOXD_CONFIG").filter(is_set) {
+        return named(&environment::origin("INBOXD_CONFIG"), path.into());
     }
     let places = [Path::new("inboxd.toml"), Path::new("/etc/inboxd/inboxd.toml")];
     let found = places.into_iter().find(|path| path.exists());
@@ -64,29 +80,27 @@ pub(super) fn find(given: Option<&Path>) -> Result<PathBuf, Problem> {
 }
 
 /// Reads and merges all layers.
-pub(super) fn read(sources: &Sources) -> Result<Layers, Problem> {
-    let path = find(sources.file.as_deref())?;
+pub(super) fn read(sources: &Sources) -> Result<Layers, Vec<Problem>> {
+    let path = find(sources.file.as_deref()).map_err(|problem| vec![problem])?;
     let file = path.display().to_string();
-    let at_file = |problem: Problem| Problem { origin: file.clone(), ..problem };
-    let text = std::fs::read_to_string(&path).map_err(|e| at_file(not_read(&e)))?;
-    let format = match path.extension().and_then(|e| e.to_str()) {
-        Some("yaml" | "yml") => FileFormat::Yaml,
-        Some("json") => FileFormat::Json,
-        _ => FileFormat::Toml,
-    };
-    check_syntax(&text, format).map_err(at_file)?;
-    let environment = || Environment::with_prefix(PREFIX).prefix_separator("__").separator("__").ignore_empty(false);
-    let mut builder = Config::builder()
+    let at_file = |problem: Problem| vec![Problem { origin: file.clone(), ..problem }];
+    let bytes = std::fs::read(&path).map_err(|e| at_file(not_read(&e)))?;
+    let text = syntax::text_of(bytes).map_err(|message| at_file(Problem::new("", message)))?;
+    let format = syntax::format_of(&path);
+    syntax::check(&text, format).map_err(at_file)?;
+    let below = Config::builder()
         .add_source(File::from_str(DEFAULTS, FileFormat::Toml))
-        .add_source(File::from_str(&text, format))
-        .add_source(environment());
+        .add_source(File::from_str(&text, format));
+    let below = tree(below).map_err(at_file)?;
+    let variables = environment::variables(std::env::vars_os())?;
+    let mut merged = below.clone();
+    environment::lay_over(&mut merged, &variables);
     for (key, value) in &sources.overrides {
-        builder = builder.set_override(key, value.as_str()).map_err(|e| Problem::new(key, e.to_string()))?;
+        environment::set(&mut merged, key.split('.'), value);
     }
-    let merged = tree(builder).map_err(at_file)?;
-    let environment = tree(Config::builder().add_source(environment()))
-        .map_err(|problem| Problem { origin: "environment".into(), ..problem })?;
-    Ok(Layers { merged, file, environment })
+    let names = std::env::vars_os().map(|(name, _)| name);
+    let strays = environment::strays(names, super::SECTIONS, &text);
+    Ok(Layers { merged, file, strays, below, variables })
 }
 
 fn tree(builder: config::ConfigBuilder<config::builder::DefaultState>) -> Result<Value, Problem> {
@@ -98,32 +112,6 @@ fn tree(builder: config::ConfigBuilder<config::builder::DefaultState>) -> Result
 fn not_read(error: &std::io::Error) -> Problem {
     match error.kind() {
         std::io::ErrorKind::NotFound => Problem::new("", "does not exist"),
-        std::io::ErrorKind::InvalidData => Problem::new("", "is not UTF-8 text"),
         _ => Problem::unreadable("", format!("cannot be read: {error}")),
-    }
-}
-
-/// Tells where the syntax is wrong, without quoting the line: it may hold a secret.
-fn check_syntax(text: &str, format: FileFormat) -> Result<(), Problem> {
-    let at = |line: usize, column: usize, message: &str| {
-        Err(Problem::new("", format!("line {line}, column {column}: {message}")))
-    };
-    match format {
-        FileFormat::Toml => match text.parse::<toml::Table>() {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let offset = error.span().map_or(0, |span| span.start.min(text.len()));
-                let before = text.get(..offset).unwrap_or_default();
-                let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
-                // TOML's words for a repeated key name the key, which is not a secret; values are not repeated.
-                let message = error.message().lines().next().unwrap_or_default();
-                at(before.matches('\n').count() + 1, column, &format!("is not TOML: {message}"))
-            }
-        },
-        FileFormat::Json => match serde_json::from_str::<serde::de::IgnoredAny>(text) {
-            Ok(_) => Ok(()),
-            Err(error) => at(error.line(), error.column(), "is not JSON"),
-        },
-        _ => Ok(()),
     }
 }

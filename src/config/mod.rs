@@ -4,6 +4,8 @@
 //! types sit beside the parts they configure; this module knows their names and nothing else of them.
 
 mod accounts;
+mod doubts;
+mod environment;
 mod expand;
 mod layers;
 mod polling;
@@ -11,10 +13,10 @@ mod problem;
 mod reader;
 mod show;
 mod sinks;
+mod store;
+mod syntax;
 
 use std::collections::HashSet;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -26,6 +28,7 @@ pub use layers::Sources;
 pub use polling::Polling;
 pub use problem::{Error, Problem};
 pub use sinks::Sink;
+pub use store::Store;
 
 use reader::Reader;
 
@@ -41,17 +44,6 @@ pub struct Config {
     pub sinks: Vec<Sink>,
     /// What a user should know although the configuration is valid.
     pub warnings: Vec<Problem>,
-}
-
-/// Where state lies and how long it is kept.
-#[derive(Clone, Debug)]
-pub struct Store {
-    /// The database.
-    pub path: PathBuf,
-    /// Delivered events are removed after this.
-    pub retention: Duration,
-    /// With less free space than this, in bytes, polling pauses.
-    pub min_free: u64,
 }
 
 /// What is logged, and how.
@@ -75,16 +67,6 @@ pub enum LogFormat {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StoreTable {
-    url: String,
-    #[serde(with = "crate::settings::duration")]
-    retention: Duration,
-    #[serde(with = "crate::settings::size")]
-    min_free: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct LogTable {
     level: LogLevel,
     format: LogFormat,
@@ -100,19 +82,16 @@ enum LogLevel {
     Trace,
 }
 
-/// Shortest retention: long enough that a receiver's outage over a weekend can still be looked into.
-const SHORTEST_RETENTION: Duration = Duration::from_secs(3600);
-
 const SECTIONS: &[&str] = &["store", "log", "polling", "accounts", "sinks"];
 
 /// Reads only where state lies: commands that look need no credentials, and work where the daemon's are out of reach.
 pub fn load_store(sources: &Sources) -> Result<Store, Error> {
-    let layers = layers::read(sources).map_err(|problem| Error(vec![problem]))?;
+    let layers = layers::read(sources).map_err(Error)?;
     let mut section = layers.merged.get("store").cloned().unwrap_or_default();
     let mut problems = Vec::new();
     remove_nulls(&mut section);
     expand::expand(&mut section, "store", &mut Vec::new(), &mut problems);
-    let store = keep(&mut problems, table::<StoreTable>("store", section).and_then(checked_store));
+    let store = keep(&mut problems, table::<store::Table>("store", section).and_then(store::Table::checked));
     store.filter(|_| problems.is_empty()).ok_or_else(|| located(problems, &layers))
 }
 
@@ -129,7 +108,7 @@ pub fn show(sources: &Sources) -> Result<String, Error> {
 
 /// Loads, and looks at the expanded tree on the way; the second argument names the keys whose values came from files.
 fn load_and<T>(sources: &Sources, look: impl FnOnce(&Value, &[String]) -> T) -> Result<(Config, T), Error> {
-    let mut layers = layers::read(sources).map_err(|problem| Error(vec![problem]))?;
+    let mut layers = layers::read(sources).map_err(Error)?;
     let mut tree = std::mem::take(&mut layers.merged);
     let mut problems = Vec::new();
     let mut from_files = Vec::new();
@@ -140,12 +119,22 @@ fn load_and<T>(sources: &Sources, look: impl FnOnce(&Value, &[String]) -> T) -> 
         return Err(located(problems, &layers));
     }
     let seen = look(&tree, &from_files);
+    let doubts = doubts::of(&tree);
     match checked(tree, &mut problems) {
         Some(mut config) if problems.is_empty() => {
+            config.warnings.splice(0..0, doubts);
             config.warnings = located(std::mem::take(&mut config.warnings), &layers).0;
+            config.warnings.append(&mut layers.strays);
             Ok((config, seen))
         }
-        _ => Err(located(problems, &layers)),
+        _ => {
+            // What is odd about a value may be why it is refused.
+            for problem in &mut problems {
+                let doubt = doubts.iter().find(|doubt| doubt.key == problem.key);
+                problem.message.extend(doubt.into_iter().flat_map(|doubt| ["; it ", &doubt.message]));
+            }
+            Err(located(problems, &layers))
+        }
     }
 }
 
@@ -165,7 +154,7 @@ fn checked(tree: Value, problems: &mut Vec<Problem>) -> Option<Config> {
         problems.push(Problem::new(name, problem::unknown("section", name, SECTIONS)));
     }
     let mut section = |name: &str| tree.remove(name).unwrap_or_else(|| Value::Object(serde_json::Map::default()));
-    let store = keep(problems, table::<StoreTable>("store", section("store")).and_then(checked_store));
+    let store = keep(problems, table::<store::Table>("store", section("store")).and_then(store::Table::checked));
     let log = keep(problems, table::<LogTable>("log", section("log")).map(checked_log));
     let defaults = keep(problems, table::<polling::Table>("polling", section("polling")));
     let mut warnings = Vec::new();
@@ -180,23 +169,6 @@ fn table<T: serde::de::DeserializeOwned>(key: &str, table: Value) -> Result<T, P
 
 fn keep<T>(problems: &mut Vec<Problem>, result: Result<T, Problem>) -> Option<T> {
     result.map_err(|problem| problems.push(problem)).ok()
-}
-
-fn checked_store(table: StoreTable) -> Result<Store, Problem> {
-    let Some(path) = table.url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) else {
-        return Err(Problem::new("store.url", "must be \"sqlite:\" and a path, such as \"sqlite:inboxd.db\""));
-    };
-    if table.retention < SHORTEST_RETENTION {
-        return Err(Problem::new("store.retention", "must be at least 1h"));
-    }
-    // systemd may give several state directories, separated by colons; the first is ours.
-    let state = std::env::var("STATE_DIRECTORY").ok().and_then(|dirs| dirs.split(':').next().map(PathBuf::from));
-    let path =
-        state.filter(|dir| !dir.as_os_str().is_empty()).map_or_else(|| PathBuf::from(path), |dir| dir.join(path));
-    if path.is_dir() {
-        return Err(Problem::new("store.url", format!("{} is a folder; name a file in it", path.display())));
-    }
-    Ok(Store { path, retention: table.retention, min_free: table.min_free })
 }
 
 fn checked_log(table: LogTable) -> Log {

@@ -56,12 +56,22 @@ impl std::error::Error for Error {}
 
 /// The known name that was most likely meant.
 pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let known: Vec<_> = known.into_iter().collect();
     known
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .iter()
+        .map(|&candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= (candidate.len().max(name.len()) / 3).max(1))
         .min()
+        .or_else(|| {
+            known.iter().map(|&candidate| (0, candidate)).find(|(_, candidate)| is_longer_form(name, candidate))
+        })
         .map(|(_, candidate)| candidate)
+}
+
+/// `logging` is a longer form of `log`.
+fn is_longer_form(name: &str, known: &str) -> bool {
+    let [shorter, longer] = if name.len() < known.len() { [name, known] } else { [known, name] };
+    shorter.len() >= 3 && longer.starts_with(shorter)
 }
 
 /// "unknown ...", with the nearest known name or else all of them.

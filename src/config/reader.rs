@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::problem::{Problem, unknown};
-use crate::settings::Read;
+use crate::settings::{Read, Written};
 
 /// Reads tables at one key path.
 pub(super) struct Reader<'a> {
@@ -18,7 +18,7 @@ impl Read for Reader<'_> {
     type Error = Problem;
 
     fn read<T: DeserializeOwned>(&self, table: Value) -> Result<T, Problem> {
-        serde_path_to_error::deserialize(&table).map_err(|error| {
+        serde_path_to_error::deserialize(Written(&table)).map_err(|error| {
             let path = error.path().to_string();
             let path = if path == "." { "" } else { path.as_str() };
             self.problem(path, &table, &error.into_inner().to_string())
@@ -39,6 +39,10 @@ impl Reader<'_> {
         }
         if message.starts_with("unknown variant ") {
             return Problem::new(self.join(&[path]), format!("must be one of {}", quoted[1..].join(", ")));
+        }
+        if message.starts_with("must ") {
+            // Our own words, which say all there is to say; serde has none that begin so.
+            return Problem::new(self.join(&[path]), message);
         }
         let expected = match message.split_once("expected ") {
             Some((before, expected)) if before.is_empty() || before.ends_with(", ") => friendly(expected),

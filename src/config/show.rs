@@ -8,7 +8,7 @@ use super::Config;
 const MASK: &str = "***";
 
 /// Names of keys that hold secrets, wherever they stand.
-const SECRET_KEYS: &[&str] = &[
+pub(super) const SECRET_KEYS: &[&str] = &[
     "linked_api_token",
     "identification_token",
     "login_token",
@@ -71,12 +71,17 @@ fn mask(value: &mut Value, key: &str, from_files: &[String]) {
         _ if SECRET_KEYS.contains(&name) || is_given_away(key) || from_files.iter().any(|k| k == key) => {
             *value = MASK.into()
         }
-        Value::String(url) if key.starts_with("sinks.") && matches!(name, "url" | "proxy") => {
+        Value::String(url) if is_secret_address(key, name) => {
             *value =
                 reqwest::Url::parse(url).ok().and_then(|url| origin(&url)).unwrap_or_else(|| MASK.to_owned()).into();
         }
         _ => {}
     }
+}
+
+/// A sink's URL may have a token in it, and a proxy's a password.
+fn is_secret_address(key: &str, name: &str) -> bool {
+    name == "proxy" || key.starts_with("sinks.") && name == "url"
 }
 
 /// Where a URL leads, without what is secret in it.
@@ -100,7 +105,8 @@ mod tests {
     fn nothing_secret_is_shown() {
         let tree = serde_json::json!({
             "store": {"url": "sqlite:x.db"},
-            "accounts": {"a": {"api_key": 12345, "account_id": "from-a-file", "base_url": "http://127.0.0.1"}},
+            "accounts": {"a": {"api_key": 12345, "account_id": "from-a-file", "base_url": "http://127.0.0.1",
+                "proxy": "http://user:SECRET@10.0.0.1:3128"}},
             "sinks": {"s": {"url": "https://hooks.example.com/T0/SECRET?x=SECRET", "secret": ["whsec_A", "whsec_B"],
                 "proxy": "http://user:SECRET@10.0.0.1:3128", "headers": {"Authorization": "SECRET", "X.Url": 12345}},
                       "bus": {"url": ["nats://u:SECRET@10.0.0.1:4222", "tls://SECRET@n.example", "SECRET"], "user": "u",
@@ -112,7 +118,8 @@ mod tests {
             shown,
             serde_json::json!({
                 "store": {"url": "sqlite:x.db"},
-                "accounts": {"a": {"api_key": "***", "account_id": "***", "base_url": "http://127.0.0.1"}},
+                "accounts": {"a": {"api_key": "***", "account_id": "***", "base_url": "http://127.0.0.1",
+                    "proxy": "http://10.0.0.1:3128/***"}},
                 "sinks": {"s": {"url": "https://hooks.example.com/***", "secret": ["***", "***"],
                     "proxy": "http://10.0.0.1:3128/***", "headers": {"Authorization": "***", "X.Url": "***"}},
                           "bus": {"url": ["nats://10.0.0.1:4222/***", "tls://n.example/***", "***"], "user": "***",

@@ -9,7 +9,7 @@ use super::problem::{Problem, unknown};
 use super::reader::{Reader, type_of};
 use crate::filter::Filter;
 use crate::model::{Patterns, SinkName, kind};
-use crate::settings::Read;
+use crate::settings::{Read, Written};
 use crate::sinks::{Settings, TYPES};
 
 /// A sink of the configuration.
@@ -136,7 +136,7 @@ fn parsed(
 
 fn events(key: &str, patterns: Option<Value>) -> Result<Patterns, Problem> {
     let Some(patterns) = patterns else { return Ok(Patterns::default()) };
-    let Ok(patterns) = serde_json::from_value::<Vec<String>>(patterns) else {
+    let Ok(patterns) = Vec::<String>::deserialize(Written(&patterns)) else {
         return Err(Problem::new(
             key,
             "expected a list of event types or patterns, such as [\"message.new\", \"account.*\"]",

@@ -1,33 +1,39 @@
 //! The composition root: builds every part from the configuration, starts them in order and stops them in order.
 //!
-//! Start: store (lock, schema), first write, sinks, dispatcher, scheduler, ready. Stop: scheduler (a poll that has not
+//! Start: store (lock, schema), sinks, first write, dispatcher, scheduler, ready. Stop: scheduler (a poll that has not
 //! reached its commit has no effect), dispatcher (claims nothing new, attempts in flight get the grace time), store. A
 //! rude end at any point is safe: what is on disk is complete, and what is not has not happened.
+//!
+//! Reload: polling ends, and deliveries go on until what is new is in the store; then the sinks are
+//! built anew. Signals, commands and the loss of the store are heard in every one of these states.
 
 mod operator;
 mod parts;
+mod running;
 
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
-
-use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, Sources};
 use crate::dispatcher::{self, Drain};
-use crate::ops::signals::{Request, Signals};
-use crate::ops::{backlog, space, systemd};
+use crate::ops::signals::Orders;
+use crate::ops::{backlog, control::Control, space, systemd};
 use crate::providers::TlsError;
 use crate::scheduler;
-use crate::sinks::{BuildError, Sink};
+use crate::sinks::BuildError;
 use crate::status::{Hold, HoldReason, Progress};
 use crate::store::{self, Store};
 
-use operator::Operator;
 pub use operator::operate;
 use parts::{Budgets, Parts};
+use running::{Running, Told};
 
 /// Attempts in flight get this long to end when the daemon stops.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// Between two tries to write down what is followed, while another program writes to the database
+/// or its disk is full.
+const FOLLOW_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why the daemon ended, other than by being told to.
 #[derive(Debug, thiserror::Error)]
@@ -71,122 +77,239 @@ pub struct Round {
     pub failed: u64,
     /// Conversations that failed before and were not due.
     pub still_failing: u64,
+    /// It was told to stop before it was done.
+    pub cut_short: bool,
 }
 
 /// Runs until told to stop. `sources` is read again on HUP.
 pub async fn run(config: Config, sources: &Sources) -> Result<(), Error> {
-    let mut signals = Signals::listen().map_err(Error::Signals)?;
-    let store = Store::open(&config.store.path)?;
-    let progress = Progress::default();
-    let hold = Hold::default();
-    let mut config = config;
-    let mut background = tokio::task::JoinSet::new();
-    {
-        let store = store.clone();
-        background.spawn(async move { store.keep_flushing_quiet_polls().await });
-    }
-    background.spawn(systemd::keep_watchdog_fed(progress.clone(), store.clone()));
-    let path = config.store.path.clone();
-    let control = operator::listen(&path);
-    // What was in force before a reload, until the new one has proved that it can be built.
-    let mut previous: Option<Config> = None;
-    let mut budgets = Budgets::default();
-    let outcome = loop {
-        let mut parts = match Parts::build(&config, &store, &mut budgets).await {
-            Ok(parts) => parts,
-            Err(Error::Store(error)) if previous.is_some() && error.is_retryable() => {
-                tracing::warn!(class = "storage", %error, "the configuration cannot be taken over yet; trying again in 1 s");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                continue;
-            }
-            Err(error) => match previous.take() {
-                Some(old) => {
-                    tracing::error!(
-                        class = "config",
-                        "the configuration was not reloaded, the old one stays in force: {error}"
-                    );
-                    config = old;
-                    continue;
-                }
-                None => break Err(error),
-            },
-        };
-        let mut of_config = tokio::task::JoinSet::new();
-        space::look(&path, config.store.min_free, &hold);
-        of_config.spawn(space::keep_looking(path.clone(), config.store.min_free, hold.clone()));
-        let (pruned, retention) = (store.clone(), config.store.retention);
-        of_config.spawn(async move { pruned.keep_pruning(retention).await });
-        // What the sinks of the configuration before were owed holds nobody now.
-        hold.set(HoldReason::Backlog, false);
-        let status = parts.status();
-        of_config.spawn(backlog::keep_looking(std::mem::take(&mut parts.watched), store.clone(), hold.clone()));
-        let running = parts.start(&store, &progress, &hold);
-        let operator = Arc::new(Operator::new(&config, store.clone(), Some(running.commands.clone())));
-        tracing::info!("{status}");
-        systemd::ready(&status);
-        let obeying = async {
-            loop {
-                let asked = operator::next(control.as_ref()).await;
-                let operator = Arc::clone(&operator);
-                // A rewind waits for a poll in flight; others need not wait for it.
-                of_config.spawn(async move {
-                    let answer = operator.obey(asked.request.clone()).await;
-                    asked.answer(answer).await;
-                });
-            }
-        };
-        let told = tokio::select! {
-            told = running.until_told(&mut signals, &store, sources, &path) => told,
-            () = obeying => unreachable!("it goes on until the daemon is told something"),
-        };
-        match told {
-            Told::Stop => {
-                systemd::stopping();
-                running.stop(Some(&mut signals)).await;
-                break Ok(());
-            }
-            Told::Reload(new) => {
-                running.stop(None).await;
-                progress.clear();
-                previous = Some(std::mem::replace(&mut config, *new));
-            }
-            Told::Lost(error) => {
-                running.abandon();
-                break Err(error.into());
-            }
+    let orders = Orders::listen().map_err(Error::Signals)?;
+    tokio::select! {
+        biased;
+        () = orders.leave.cancelled() => {
+            tracing::warn!("told twice; leaving at once");
+            Ok(())
         }
+        ended = live(config, sources, &orders) => ended,
+    }
+}
+
+async fn live(config: Config, sources: &Sources, orders: &Orders) -> Result<(), Error> {
+    let Some(store) = orders.unless_stopped(open(config.store.path.clone())).await.transpose()? else { return Ok(()) };
+    let daemon = Daemon {
+        control: operator::listen(store.path()),
+        progress: Progress::default(),
+        hold: Hold::default(),
+        store,
+        sources,
+        orders,
     };
+    let mut background = tokio::task::JoinSet::new();
+    let store = daemon.store.clone();
+    background.spawn({
+        let store = store.clone();
+        async move { store.keep_flushing().await }
+    });
+    background.spawn(systemd::keep_watchdog_fed(daemon.progress.clone(), store.clone()));
+    let outcome = daemon.serve(config).await;
     background.shutdown().await;
     // Before the lock is given back: the socket of the next daemon must not be removed.
-    drop(control);
+    drop(daemon);
     let closed = store.close().await;
     outcome.and(closed.map_err(Error::from))
 }
 
+/// Opens the store on a thread that may wait for it.
+async fn open(path: PathBuf) -> Result<Store, Error> {
+    let opened = tokio::task::spawn_blocking(move || Store::open(&path)).await;
+    Ok(opened.map_err(|_| store::Error::Closed)??)
+}
+
+/// What outlives a reload.
+struct Daemon<'a> {
+    store: Store,
+    progress: Progress,
+    hold: Hold,
+    control: Option<Control>,
+    sources: &'a Sources,
+    orders: &'a Orders,
+}
+
+impl Daemon<'_> {
+    async fn serve(&self, mut config: Config) -> Result<(), Error> {
+        let mut budgets = Budgets::default();
+        let sinks = parts::build_sinks(&config)?;
+        let Some(parts) = self.follow(&config, &mut budgets).await? else { return Ok(()) };
+        let mut running = self.start(&config, parts, sinks);
+        loop {
+            match running.until_told(self).await {
+                Told::Stop => return self.stop(running).await,
+                Told::Lost(error) => {
+                    running.abandon();
+                    return Err(error.into());
+                }
+                Told::Reload(new) => {
+                    systemd::reloading();
+                    match self.take_over(running, &config, &new, &mut budgets).await? {
+                        TakenOver::New(next) => (running, config) = (next, *new),
+                        TakenOver::Old(next) => running = next,
+                        TakenOver::Stop(None) => {
+                            systemd::stopping();
+                            return Ok(());
+                        }
+                        TakenOver::Stop(Some(running)) => return self.stop(running).await,
+                    }
+                }
+            }
+        }
+    }
+
+    async fn stop(&self, running: Running) -> Result<(), Error> {
+        systemd::stopping();
+        running.drain("stopping").await;
+        Ok(())
+    }
+
+    /// Writes down what the configuration follows, for as long as it takes; `None` once the daemon is told to stop.
+    async fn follow(&self, config: &Config, budgets: &mut Budgets) -> Result<Option<Parts>, Error> {
+        loop {
+            let Some(followed) = self.orders.unless_stopped(Parts::follow(config, &self.store, budgets)).await else {
+                return Ok(None);
+            };
+            match followed {
+                Err(Error::Store(error)) if error.is_retryable() => {
+                    tracing::warn!(class = "storage", %error,
+                        "the configuration cannot be taken over yet; trying again in 1 s");
+                    let wait = tokio::time::sleep(FOLLOW_AGAIN);
+                    if self.orders.unless_stopped(wait).await.is_none() {
+                        return Ok(None);
+                    }
+                }
+                followed => return followed.map(Some),
+            }
+        }
+    }
+
+    fn start(&self, config: &Config, parts: Parts, sinks: parts::Sinks) -> Running {
+        space::look(self.store.path(), config.store.min_free, &self.hold);
+        // What the sinks of the configuration before were owed holds nobody now.
+        self.hold.set(HoldReason::Backlog, false);
+        let status = parts.status();
+        let running = Running::start(self, config, parts, sinks);
+        tracing::info!("{status}");
+        systemd::ready(&status);
+        running
+    }
+
+    /// Goes from one configuration to another; where the new one cannot be run, back to the old one.
+    async fn take_over(
+        &self,
+        mut running: Running,
+        old: &Config,
+        new: &Config,
+        budgets: &mut Budgets,
+    ) -> Result<TakenOver, Error> {
+        let taken = running.while_obeying(self, async |running: &Running| {
+            match self.orders.unless_stopped(running.stop_polling()).await {
+                Some(()) => self.follow(new, budgets).await,
+                None => Ok(None),
+            }
+        });
+        match taken.await {
+            Ok(Some(mut parts)) => {
+                if !running.drain("reloading").await {
+                    return Ok(TakenOver::Stop(None));
+                }
+                match parts::build_sinks(new) {
+                    Ok(sinks) => {
+                        parts.look_at_sinks(&self.store).await;
+                        return Ok(TakenOver::New(self.start(new, parts, sinks)));
+                    }
+                    Err(error) => self.keep_old(&error),
+                }
+            }
+            Ok(None) => return Ok(TakenOver::Stop(Some(running))),
+            Err(error @ Error::Store(_)) => {
+                running.abandon();
+                return Err(error);
+            }
+            Err(error) => {
+                self.keep_old(&error);
+                if !running.drain("reloading").await {
+                    return Ok(TakenOver::Stop(None));
+                }
+            }
+        }
+        let sinks = parts::build_sinks(old)?;
+        let Some(parts) = self.follow(old, budgets).await? else { return Ok(TakenOver::Stop(None)) };
+        Ok(TakenOver::Old(self.start(old, parts, sinks)))
+    }
+
+    fn keep_old(&self, error: &Error) {
+        tracing::error!(class = "config", "the configuration was not reloaded, the old one stays in force: {error}");
+    }
+
+    /// Reads the configuration again.
+    fn read_again(&self) -> Result<Config, config::Error> {
+        let config = config::load(self.sources)?;
+        let open = self.store.path();
+        if store::resolved(&config.store.path).is_ok_and(|configured| configured != open) {
+            tracing::warn!(class = "config", open = %open.display(), configured = %config.store.path.display(),
+                "store.url has changed, which needs a restart; the open store is kept");
+        }
+        Ok(config)
+    }
+}
+
+/// What came of a reload.
+enum TakenOver {
+    New(Running),
+    Old(Running),
+    /// The daemon was told to stop meanwhile; what still runs has to be drained.
+    Stop(Option<Running>),
+}
+
 /// Polls everything due once, delivers everything due once, and returns what came of it.
 pub async fn run_once(config: Config) -> Result<Round, Error> {
-    let mut signals = Signals::listen().map_err(Error::Signals)?;
-    let store = Store::open(&config.store.path)?;
+    let orders = Orders::listen().map_err(Error::Signals)?;
+    let nothing = Round { polled: 0, announced: 0, failed: 0, still_failing: 0, cut_short: true };
+    tokio::select! {
+        biased;
+        () = orders.leave.cancelled() => Ok(nothing),
+        round = round(config, &orders) => Ok(round?.unwrap_or(nothing)),
+    }
+}
+
+/// `None` when it was told to stop before anything was polled.
+async fn round(config: Config, orders: &Orders) -> Result<Option<Round>, Error> {
+    let Some(store) = orders.unless_stopped(open(config.store.path.clone())).await.transpose()? else {
+        return Ok(None);
+    };
     let (progress, hold, drain) = (Progress::default(), Hold::default(), Drain::default());
-    let parts = Parts::build(&config, &store, &mut Budgets::default()).await?;
-    space::look(&config.store.path, config.store.min_free, &hold);
+    let sinks = parts::build_sinks(&config)?;
+    let mut budgets = Budgets::default();
+    let Some(followed) = orders.unless_stopped(Parts::follow(&config, &store, &mut budgets)).await else {
+        return Ok(None);
+    };
+    let parts = followed?;
+    space::look(store.path(), config.store.min_free, &hold);
     backlog::look_once(&parts.watched, &store, &hold).await?;
-    let stop = CancellationToken::new();
-    let shared = scheduler::Shared { store: &store, progress: &progress, hold: &hold, stop: &stop };
+    let shared = scheduler::Shared { store: &store, progress: &progress, hold: &hold, stop: &orders.stop };
+    let (accounts, destinations) = parts.split(sinks);
     let round = async {
-        let summary = scheduler::poll_once(parts.accounts, &shared).await;
-        let failed = dispatcher::deliver_once(parts.destinations, &store, &progress, &drain).await;
+        let summary = scheduler::poll_once(accounts, &shared).await;
+        let failed = dispatcher::deliver_once(destinations, &store, &progress, &drain).await;
         Round {
             polled: summary.polled,
             announced: summary.announced,
             failed: summary.failed + failed + u64::from(hold.is_set()),
             still_failing: summary.still_failing,
+            cut_short: orders.stop.is_cancelled(),
         }
     };
     let told_to_stop = async {
-        while signals.next().await != Request::Stop {}
+        orders.stop.cancelled().await;
         tracing::info!("stopping: nothing new is polled or attempted; attempts in flight get {} s", GRACE.as_secs());
-        stop.cancel();
         drain.stop.cancel();
         tokio::time::sleep(GRACE).await;
         drain.abandon.cancel();
@@ -200,97 +323,5 @@ pub async fn run_once(config: Config) -> Result<Round, Error> {
     let closed = store.close().await;
     let round = round?;
     closed?;
-    Ok(round)
-}
-
-enum Told {
-    Stop,
-    Reload(Box<Config>),
-    Lost(store::Error),
-}
-
-struct Running {
-    scheduler: tokio_util::task::TaskTracker,
-    commands: scheduler::Commands,
-    dispatcher: tokio_util::task::TaskTracker,
-    stop: CancellationToken,
-    drain: Drain,
-    sinks: Vec<Arc<dyn Sink>>,
-}
-
-impl Running {
-    async fn until_told(
-        &self,
-        signals: &mut Signals,
-        store: &Store,
-        sources: &Sources,
-        path: &std::path::Path,
-    ) -> Told {
-        loop {
-            let request = tokio::select! {
-                error = store.broken() => return Told::Lost(error),
-                request = signals.next() => request,
-            };
-            match request {
-                Request::Stop => return Told::Stop,
-                Request::Reopen => self.sinks.iter().for_each(|sink| sink.reopen()),
-                Request::Reload => {
-                    systemd::reloading();
-                    match reloaded(sources, path) {
-                        Ok(config) => {
-                            tracing::info!("the configuration was read again; starting afresh with it");
-                            return Told::Reload(Box::new(config));
-                        }
-                        Err(error) => {
-                            tracing::error!(
-                                class = "config",
-                                "the configuration was not reloaded, the old one stays in force: {error}"
-                            );
-                            systemd::ready("the last reload failed; the old configuration stays in force");
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Ends polling, then drains the sinks for as long as the grace time or a second signal allows.
-    async fn stop(self, signals: Option<&mut Signals>) {
-        let why = if signals.is_some() { "stopping" } else { "reloading" };
-        tracing::info!("{why}: nothing new is polled or attempted; attempts in flight get {} s", GRACE.as_secs());
-        self.stop.cancel();
-        self.drain.stop.cancel();
-        let drained = async {
-            self.scheduler.wait().await;
-            self.dispatcher.wait().await;
-        };
-        let second_signal = async {
-            match signals {
-                Some(signals) => while signals.next().await != Request::Stop {},
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = drained => return,
-            () = tokio::time::sleep(GRACE) => tracing::warn!("the grace time is over; what was in flight is attempted again at the next start"),
-            () = second_signal => tracing::warn!("told twice; leaving at once"),
-        }
-        self.abandon();
-    }
-
-    fn abandon(&self) {
-        self.stop.cancel();
-        self.drain.stop.cancel();
-        self.drain.abandon.cancel();
-    }
-}
-
-/// Reads the configuration again.
-fn reloaded(sources: &Sources, path: &std::path::Path) -> Result<Config, config::Error> {
-    let config = config::load(sources)?;
-    if config.store.path != path {
-        tracing::warn!(class = "config", open = %path.display(), configured = %config.store.path.display(),
-            "store.url has changed, which needs a restart; the open store is kept");
-    }
-    Ok(config)
+    Ok(Some(round))
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::oneshot;
 
@@ -44,7 +45,12 @@ pub(super) struct Operator {
     sinks: BTreeMap<String, FollowedSink>,
     /// The loops to tell; `None` where no daemon runs.
     commands: Option<Commands>,
+    /// The loops have ended for a reload.
+    between: AtomicBool,
 }
+
+/// What a command is told that needs somebody who polls.
+const BETWEEN: &str = "the daemon is taking over a new configuration; ask again in a moment";
 
 /// Has a request carried out by the daemon that works on the configured store, or does it here when there is none.
 pub async fn operate(config: Config, request: Request) -> Result<Answer, Error> {
@@ -95,10 +101,20 @@ impl Operator {
         let accounts = config.accounts.iter();
         let accounts = accounts.map(|a| (a.name.as_str().to_owned(), (a.name.clone(), operated(a)))).collect();
         let sinks = config.sinks.iter().map(|sink| (sink.name.to_string(), followed_sink(sink))).collect();
-        Self { store, accounts, sinks, commands }
+        Self { store, accounts, sinks, commands, between: AtomicBool::new(false) }
+    }
+
+    /// From now on nobody polls: what would change who is polled has to wait for the next operator.
+    pub(super) fn polling_has_ended(&self) {
+        self.between.store(true, Ordering::Relaxed);
     }
 
     pub(super) async fn obey(&self, request: Request) -> Answer {
+        let is_of_outbox =
+            matches!(request, Request::RetryDead { .. } | Request::Replay { .. } | Request::Purge { .. });
+        if self.between.load(Ordering::Relaxed) && !is_of_outbox {
+            return Err(BETWEEN.into());
+        }
         match request {
             Request::Follow { account, conversation } => self.follow(&account, &conversation).await,
             Request::Unfollow { account, conversation } => self.unfollow(&account, &conversation).await,
@@ -115,6 +131,10 @@ impl Operator {
     /// One JSON object: the schedule of each account by its name. A loop that has ended has none.
     async fn schedule(&self) -> Answer {
         let Some(commands) = &self.commands else { return Err("no daemon runs".into()) };
+        // Whoever asks reads the store next, and shall find the requests of this second there too.
+        if let Err(error) = self.store.flush().await {
+            tracing::debug!(%error, "what is noted could not be written for a command");
+        }
         let mut schedules = BTreeMap::new();
         for account in commands.accounts() {
             let (tell, told) = oneshot::channel();
@@ -250,6 +270,12 @@ impl Operator {
     }
 
     async fn rewind(&self, account: &str, named: &str, to: UnixMillis) -> Answer {
+        let now = UnixMillis::now();
+        if to > now {
+            return Err(format!(
+                "{to} lies in the future (it is {now} now), so that nothing could be read again from there on"
+            ));
+        }
         let (operated, row) = self.account(account).await?;
         let id = operated.id_of(named);
         let done = |rewound: Result<(), Refused>| match rewound {

@@ -2,27 +2,58 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::{Error, Running};
+use super::Error;
 use crate::config::{self, Config, Shared};
-use crate::dispatcher::{self, Destination, Drain};
+use crate::dispatcher::Destination;
 use crate::filter::Verdict;
-use crate::model::{Conversation, counted};
+use crate::model::{Conversation, SinkName, counted};
 use crate::ops::backlog::Watched;
 use crate::providers::{self, Call, TlsError};
 use crate::scheduler::{self, Budget, Polled, Polling, SweepSettings};
-use crate::sinks;
-use crate::status::{Hold, Progress};
-use crate::store::{self, BudgetRow, Followed, FollowedAccount, FollowedRows, FollowedSink, Store, Wants};
+use crate::sinks::{self, Intake, Rate, RetrySchedule, Sink};
+use crate::store::{
+    self, BudgetRow, Followed, FollowedAccount, FollowedRows, FollowedSink, SinkHealth, SinkId, Store, Wants,
+};
 use crate::time::UnixMillis;
 
+/// What is followed, as the store has it now.
 pub(super) struct Parts {
-    pub(super) accounts: Vec<scheduler::Account>,
-    pub(super) destinations: Vec<Destination>,
+    accounts: Vec<scheduler::Account>,
+    owed: Vec<Owed>,
     pub(super) watched: Vec<Watched>,
+}
+
+/// What the store knows of a sink.
+struct Owed {
+    id: SinkId,
+    name: SinkName,
+    stood: SinkHealth,
+}
+
+/// The sinks of a configuration, with the files they have opened, in its order.
+pub(super) struct Sinks(Vec<Built>);
+
+/// A sink with what the configuration says of how it is served.
+struct Built {
+    sink: Arc<dyn Sink>,
+    intake: Intake,
+    retry: RetrySchedule,
+    rate: Option<Rate>,
+    park_after: Duration,
+}
+
+pub(super) fn build_sinks(config: &Config) -> Result<Sinks, Error> {
+    let built = config.sinks.iter().map(|configured| {
+        let (name, settings) = (&configured.name, &configured.settings);
+        let sink = sinks::build(name, settings).map_err(|source| Error::Sink { name: name.to_string(), source })?;
+        let (intake, retry, rate) = (settings.intake(), settings.retry(), settings.rate());
+        Ok(Built { sink, intake, retry, rate, park_after: configured.park_after })
+    });
+    built.collect::<Result<_, _>>().map(Sinks)
 }
 
 /// The budgets of the accounts, by what the provider limits them by: what one has used up and learnt outlives a reload.
@@ -40,13 +71,8 @@ impl Budgets {
 }
 
 impl Parts {
-    pub(super) async fn build(config: &Config, store: &Store, budgets: &mut Budgets) -> Result<Self, Error> {
-        let mut sinks = Vec::with_capacity(config.sinks.len());
-        for sink in &config.sinks {
-            let built = sinks::build(&sink.name, &sink.settings)
-                .map_err(|source| Error::Sink { name: sink.name.to_string(), source })?;
-            sinks.push(built);
-        }
+    /// Writes down what the configuration follows, and takes what the store knows of it.
+    pub(super) async fn follow(config: &Config, store: &Store, budgets: &mut Budgets) -> Result<Self, Error> {
         let followed = config.accounts.iter().map(|account| FollowedAccount {
             provider: account.settings.profile().name,
             name: account.name.clone(),
@@ -56,6 +82,7 @@ impl Parts {
                 .map(|c| ((*c.conversation).clone(), c.cadence.max_interval))
                 .collect(),
             discover: account.discover,
+            channel: account.settings.channel(),
             max_interval: account.polling.cadence.max_interval,
             today: account.calendar.day(UnixMillis::now()),
             budget: budget_row(account),
@@ -76,18 +103,20 @@ impl Parts {
         let watched =
             watched.map(|(sink, &(id, _))| Watched { id, name: sink.name.to_string(), max_pending: sink.max_pending });
         let watched = watched.collect();
-        let destinations =
-            config.sinks.iter().zip(sinks).zip(sink_rows).map(|((configured, sink), (id, stood))| Destination {
-                id,
-                name: configured.name.clone(),
-                sink,
-                intake: configured.settings.intake(),
-                retry: configured.settings.retry(),
-                rate: configured.settings.rate(),
-                park_after: configured.park_after,
-                stood,
-            });
-        Ok(Self { accounts: scheduled, destinations: destinations.collect(), watched })
+        let owed = config.sinks.iter().zip(sink_rows);
+        let owed = owed.map(|(sink, (id, stood))| Owed { id, name: sink.name.clone(), stood }).collect();
+        Ok(Self { accounts: scheduled, owed, watched })
+    }
+
+    /// Looks again at how the sinks stand: the loops of the configuration before have gone on.
+    pub(super) async fn look_at_sinks(&mut self, store: &Store) {
+        for owed in &mut self.owed {
+            match store.sink_health(owed.id).await {
+                Ok(stood) => owed.stood = stood,
+                Err(error) => tracing::warn!(sink = %owed.name, class = "storage", %error,
+                    "how the sink stood could not be read; it is taken for what it was before"),
+            }
+        }
     }
 
     pub(super) fn status(&self) -> String {
@@ -96,17 +125,18 @@ impl Parts {
             "following {} of {}, delivering to {}",
             counted(conversations, "conversation"),
             counted(self.accounts.len(), "account"),
-            counted(self.destinations.len(), "sink")
+            counted(self.owed.len(), "sink")
         )
     }
 
-    pub(super) fn start(self, store: &Store, progress: &Progress, hold: &Hold) -> Running {
-        let (stop, drain) = (CancellationToken::new(), Drain::default());
-        let sinks = self.destinations.iter().map(|d| Arc::clone(&d.sink)).collect();
-        let dispatcher = dispatcher::start(self.destinations, store, progress, &drain);
-        let shared = scheduler::Shared { store, progress, hold, stop: &stop };
-        let (scheduler, commands) = scheduler::start(self.accounts, &shared);
-        Running { scheduler, commands, dispatcher, stop, drain, sinks }
+    /// The two halves that run.
+    pub(super) fn split(self, sinks: Sinks) -> (Vec<scheduler::Account>, Vec<Destination>) {
+        let destinations = self.owed.into_iter().zip(sinks.0).map(|(owed, built)| {
+            let Owed { id, name, stood } = owed;
+            let Built { sink, intake, retry, rate, park_after } = built;
+            Destination { id, name, sink, intake, retry, rate, park_after, stood }
+        });
+        (self.accounts, destinations.collect())
     }
 }
 
@@ -150,7 +180,8 @@ fn scheduled_account(
     let others = rows.others.into_iter().map(|(conversation, source)| polled(account, conversation, source));
     let conversations = pinned.chain(others).collect();
     // Where every answer costs credits, a sweep is cheaper than looking at each, also at those that are listed here.
-    let sweeps = provider.inbox().is_some() && (account.discover || provider.price(Call::Page) > 0);
+    let sweeps = provider.inbox().is_some()
+        && (account.discover || provider.price(Call::Page) > 0 || account.settings.sweeps_listed());
     let sweep = sweeps.then_some(SweepSettings {
         interval: polling.sweep_interval,
         discover: account.discover,
@@ -179,6 +210,7 @@ fn scheduled_account(
         quiet_hours: account.quiet_hours.clone(),
         sweep,
         folders: rows.folders,
+        balance: rows.balance,
         pause: rows.pause,
         conversations,
     })

@@ -8,7 +8,7 @@ use super::fault_point::fault_point;
 use super::health::Health;
 use super::{Drain, Pace, retry};
 use crate::model::SinkName;
-use crate::sinks::{self, Outgoing, RetrySchedule, Sink};
+use crate::sinks::{self, Blame, Outgoing, RetrySchedule, Sink};
 use crate::store::{Attempt, Lane, LaneId, Outcome, Owed, Settled, Settlement, SinkId, Standing, Store};
 use crate::time::UnixMillis;
 
@@ -117,7 +117,7 @@ impl Courier {
     fn attempt(&self, owed: &Owed, lane: LaneId, failure: Option<&sinks::Error>, at: UnixMillis) -> Attempt {
         let outcome = failure.map_or(Outcome::Delivered, |error| self.outcome(owed, lane, error, at));
         let (sink, event, attempt) = (&self.name, &owed.event_id, owed.retries + 1);
-        let detail = failure.map_or("", |error| &error.detail);
+        let detail = failure.map(sinks::Error::to_string).unwrap_or_default();
         match &outcome {
             Outcome::Delivered if attempt > 1 => {
                 tracing::info!(%sink, event, attempt, "delivered after failed attempts")
@@ -146,15 +146,22 @@ impl Courier {
     }
 
     fn outcome(&self, owed: &Owed, lane: LaneId, error: &sinks::Error, at: UnixMillis) -> Outcome {
-        if error.rejected {
+        if error.blame == Blame::Body {
             return Outcome::Dead;
         }
-        if self.health().parked_at().is_some() {
+        let health = self.health();
+        if health.parked_at().is_some() {
+            drop(health);
             self.leave_alone_for(error.wait);
             return Outcome::Probed;
         }
         let seed = crate::backoff::mix(lane.seed(), owed.event.unsigned_abs());
-        let again = retry::again(&self.retry, owed.retries, error.wait, at.since(owed.recorded_at), seed);
+        let is_of_address =
+            error.blame != Blame::Moment && !owed.last_attempt_at.is_some_and(|last| health.has_delivered_since(last));
+        let again = match is_of_address {
+            true => Some(retry::again_at_address(&self.retry, health.refuses_for(at), error.wait, seed)),
+            false => retry::again(&self.retry, owed.retries, error.wait, at.since(owed.recorded_at), seed),
+        };
         again.map_or(Outcome::Dead, |again| Outcome::Retry { due_at: at + again.wait, counts: again.counts })
     }
 

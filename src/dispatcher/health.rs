@@ -2,14 +2,21 @@
 //!
 //! A parked sink is owed what it was owed and more: nothing is dropped, and no retry is used up. One event at a time is
 //! attempted, slowly, and the first that is delivered ends it.
+//!
+//! Failures that speak of the address park a sink sooner: every event would meet the same. Until
+//! then they use up no retry either, unless other events get through meanwhile: then the answer is
+//! about this one after all.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::sinks;
+use crate::sinks::{self, Blame};
 use crate::store::{SinkHealth, Standing};
 use crate::time::UnixMillis;
+
+/// Nothing but answers that speak of the address for so long park a sink.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
 
 /// A parked sink is probed at least this often, ...
 const SLOWEST_PROBE: Duration = Duration::from_secs(300);
@@ -19,11 +26,14 @@ const FASTEST_PROBE: Duration = Duration::from_millis(100);
 /// How a sink has answered lately.
 pub(super) struct Health {
     failing_since: Option<UnixMillis>,
+    /// First answer about the address since anything else was heard.
+    refusing_since: Option<UnixMillis>,
     /// The last one in this process; `None` after a success.
     last_failure: Option<Failure>,
     /// Nobody has asked yet whether the sink has to be parked for it.
     is_fresh: bool,
-    parked_at: Option<UnixMillis>,
+    delivered_at: Option<UnixMillis>,
+    parked: Option<Parked>,
     park_after: Duration,
     next_probe: Instant,
 }
@@ -32,19 +42,47 @@ pub(super) struct Health {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     at: UnixMillis,
+    blame: Blame,
     /// Not the reply: it may repeat a message, and other sinks are told this.
     pub(super) detail: String,
+}
+
+impl Failure {
+    /// The error class in logs and events.
+    pub(super) fn class(&self) -> &'static str {
+        match self.blame {
+            Blame::Moment | Blame::Body => "transient",
+            Blame::Address | Blame::AddressGone => "gone",
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Parked {
+    at: UnixMillis,
+    /// For what it says of the address: probed sooner at first.
+    for_address: bool,
+    probes: u32,
 }
 
 impl Health {
     /// As the store remembers it; a sink that is parked is probed at once.
     pub(super) fn new(stood: SinkHealth, park_after: Duration, now: Instant) -> Self {
         let SinkHealth { failing_since, parked_at } = stood;
-        Self { failing_since, last_failure: None, is_fresh: false, parked_at, park_after, next_probe: now }
+        Self {
+            failing_since,
+            refusing_since: None,
+            last_failure: None,
+            is_fresh: false,
+            delivered_at: None,
+            parked: parked_at.map(|at| Parked { at, for_address: false, probes: 0 }),
+            park_after,
+            next_probe: now,
+        }
     }
 
     pub(super) fn parked_at(&self) -> Option<UnixMillis> {
-        self.parked_at
+        self.parked.map(|parked| parked.at)
     }
 
     pub(super) fn next_probe(&self) -> Instant {
@@ -53,7 +91,17 @@ impl Health {
 
     /// A probe begins: the next one is not due before this.
     pub(super) fn probing(&mut self, now: Instant) {
-        self.next_probe = now + (self.park_after / 4).clamp(FASTEST_PROBE, SLOWEST_PROBE);
+        let refused_for = self.refused_for();
+        let wait = match &mut self.parked {
+            Some(Parked { for_address: true, probes, .. }) => {
+                *probes += 1;
+                // 30 s, a minute, two, and then every five.
+                let doubled = refused_for.saturating_mul(1 << (*probes - 1).min(8)) / 2;
+                doubled.min(refused_for.saturating_mul(5))
+            }
+            _ => self.park_after / 4,
+        };
+        self.next_probe = now + wait.clamp(FASTEST_PROBE, SLOWEST_PROBE);
     }
 
     /// The sink has asked to be left alone for so long.
@@ -69,16 +117,32 @@ impl Health {
         at: UnixMillis,
     ) -> Option<Standing> {
         if any_delivered {
-            (self.parked_at, self.last_failure) = (None, None);
+            (self.parked, self.last_failure, self.refusing_since) = (None, None, None);
+            self.delivered_at = Some(at);
             return self.failing_since.take().map(|_| Standing::Works);
         }
-        let detail = failure?.detail.clone();
-        (self.last_failure, self.is_fresh) = (Some(Failure { at, detail: detail.clone() }), true);
+        let failure = failure?;
+        self.refusing_since = match failure.blame {
+            Blame::Address | Blame::AddressGone => self.refusing_since.or(Some(at)),
+            Blame::Moment | Blame::Body => None,
+        };
+        let detail = failure.to_string();
+        (self.last_failure, self.is_fresh) = (Some(Failure { at, blame: failure.blame, detail: detail.clone() }), true);
         if self.failing_since.is_some() {
             return None;
         }
         self.failing_since = Some(at);
         Some(Standing::Fails { since: at, detail })
+    }
+
+    /// For how long the address has been all that was complained of.
+    pub(super) fn refuses_for(&self, now: UnixMillis) -> Duration {
+        self.refusing_since.map_or(Duration::ZERO, |since| now.since(since))
+    }
+
+    /// Whether another event has got through since then.
+    pub(super) fn has_delivered_since(&self, moment: UnixMillis) -> bool {
+        self.delivered_at.is_some_and(|at| at >= moment)
     }
 
     /// Since when it only fails and how it failed last, if that failure has made it so long that it has to be parked. A failure
@@ -91,24 +155,30 @@ impl Health {
     /// The same where all that is owed waits for its next attempt.
     pub(super) fn fails_for_too_long(&self, now: UnixMillis) -> Option<(UnixMillis, Failure)> {
         let (since, failure) = self.failing_since.zip(self.last_failure.clone())?;
-        let long = now.since(since) >= self.park_after && self.parked_at.is_none();
-        long.then_some((since, failure))
+        let is_gone = failure.blame == Blame::AddressGone;
+        let long = is_gone || self.parks_at().is_some_and(|at| now >= at);
+        (long && self.parked.is_none()).then_some((since, failure))
     }
 
     /// When that will be.
     pub(super) fn parks_at(&self) -> Option<UnixMillis> {
-        let since = self.failing_since.filter(|_| self.last_failure.is_some() && self.parked_at.is_none())?;
-        Some(since + self.park_after)
+        let since = self.failing_since.filter(|_| self.last_failure.is_some() && self.parked.is_none())?;
+        let by_failing = since + self.park_after;
+        Some(self.refusing_since.map_or(by_failing, |since| by_failing.min(since + self.refused_for())))
+    }
+
+    fn refused_for(&self) -> Duration {
+        REFUSED_FOR.min(self.park_after)
     }
 
     pub(super) fn park(&mut self, at: UnixMillis, now: Instant) {
-        self.parked_at = Some(at);
+        self.parked = Some(Parked { at, for_address: self.refusing_since.is_some(), probes: 0 });
         self.probing(now);
     }
 
     /// Parking could not be written down.
     pub(super) fn unpark(&mut self) {
-        self.parked_at = None;
+        self.parked = None;
     }
 }
 
@@ -122,13 +192,21 @@ mod tests {
         UnixMillis::from_millis(0) + Duration::from_secs(60 * minute)
     }
 
+    fn failure_of(blame: Blame) -> sinks::Error {
+        sinks::Error { blame, detail: "status 503".into(), remedy: None, reply: None, wait: None }
+    }
+
     fn failure() -> sinks::Error {
-        sinks::Error { rejected: false, detail: "status 503".into(), reply: None, wait: None }
+        failure_of(Blame::Moment)
+    }
+
+    fn healthy() -> Health {
+        Health::new(SinkHealth::default(), HOUR, Instant::now())
     }
 
     #[test]
     fn a_sink_is_parked_after_nothing_but_failure_and_any_success_begins_anew() {
-        let mut health = Health::new(SinkHealth::default(), HOUR, Instant::now());
+        let mut health = healthy();
         let fails = Standing::Fails { since: at(0), detail: "status 503".into() };
         assert_eq!(health.note(false, Some(&failure()), at(0)), Some(fails));
         assert_eq!(health.note(false, Some(&failure()), at(59)), None, "no news");
@@ -146,6 +224,48 @@ mod tests {
     }
 
     #[test]
+    fn a_minute_of_nothing_but_the_address_parks_a_sink_and_another_answer_begins_it_anew() {
+        let mut health = healthy();
+        let address = failure_of(Blame::Address);
+        health.note(false, Some(&address), at(0));
+        assert_eq!((health.must_be_parked(), health.parks_at()), (None, Some(at(1))));
+        health.note(false, Some(&failure()), at(1));
+        assert_eq!((health.must_be_parked(), health.parks_at()), (None, Some(at(60))), "it fails otherwise");
+        health.note(false, Some(&address), at(2));
+        health.note(false, Some(&address), at(3));
+        assert_eq!(health.must_be_parked().map(|(since, _)| since), Some(at(0)));
+    }
+
+    #[test]
+    fn an_address_that_is_gone_parks_a_sink_at_once() {
+        let mut health = healthy();
+        health.note(false, Some(&failure_of(Blame::AddressGone)), at(0));
+        assert!(health.must_be_parked().is_some());
+    }
+
+    #[test]
+    fn a_sink_parked_for_its_address_is_probed_after_half_a_minute_and_then_up_to_five_minutes_apart() {
+        let start = Instant::now();
+        let mut health = healthy();
+        health.note(false, Some(&failure_of(Blame::Address)), at(0));
+        health.park(at(1), start);
+        let mut waits = vec![];
+        for _ in 0..6 {
+            waits.push((health.next_probe() - start).as_secs());
+            health.probing(start);
+        }
+        assert_eq!(waits, [30, 60, 120, 240, 300, 300]);
+    }
+
+    #[test]
+    fn whether_others_get_through_is_asked_of_the_time_since_the_last_attempt() {
+        let mut health = healthy();
+        assert!(!health.has_delivered_since(at(0)));
+        health.note(true, None, at(5));
+        assert!(health.has_delivered_since(at(5)) && !health.has_delivered_since(at(6)));
+    }
+
+    #[test]
     fn one_failure_long_ago_parks_nothing_before_the_next_attempt_has_failed_too() {
         let stood = SinkHealth { failing_since: Some(at(0)), parked_at: None };
         let mut health = Health::new(stood, HOUR, Instant::now());
@@ -159,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_hand_over_that_fails_in_its_middle_shows_that_the_sink_works() {
-        let mut health = Health::new(SinkHealth::default(), HOUR, Instant::now());
+        let mut health = healthy();
         assert_eq!(health.note(true, Some(&failure()), at(0)), None);
         assert_eq!(health.must_be_parked(), None);
     }

@@ -98,6 +98,8 @@ struct SinkLoop {
     attempts: JoinSet<HandedOver>,
     clock: Clock,
     failed: u64,
+    /// The last look at what is due has failed.
+    unread: bool,
 }
 
 /// Bytes of events in one claim.
@@ -132,6 +134,7 @@ impl SinkLoop {
             attempts: JoinSet::new(),
             clock: Clock { at: Instant::now(), wall: UnixMillis::now() },
             failed: 0,
+            unread: false,
         }
     }
 
@@ -149,7 +152,8 @@ impl SinkLoop {
                 wake = self.hand_over_due() => wake,
             };
             if until == Until::NothingDue && self.attempts.is_empty() && wake > Instant::now() {
-                return self.failed;
+                // What could not be read may be due.
+                return self.failed + u64::from(self.unread);
             }
             tokio::select! {
                 biased;
@@ -170,10 +174,14 @@ impl SinkLoop {
     async fn hand_over_due(&mut self) -> Instant {
         let latest = Instant::now() + LONGEST_SLEEP;
         match self.claim_and_hand_over().await {
-            Ok(wake) => wake.unwrap_or(latest).min(latest),
+            Ok(wake) => {
+                self.unread = false;
+                wake.unwrap_or(latest).min(latest)
+            }
             Err(error) => {
                 tracing::warn!(sink = %self.courier.name, class = "storage", %error,
                     "what is due could not be read; looking again in 1 s");
+                self.unread = true;
                 Instant::now() + AFTER_STORE_ERROR
             }
         }
@@ -243,10 +251,11 @@ impl SinkLoop {
     async fn park(&self, failing_since: UnixMillis, failure: Failure) -> Result<(), crate::store::Error> {
         // Before it is written down: a success meanwhile unparks it again, here and there.
         self.courier.health().park(UnixMillis::now(), Instant::now());
-        tracing::error!(sink = %self.courier.name, class = "transient",
+        let class = failure.class();
+        tracing::error!(sink = %self.courier.name, class,
             "parked: nothing but failure since {failing_since}, last: {}; what it is owed is kept, and one event at a time is tried",
             failure.detail);
-        let parked = self.courier.store.park(self.courier.id, failing_since, failure.detail).await;
+        let parked = self.courier.store.park(self.courier.id, failing_since, class, failure.detail).await;
         if parked.is_err() {
             self.courier.health().unpark();
         }

@@ -33,6 +33,31 @@ pub(super) fn again(
     Some(Again { wait, counts })
 }
 
+/// The wait after an answer that speaks of the address, when the sink has given no other for so
+/// long: the schedule is gone through by time, and nothing of it is used up.
+pub(super) fn again_at_address(
+    schedule: &RetrySchedule,
+    refuses_for: Duration,
+    told: Option<Duration>,
+    seed: u64,
+) -> Again {
+    let planned = match schedule {
+        RetrySchedule::Then(waits) => {
+            let mut over = Duration::ZERO;
+            let next = waits.iter().find(|wait| {
+                over = over.saturating_add(**wait);
+                over > refuses_for
+            });
+            next.or(waits.last()).copied().unwrap_or(ADDRESS_AGAIN)
+        }
+        RetrySchedule::Forever(backoff) => backoff.base,
+    };
+    Again { wait: stretched(told.unwrap_or(planned), seed), counts: false }
+}
+
+/// Where the schedule has no wait.
+const ADDRESS_AGAIN: Duration = Duration::from_secs(30);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +85,21 @@ mod tests {
         assert!(shorter.wait.as_secs() <= 2 && !shorter.counts, "{shorter:?}");
         assert!(told(1, 1, Duration::from_secs(306)).unwrap().counts, "the schedule's whole time is over");
         assert_eq!(told(60, 2, NEW), None, "and it does not prolong the schedule");
+    }
+
+    #[test]
+    fn at_an_address_that_refuses_the_waits_are_gone_through_by_time_and_none_is_used_up() {
+        let schedule = RetrySchedule::Then([1, 5, 30, 120].map(Duration::from_secs).to_vec());
+        let waits: Vec<_> = [0, 1, 6, 36, 1_000]
+            .map(|seconds| again_at_address(&schedule, Duration::from_secs(seconds), None, 0))
+            .iter()
+            .map(|again| (again.wait.as_secs(), again.counts))
+            .collect();
+        for ((wait, counts), planned) in waits.iter().zip([1, 5, 30, 120, 120]) {
+            assert!((planned..=planned + planned / 10).contains(wait) && !counts, "{waits:?}");
+        }
+        let told = again_at_address(&schedule, Duration::ZERO, Some(Duration::from_secs(600)), 0);
+        assert!(told.wait >= Duration::from_secs(600));
+        assert_eq!(again_at_address(&RetrySchedule::Then(vec![]), Duration::ZERO, None, 0).wait.as_secs() / 10, 3);
     }
 }

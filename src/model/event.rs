@@ -35,6 +35,8 @@ pub mod kind {
     pub const SINK_PARKED: &str = "sink.parked";
     /// A sink that only failed takes events again.
     pub const SINK_RECOVERED: &str = "sink.recovered";
+    /// Deliveries of a sink were given up, or none is dead any more.
+    pub const DELIVERY_DEAD: &str = "delivery.dead";
 
     /// Every type there is.
     pub const ALL: &[&str] = &[
@@ -48,6 +50,7 @@ pub mod kind {
         BUDGET_EXHAUSTED,
         SINK_PARKED,
         SINK_RECOVERED,
+        DELIVERY_DEAD,
     ];
 }
 

@@ -75,6 +75,10 @@ impl Readable {
             (kind::CONVERSATION_COVERAGE_LAPSED, true) => format!("{place} is collected again"),
             (kind::CONVERSATION_GAP, false) => format!("a part of {place} cannot be read"),
             (kind::CONVERSATION_GAP, true) => format!("the missing part of {place} has been read"),
+            (kind::BUDGET_WARNING, left) if event.pointer("/data/budget").is_none() => match left {
+                false => format!("few credits of {account} are left"),
+                true => format!("{account} has enough credits again"),
+            },
             (kind::BUDGET_WARNING, _) => {
                 let percent = event.pointer("/data/budget/percent").and_then(Value::as_u64).unwrap_or_default();
                 let period = Untrusted(text(event, "/data/budget/period"));
@@ -84,6 +88,8 @@ impl Readable {
             (kind::BUDGET_EXHAUSTED, true) => format!("{account} has credits again"),
             (kind::SINK_PARKED, false) => format!("sink {subject} only fails"),
             (kind::SINK_PARKED, true) | (kind::SINK_RECOVERED, _) => format!("sink {subject} takes events again"),
+            (kind::DELIVERY_DEAD, false) => format!("sink {subject} has a dead delivery"),
+            (kind::DELIVERY_DEAD, true) => format!("sink {subject} has no dead delivery any more"),
             (other, _) => format!("{}: {subject}", Untrusted(other)),
         };
         let summary = lines(first(event, &["/data/detail", "/data/reason", "/type"]));

@@ -19,7 +19,7 @@ fn of_kind(kind: &str) -> Vec<Value> {
     match kind {
         kind::MESSAGE_NEW => vec![message_event(kind, &full(), Some("Ada Byron")), message_event(kind, &bare(), None)],
         kind::MESSAGE_CHANGED => vec![message_event(kind, &full(), Some("Ada Byron"))],
-        kind::SINK_PARKED | kind::SINK_RECOVERED => vec![sink_event(kind)],
+        kind::SINK_PARKED | kind::SINK_RECOVERED | kind::DELIVERY_DEAD => vec![sink_event(kind)],
         kind::ACCOUNT_ACTION_REQUIRED | kind::ACCOUNT_RECOVERED => vec![notice(kind, None)],
         kind::BUDGET_WARNING | kind::BUDGET_EXHAUSTED => vec![notice(kind, None)],
         other => vec![notice(other, Some(view()))],

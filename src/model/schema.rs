@@ -40,7 +40,7 @@ const EVENTS: [(&str, &str, Shape); kind::ALL.len()] = [
     (kind::CONVERSATION_GAP, "Part of a conversation cannot be read, or has been read after all.", NOTICE),
     (
         kind::BUDGET_WARNING,
-        "Half of the credits of a day or a month are spent, or four fifths of them. Each mark is told once in its period, and not left.",
+        "Half of the credits of a day or a month are spent, or four fifths of them: each mark is told once in its period, and not left. Without `budget`: fewer credits are left at the provider than a day may cost, which is left when there are more again.",
         NOTICE,
     ),
     (
@@ -50,6 +50,7 @@ const EVENTS: [(&str, &str, Shape); kind::ALL.len()] = [
     ),
     (kind::SINK_PARKED, "A sink has only failed for so long that it is tried rarely from now on.", SINK_NOTICE),
     (kind::SINK_RECOVERED, "A sink that was parked takes events again.", SINK_NOTICE),
+    (kind::DELIVERY_DEAD, "The first delivery of a sink was given up; or none of them is dead any more.", SINK_NOTICE),
 ];
 
 /// The JSON Schema (draft 2020-12) of all events: one entry of `oneOf` for each type, named by it in `$defs`.

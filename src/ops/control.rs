@@ -12,7 +12,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::store::Selection;
+use crate::store::{self, Selection};
 use crate::time::UnixMillis;
 
 /// Longest request, in bytes.
@@ -111,8 +111,13 @@ pub struct Asked {
     stream: UnixStream,
 }
 
+/// The socket lies beside the database file itself, whatever links lead to it. From the working
+/// folder where that is shorter: the address of a socket has room for about a hundred bytes.
 fn socket_of(database: &Path) -> PathBuf {
-    PathBuf::from(format!("{}.sock", database.display()))
+    let database = store::resolved(database).unwrap_or_else(|_| database.to_owned());
+    let here = std::env::current_dir().and_then(|here| here.canonicalize()).ok();
+    let from_here = here.as_deref().and_then(|here| database.strip_prefix(here).ok());
+    PathBuf::from(format!("{}.sock", from_here.unwrap_or(&database).display()))
 }
 
 impl Control {

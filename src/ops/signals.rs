@@ -1,7 +1,11 @@
 //! Signals: TERM and INT drain, HUP reloads, USR1 reopens files. Handlers are installed explicitly, so they work as
 //! process 1 of a container too.
 
+use std::sync::Arc;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +44,56 @@ impl Signals {
             _ = self.interrupt.recv() => Request::Stop,
             _ = self.hang_up.recv() => Request::Reload,
             _ = self.user_1.recv() => Request::Reopen,
+        }
+    }
+}
+
+/// What this process has been told so far. A task of its own listens, so that a signal is heard
+/// whatever the daemon is busy with.
+#[derive(Clone, Default)]
+pub struct Orders {
+    /// Drain and end.
+    pub stop: CancellationToken,
+    /// Told to stop a second time: end at once.
+    pub leave: CancellationToken,
+    reload: Arc<Notify>,
+    reopen: Arc<Notify>,
+}
+
+impl Orders {
+    /// Begins to listen.
+    pub fn listen() -> std::io::Result<Self> {
+        let (orders, mut signals) = (Self::default(), Signals::listen()?);
+        let told = orders.clone();
+        tokio::spawn(async move {
+            loop {
+                match signals.next().await {
+                    Request::Stop if told.stop.is_cancelled() => told.leave.cancel(),
+                    Request::Stop => told.stop.cancel(),
+                    Request::Reload => told.reload.notify_one(),
+                    Request::Reopen => told.reopen.notify_one(),
+                }
+            }
+        });
+        Ok(orders)
+    }
+
+    /// Waits until one of them asks for something; a request that came meanwhile is not forgotten.
+    pub async fn next(&self) -> Request {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Request::Stop,
+            () = self.reload.notified() => Request::Reload,
+            () = self.reopen.notified() => Request::Reopen,
+        }
+    }
+
+    /// Does some work; `None` as soon as the process is told to stop.
+    pub async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            done = work => Some(done),
         }
     }
 }

@@ -12,8 +12,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Free bytes for unprivileged users on the file system of `path`; `None` when the system does not say.
 fn free(path: &Path) -> Option<u64> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let stat = rustix::fs::statvfs(folder).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    available(&rustix::fs::statvfs(folder).ok()?)
+}
+
+/// Some network and FUSE file systems answer that none of no blocks are free: they do not know.
+fn available(stat: &rustix::fs::StatVfs) -> Option<u64> {
+    (stat.f_blocks > 0).then(|| stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// Holds polling when less than `min_free` bytes are free beside `database`, and releases it when there is room.
@@ -33,5 +37,19 @@ pub async fn keep_looking(database: PathBuf, min_free: u64, hold: Hold) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         look(&database, min_free, &hold);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn none_of_no_blocks_free_is_not_known_and_none_of_some_is_full() {
+        let stat = rustix::fs::statvfs(".").unwrap();
+        let told = |f_blocks, f_bavail| available(&rustix::fs::StatVfs { f_blocks, f_bavail, f_frsize: 512, ..stat });
+        assert_eq!(told(0, 0), None);
+        assert_eq!(told(100, 0), Some(0));
+        assert_eq!(told(100, 4), Some(2048));
     }
 }

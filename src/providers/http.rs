@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, StatusCode};
 
 use super::encoding::{self, Encoded};
 use super::{Class, Error, Fault, Quota};
 use crate::backoff;
+use crate::connect::{self, Proxy};
 use crate::model::{Untrusted, chain, cut_at};
 use crate::time::UnixMillis;
 
@@ -22,7 +23,9 @@ const DETAIL_LIMIT: usize = 200;
 
 /// TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
-#[error("TLS cannot be set up, perhaps for want of CA certificates: {0}")]
+#[error(
+    "TLS cannot be set up, perhaps for want of CA certificates in the system's store, or in SSL_CERT_FILE or SSL_CERT_DIR where they are set: {0}"
+)]
 pub struct TlsError(String);
 
 /// Chooses the one TLS implementation of this process. To be called once, before any client is built.
@@ -32,7 +35,7 @@ pub fn install_tls() {
 }
 
 /// A client for one account. Follows a redirect only inside the same origin, so credentials go nowhere else.
-pub(super) fn client(timeout: Duration) -> Result<Client, TlsError> {
+pub(super) fn client(timeout: Duration, proxy: Option<&Proxy>) -> Result<Client, TlsError> {
     let same_origin = reqwest::redirect::Policy::custom(|attempt| {
         let from = attempt.previous().last().map(reqwest::Url::origin);
         if from == Some(attempt.url().origin()) && attempt.previous().len() <= 3 {
@@ -41,15 +44,17 @@ pub(super) fn client(timeout: Duration) -> Result<Client, TlsError> {
             attempt.stop()
         }
     });
-    Client::builder()
+    let mut client = Client::builder()
         .user_agent(concat!("inboxd/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(timeout)
         // Credentials and events go where the configuration says, whatever the environment says.
         .no_proxy()
-        .redirect(same_origin)
-        .build()
-        .map_err(|e| TlsError(without_url(e)))
+        .redirect(same_origin);
+    if let Some(proxy) = proxy {
+        client = client.proxy(proxy.through().expect("the proxy is checked with the configuration"));
+    }
+    client.build().map_err(|e| TlsError(without_url(e)))
 }
 
 /// A whole answer within the limits.
@@ -64,11 +69,17 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
     let transport = |e: reqwest::Error| {
         // What was never sent cannot have been charged; of all else the provider alone knows.
         let credits = e.is_connect().then_some(0);
-        let mut error = Error::new(Class::Transient, without_url(e)).at_fault(Fault::Network);
+        let fault = if connect::in_words(&e).is_some() { Fault::Trust } else { Fault::Network };
+        let mut error = Error::new(Class::Transient, without_url(e)).at_fault(fault);
         error.credits = credits;
         error
     };
     let mut response = request.send().await.map_err(transport)?;
+    if let Some(words) = of_the_way(response.status()) {
+        let error =
+            Error::new(class_of_status(response.status()), format!("status {}: {words}", response.status().as_u16()));
+        return Err(error.at_fault(Fault::Address));
+    }
     let too_large = || Error::new(Class::Protocol, format!("the answer is larger than {} MiB", BODY_LIMIT >> 20));
     let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
     if announced > BODY_LIMIT {
@@ -100,8 +111,21 @@ fn without_bom(mut body: Vec<u8>) -> Vec<u8> {
     body
 }
 
-/// An error's chain without the URL, which may carry ids or keys.
+/// What a status means that is not the API's own answer, but of what stands between.
+fn of_the_way(status: StatusCode) -> Option<&'static str> {
+    match status.as_u16() {
+        304 => Some("\"not modified\", which nobody has asked; a cache or a proxy in between answers wrongly"),
+        300..=399 => Some("redirects to another place are not followed; put the new address into base_url"),
+        407 => Some("a proxy wants a user and a password; put them into proxy, as http://user:password@host:port"),
+        _ => None,
+    }
+}
+
+/// An error's chain without the URL, which may carry ids or keys; in words where there are any.
 fn without_url(error: reqwest::Error) -> String {
+    if let Some(words) = connect::in_words(&error) {
+        return words;
+    }
     chain(&error.without_url(), DETAIL_LIMIT)
 }
 
@@ -140,6 +164,13 @@ pub(super) fn malformed(answer: &Answer, error: &serde_json::Error) -> Error {
 /// The wait that `Retry-After` asks for; anything unreadable counts as absent.
 pub(super) fn retry_after(headers: &HeaderMap, now: UnixMillis) -> Option<Duration> {
     backoff::retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, now)
+}
+
+/// When an answer was given, by the clock of whoever gave it: the header `Date`.
+pub(super) fn answered_at(headers: &HeaderMap) -> Option<UnixMillis> {
+    let date = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
+    let since = date.duration_since(std::time::UNIX_EPOCH).ok()?;
+    UnixMillis::from_wire_millis(i64::try_from(since.as_millis()).ok()?)
 }
 
 /// What the headers `X-RateLimit-Remaining` and `X-RateLimit-Reset` tell, where both can be read. The end of the window is given in
@@ -216,11 +247,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_status_of_what_stands_between_says_what_it_is() {
+        install_tls();
+        for (status, says) in [
+            (301, "put the new address into base_url"),
+            (304, "\"not modified\""),
+            (307, "put the new address into base_url"),
+            (407, "put them into proxy"),
+        ] {
+            let router = axum::Router::new().fallback(move || {
+                let elsewhere = [("location", "https://elsewhere.invalid/")];
+                std::future::ready((axum::http::StatusCode::from_u16(status).unwrap(), elsewhere, ""))
+            });
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}/", listener.local_addr().unwrap());
+            tokio::spawn(async move { axum::serve(listener, router).await });
+            let error = send(client(Duration::from_secs(5), None).unwrap().get(&url)).await.err().unwrap();
+            assert_eq!((error.class, error.fault), (Class::Protocol, Fault::Address));
+            assert!(error.detail.starts_with(&format!("status {status}: ")), "{}", error.detail);
+            assert!(error.detail.contains(says), "{}", error.detail);
+        }
+    }
+
+    #[tokio::test]
     async fn only_a_request_that_was_never_sent_is_known_to_cost_nothing() {
         install_tls();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
-        let client = client(Duration::from_millis(200)).unwrap();
+        let client = client(Duration::from_millis(200), None).unwrap();
         let unanswered = send(client.get(&url)).await.err().unwrap();
         assert_eq!((unanswered.class, unanswered.fault, unanswered.credits), (Class::Transient, Fault::Network, None));
         drop(listener);

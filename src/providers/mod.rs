@@ -4,6 +4,7 @@
 //! A provider knows nothing of the store, of schedules or of how a watermark is kept. To add one: a file or folder
 //! here, a variant and its lines in [`settings`], and a row in the contract test.
 
+mod address;
 mod connectsafely;
 mod encoding;
 mod http;
@@ -26,7 +27,7 @@ use crate::time::UnixMillis;
 
 pub use crate::model::{Listed, Unreadable};
 pub use http::{TlsError, install_tls};
-pub use settings::{NAMES, Settings, build};
+pub use settings::{COMMON_KEYS, NAMES, Settings, build};
 
 /// An API that can list the messages of a conversation.
 #[async_trait]
@@ -46,6 +47,28 @@ pub trait Provider: Send + Sync {
 
     /// Checks credentials and account, in one request that costs nothing and changes nothing.
     async fn probe(&self) -> Result<(), Error>;
+
+    /// Whether the account has to be looked at before the next page or listing can be judged.
+    fn wants_account(&self) -> bool {
+        false
+    }
+
+    /// Looks at the account, in one request. What it finds is kept here, and is in what pages say
+    /// from then on; a look that fails is wanted again after a while.
+    async fn look_at_account(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Looks closer than a probe, for a person who waits: in as many requests as tell more of the account and cost
+    /// nothing. Fails where a poll would; returns what is worth saying beside that.
+    async fn examine(&self, _listed: &[&Conversation]) -> Result<Vec<String>, Error> {
+        self.probe().await.map(|()| vec![])
+    }
+
+    /// The customer's credits, where the provider tells how many are left.
+    fn balance(&self) -> Option<&dyn Balance> {
+        None
+    }
 
     /// The upkeep that the provider wants, where it collects a conversation only after being told to.
     fn upkeep(&self) -> Option<&dyn Upkeep> {
@@ -92,13 +115,43 @@ pub struct Quota {
     pub resets_in: Duration,
 }
 
+/// What is left of the customer's credits.
+#[async_trait]
+pub trait Balance: Send + Sync {
+    /// Asks for it, in one request that costs nothing.
+    async fn credits_left(&self) -> Result<u64, Error>;
+}
+
+/// The parts of an inbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Folders {
+    /// Those that are listed one by one.
+    pub listed: Vec<String>,
+    /// Of these, the ones in which hardly anything moves: listed once in a hundred sweeps.
+    pub seldom: Vec<String>,
+    /// Those that are there as well and are not listed.
+    pub left_out: Vec<String>,
+}
+
+impl Folders {
+    /// All that there are, listed alike.
+    pub fn all(listed: Vec<String>) -> Self {
+        Self { listed, ..Self::default() }
+    }
+}
+
 /// The inbox of an account: a sweep over it tells which conversations moved, at the price of a request or two.
 #[async_trait]
 pub trait Inbox: Send + Sync {
-    /// The parts that are listed one by one, where the inbox has several. Takes one request at most, and is asked
-    /// rarely.
-    async fn folders(&self) -> Result<Vec<String>, Error> {
-        Ok(vec![String::new()])
+    /// The parts that are listed one by one, where they are known without asking; an inbox that is
+    /// one whole has one part without a name.
+    fn known_folders(&self) -> Option<Folders> {
+        Some(Folders::all(vec![String::new()]))
+    }
+
+    /// Asks for the parts, in one request. It is asked rarely, and only where they are not known.
+    async fn folders(&self) -> Result<Folders, Error> {
+        Ok(self.known_folders().unwrap_or_default())
     }
 
     /// One page of a folder, youngest activity first, in one request. A failure of class `gone` means that the folder
@@ -124,7 +177,7 @@ pub trait Monitoring: Send + Sync {
 /// Which page of the inbox to list.
 #[derive(Clone, Copy, Debug)]
 pub struct ListRequest<'a> {
-    /// One of [`Inbox::folders`].
+    /// One of [`Folders::listed`].
     pub folder: &'a str,
     /// Only what moved after it is wanted; a provider that cannot be asked so lists everything. `None` wants everything.
     pub since: Option<UnixMillis>,
@@ -145,6 +198,8 @@ pub struct Listing {
     pub quota: Option<Quota>,
     /// What of the answer could not be read.
     pub unreadable: Unreadable,
+    /// When it was answered, by the provider's clock; `None` where the answer does not say.
+    pub answered_at: Option<UnixMillis>,
 }
 
 /// Starting and watching the provider's own collecting of a conversation.
@@ -208,6 +263,8 @@ pub struct Page {
     pub title: Option<String>,
     /// Up to when it holds everything there is.
     pub proof: Proof,
+    /// It cannot be judged before the account is known: look at that, and ask again.
+    pub awaits_account: bool,
     /// What the request cost, in the provider's credits.
     pub credits: u32,
     /// What is left of the provider's rate limit, where the answer says.
@@ -314,6 +371,8 @@ pub enum Fault {
     Unsaid,
     /// The provider could not be reached.
     Network,
+    /// What answers cannot prove that it is the provider.
+    Trust,
     /// Something answers, but not this API.
     Address,
     /// The credentials are refused.

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    Call, Error, Inbox, ListRequest, Listing, Monitoring, Page, PageRequest, Provider, Started, Upkeep, Workflow,
+    Balance, Call, Error, Folders, Inbox, ListRequest, Listing, Monitoring, Page, PageRequest, Provider, Started,
+    Upkeep, Workflow,
 };
 use crate::model::Conversation;
 
@@ -19,10 +20,15 @@ pub(super) struct Redacted {
 
 impl Redacted {
     fn redact(&self, mut error: Error) -> Error {
-        for secret in self.secrets.iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty()) {
-            error.detail = masked(&error.detail, secret);
-        }
+        error.detail = self.redact_text(error.detail);
         error
+    }
+
+    fn redact_text(&self, mut text: String) -> String {
+        for secret in self.secrets.iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty()) {
+            text = masked(&text, secret);
+        }
+        text
     }
 
     /// An object that has a credential in it is not passed on at all: masked, it would not be the provider's any more.
@@ -81,6 +87,23 @@ impl Provider for Redacted {
         self.inner.probe().await.map_err(|e| self.redact(e))
     }
 
+    fn wants_account(&self) -> bool {
+        self.inner.wants_account()
+    }
+
+    async fn look_at_account(&self) -> Result<(), Error> {
+        self.inner.look_at_account().await.map_err(|e| self.redact(e))
+    }
+
+    async fn examine(&self, listed: &[&Conversation]) -> Result<Vec<String>, Error> {
+        let notes = self.inner.examine(listed).await.map_err(|e| self.redact(e))?;
+        Ok(notes.into_iter().map(|note| self.redact_text(note)).collect())
+    }
+
+    fn balance(&self) -> Option<&dyn Balance> {
+        self.inner.balance().map(|_| self as &dyn Balance)
+    }
+
     fn upkeep(&self) -> Option<&dyn Upkeep> {
         self.inner.upkeep().map(|_| self as &dyn Upkeep)
     }
@@ -91,6 +114,14 @@ impl Provider for Redacted {
 
     fn price(&self, call: Call) -> u32 {
         self.inner.price(call)
+    }
+}
+
+#[async_trait]
+impl Balance for Redacted {
+    async fn credits_left(&self) -> Result<u64, Error> {
+        let balance = self.inner.balance().expect("a balance is offered only where the provider tells it");
+        balance.credits_left().await.map_err(|e| self.redact(e))
     }
 }
 
@@ -112,7 +143,11 @@ impl Upkeep for Redacted {
 
 #[async_trait]
 impl Inbox for Redacted {
-    async fn folders(&self) -> Result<Vec<String>, Error> {
+    fn known_folders(&self) -> Option<Folders> {
+        self.listed().known_folders()
+    }
+
+    async fn folders(&self) -> Result<Folders, Error> {
         self.listed().folders().await.map_err(|e| self.redact(e))
     }
 

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::Map;
 
 use super::redact::Redacted;
-use super::{Profile, Provider, TlsError, connectsafely, linkedapi, linkup, unipile};
+use super::{Profile, Provider, TlsError, connectsafely, http, linkedapi, linkup, unipile};
+use crate::connect::Proxy;
 use crate::model::Conversation;
 use crate::settings::Read;
 
@@ -34,6 +38,16 @@ pub(super) trait OfProvider {
         1
     }
 
+    /// By which road of the provider messages are read, where it has several whose ids may differ; empty: the usual one.
+    fn channel(&self) -> &'static str {
+        ""
+    }
+
+    /// The inbox is listed although conversations are: it tells which of them moved.
+    fn sweeps_listed(&self) -> bool {
+        false
+    }
+
     /// Why an account that discovers, or one that does not, cannot follow this conversation: the inbox would have it
     /// under another id.
     fn misplaced(&self, _conversation: &Conversation, _discover: bool) -> Option<&'static str> {
@@ -48,13 +62,30 @@ pub(super) trait OfProvider {
     /// The conversation that a person names in one word, as `conversations follow` takes it.
     fn named(&self, text: &str) -> Result<Conversation, String>;
 
-    /// Builds the provider.
-    fn build(&self, timeout: Duration) -> Result<Box<dyn Provider>, TlsError>;
+    /// Builds the provider, which asks through this client.
+    fn build(&self, client: Client) -> Box<dyn Provider>;
 }
 
-/// The settings of one account, by its provider.
+/// The settings of one account.
 #[derive(Clone, Debug)]
-pub enum Settings {
+pub struct Settings {
+    of: Own,
+    proxy: Option<Proxy>,
+}
+
+/// The keys that every account may have, beside those that the configuration keeps for itself.
+#[derive(Deserialize)]
+struct Common {
+    #[serde(default)]
+    proxy: Option<Proxy>,
+}
+
+/// Names of [`Common`].
+pub const COMMON_KEYS: &[&str] = &["proxy"];
+
+/// The keys of each provider.
+#[derive(Clone, Debug)]
+enum Own {
     /// linkedapi.io
     LinkedApi(linkedapi::Settings),
     /// connectsafely.ai
@@ -68,9 +99,8 @@ pub enum Settings {
 /// Names that `provider =` takes.
 pub const NAMES: &[&str] = &["linkedapi", "connectsafely", "linkup", "unipile"];
 
-impl Settings {
-    /// Reads the provider's own keys of an account; `None` for an unknown provider.
-    pub fn read<R: Read>(provider: &str, reader: &R, table: serde_json::Value) -> Option<Result<Self, R::Error>> {
+impl Own {
+    fn read<R: Read>(provider: &str, reader: &R, table: serde_json::Value) -> Option<Result<Self, R::Error>> {
         Some(match provider {
             "linkedapi" => reader.read(table).map(Self::LinkedApi),
             "connectsafely" => reader.read(table).map(Self::ConnectSafely),
@@ -79,6 +109,18 @@ impl Settings {
             _ => return None,
         })
     }
+}
+
+impl Settings {
+    /// Reads the keys of an account; `None` for an unknown provider.
+    pub fn read<R: Read>(provider: &str, reader: &R, mut table: serde_json::Value) -> Option<Result<Self, R::Error>> {
+        let own = table.as_object_mut();
+        let common: Map<_, _> =
+            own.into_iter().flat_map(|own| COMMON_KEYS.iter().filter_map(|&name| own.remove_entry(name))).collect();
+        let of = Own::read(provider, reader, table)?;
+        let common = reader.read::<Common>(common.into());
+        Some(of.and_then(|of| common.map(|Common { proxy }| Self { of, proxy })))
+    }
 
     /// Reads the provider's own keys of one conversation. The inner error says what is wrong with a value.
     pub fn conversation<R: Read>(
@@ -86,20 +128,20 @@ impl Settings {
         reader: &R,
         table: serde_json::Value,
     ) -> Result<Result<Conversation, String>, R::Error> {
-        Ok(match self {
-            Self::LinkedApi(_) => reader.read::<linkedapi::ConversationSettings>(table)?.conversation(),
-            Self::ConnectSafely(_) => reader.read::<connectsafely::ConversationSettings>(table)?.conversation(),
-            Self::Linkup(account) => reader.read::<linkup::ConversationSettings>(table)?.conversation(account),
-            Self::Unipile(_) => reader.read::<unipile::ConversationSettings>(table)?.conversation(),
+        Ok(match &self.of {
+            Own::LinkedApi(_) => reader.read::<linkedapi::ConversationSettings>(table)?.conversation(),
+            Own::ConnectSafely(_) => reader.read::<connectsafely::ConversationSettings>(table)?.conversation(),
+            Own::Linkup(account) => reader.read::<linkup::ConversationSettings>(table)?.conversation(account),
+            Own::Unipile(account) => reader.read::<unipile::ConversationSettings>(table)?.conversation(account),
         })
     }
 
     fn of_provider(&self) -> &dyn OfProvider {
-        match self {
-            Self::LinkedApi(settings) => settings,
-            Self::ConnectSafely(settings) => settings,
-            Self::Linkup(settings) => settings,
-            Self::Unipile(settings) => settings,
+        match &self.of {
+            Own::LinkedApi(settings) => settings,
+            Own::ConnectSafely(settings) => settings,
+            Own::Linkup(settings) => settings,
+            Own::Unipile(settings) => settings,
         }
     }
 
@@ -123,6 +165,16 @@ impl Settings {
         self.of_provider().batch_size().max(1)
     }
 
+    /// By which road of the provider messages are read, empty for the usual one; the ids of two roads may differ.
+    pub fn channel(&self) -> &'static str {
+        self.of_provider().channel()
+    }
+
+    /// The inbox is listed although conversations are: it tells which of them moved.
+    pub fn sweeps_listed(&self) -> bool {
+        self.of_provider().sweeps_listed()
+    }
+
     /// What accounts with the same rate limit have in common: the provider limits by it, not by account.
     pub fn budget_key(&self) -> String {
         format!("{} {}", self.profile().name, self.of_provider().limited_by().expose_secret())
@@ -130,7 +182,8 @@ impl Settings {
 
     /// What is wrong with the settings, where it can be told without asking: key and problem.
     pub fn problem(&self) -> Option<(&'static str, String)> {
-        self.of_provider().problem()
+        let proxy = || self.proxy.as_ref().and_then(|proxy| proxy.through().err());
+        self.of_provider().problem().or_else(|| proxy().map(|error| ("proxy", error.to_string())))
     }
 
     /// What an account leaves unread although a person might expect it: key and advice.
@@ -147,7 +200,10 @@ impl Settings {
 /// Builds the provider of an account.
 pub fn build(settings: &Settings, timeout: Duration) -> Result<Arc<dyn Provider>, TlsError> {
     let of_provider = settings.of_provider();
-    Ok(Arc::new(Redacted { secrets: of_provider.secrets(), inner: of_provider.build(timeout)? }))
+    let mut secrets = of_provider.secrets();
+    secrets.extend(settings.proxy.iter().flat_map(Proxy::secrets));
+    let client = http::client(timeout, settings.proxy.as_ref())?;
+    Ok(Arc::new(Redacted { secrets, inner: of_provider.build(client) }))
 }
 
 /// What keeps a credential from being sent in a header.
@@ -163,7 +219,7 @@ pub(super) fn header_problem(credential: &SecretString) -> Option<&'static str> 
 /// A base URL without its trailing slash; an error names what is wrong without repeating the value.
 pub(super) fn check_base_url(url: &str) -> Option<(&'static str, String)> {
     let problem = match reqwest::Url::parse(url) {
-        Err(_) => "is not a URL",
+        Err(_) => "is not a URL, which begins with https:// or http://",
         Ok(url) if !matches!(url.scheme(), "http" | "https") => "must begin with https:// or http://",
         Ok(url) if !url.username().is_empty() || url.password().is_some() => "must not contain a user name or password",
         Ok(_) => return None,

@@ -4,6 +4,9 @@
 
 use crate::model::ConversationType;
 
+/// What the URN of a thread of the ordinary inbox begins with, where it does not name the mailbox.
+pub(super) const THREAD: &str = "urn:li:messagingThread:";
+
 pub(super) const SALES_NAVIGATOR: &str = "urn:li:salesNav_thread:";
 
 /// The part of a message URN that does not depend on the mailbox.

@@ -11,9 +11,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::balance::BalanceWatch;
 use super::command::{Command, Rewinding};
 use super::credits::Credits;
-use super::gate::{Closed, Gate, Heard};
+use super::gate::{Books, Closed, Gate, Heard};
 use super::job::{Bounds, Job};
 use super::monitoring::Monitors;
 use super::outcome::log_unwritten;
@@ -27,7 +28,6 @@ use super::sweep::{Stepped, Sweeps};
 use super::timetable::Timetable;
 use super::upkeep::{Kept, Report, Request, UpkeepLoop};
 use super::{Account, Polled, QuietHours, Shared};
-use crate::calendar::Calendar;
 use crate::providers::{self, Call, Class, Profile};
 use crate::status::{Hold, LONGEST_SLEEP, Pulse};
 use crate::store::SourceId;
@@ -68,6 +68,8 @@ pub(super) enum Done {
     Polls(Vec<Ended>),
     Probe(Result<(), providers::Error>),
     Swept(Stepped),
+    /// When to ask again.
+    Balance(Duration),
     Rewound(Box<Rewinding>),
     Upkeep,
 }
@@ -86,9 +88,8 @@ pub(super) struct AccountLoop {
     pub(super) writes: JoinSet<()>,
     pub(super) polls_in_flight: usize,
     pub(super) quiet_hours: Option<QuietHours>,
-    pub(super) calendar: Calendar,
-    /// Requests and learnt rate that have been written down.
-    pub(super) counted: (u64, Option<f64>),
+    /// The learnt rate that has been written down.
+    pub(super) learnt: Option<f64>,
     /// How long the machine had slept when the loop last came round.
     pub(super) slept: Duration,
     /// Requests that looked at conversations.
@@ -101,6 +102,7 @@ pub(super) struct AccountLoop {
     pub(super) requests: mpsc::UnboundedSender<Request>,
     pub(super) reports: mpsc::UnboundedReceiver<Report>,
     pub(super) sweeps: Option<Sweeps>,
+    pub(super) balance: Option<BalanceWatch>,
     commands: (mpsc::UnboundedSender<Command>, mpsc::UnboundedReceiver<Command>),
     /// Until no poll of it is in flight.
     pub(super) rewinds: Vec<Rewinding>,
@@ -120,7 +122,8 @@ impl AccountLoop {
         let credits = prices.iter().any(|price| *price > 0).then(|| {
             Credits::new(shared.store.clone(), account.id, account.credits, account.calendar.clone(), account.spent)
         });
-        let gate = Gate::new(account.name.clone(), account.budget, prices, credits);
+        let books = Books { store: shared.store.clone(), account: account.id, calendar: account.calendar };
+        let gate = Gate::new(account.name.clone(), account.budget, prices, credits, books);
         let poller = Arc::new(Poller {
             account: account.name,
             account_id: account.id,
@@ -132,6 +135,7 @@ impl AccountLoop {
             polling,
             bounds: Bounds::of(&polling),
             keys: RandomState::new(),
+            looking: tokio::sync::Mutex::default(),
             others_wait: AtomicBool::new(false),
             odd: super::odd::OddFields::default(),
         });
@@ -140,6 +144,7 @@ impl AccountLoop {
                 source: p.source.id,
                 conversation: Arc::clone(&p.conversation),
                 row: p.source.sync.clone(),
+                has_left: false,
             };
             account.conversations.iter().map(kept).collect()
         };
@@ -149,6 +154,8 @@ impl AccountLoop {
             .upkeep()
             .filter(|_| account.sweep.is_none_or(|sweep| !sweep.discover))
             .map(|_| UpkeepLoop::new(Arc::clone(&poller), kept(), upkeep_requests, upkeep_reports));
+        let mark = account.credits.average_day();
+        let balance = poller.provider.balance().map(|_| BalanceWatch::new(mark, account.balance, (now.clock, now.at)));
         let known = account.conversations.into_iter().map(|polled| source::known(polled, &polling, now));
         let (sources, slots): (Vec<_>, Vec<_>) = known.unzip();
         let mut timetable = Timetable::new(polling.batch_size, slots);
@@ -172,8 +179,7 @@ impl AccountLoop {
             writes: JoinSet::new(),
             polls_in_flight: 0,
             quiet_hours: account.quiet_hours,
-            calendar: account.calendar,
-            counted: (0, None),
+            learnt: None,
             slept: time::slept(),
             looks: 0,
             pauses,
@@ -181,6 +187,7 @@ impl AccountLoop {
             requests,
             reports,
             sweeps,
+            balance,
             commands: mpsc::unbounded_channel(),
             rewinds: vec![],
             round_began: None,
@@ -219,8 +226,7 @@ impl AccountLoop {
         }
         // Whoever reads the store next must not meet a poll that commits behind its back.
         self.tasks.shutdown().await;
-        self.count_requests();
-        while self.writes.join_next().await.is_some() {}
+        self.ended().await;
     }
 
     pub(super) async fn run_once(mut self, stop: CancellationToken) -> Summary {
@@ -237,7 +243,11 @@ impl AccountLoop {
             }
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return self.summary,
+                () = stop.cancelled() => {
+                    // What has been asked is counted, whatever becomes of the answers.
+                    self.tasks.shutdown().await;
+                    return self.ended().await;
+                }
                 Some(done) = self.tasks.join_next() => self.take(done),
             }
         }
@@ -247,7 +257,12 @@ impl AccountLoop {
             upkeep.run_once().await;
         }
         while self.tasks.join_next().await.is_some() {}
-        self.count_requests();
+        self.ended().await
+    }
+
+    /// Writes down what is left to be written.
+    async fn ended(&mut self) -> Summary {
+        self.record_rate();
         while self.writes.join_next().await.is_some() {}
         self.summary
     }
@@ -261,7 +276,11 @@ impl AccountLoop {
             None if self.polls_in_flight >= self.poller.polling.concurrency => {
                 self.next_to_give_way(now).unwrap_or(latest)
             }
-            None => self.timetable.next(now).unwrap_or(latest).min(self.next_sweep().unwrap_or(latest)),
+            None => {
+                let balance = self.balance.as_ref().and_then(BalanceWatch::next);
+                let next = [self.timetable.next(now), self.next_sweep(), balance].into_iter().flatten().min();
+                next.unwrap_or(latest)
+            }
         };
         next.min(latest)
     }
@@ -278,6 +297,7 @@ impl AccountLoop {
         if self.hold.is_set() || !self.may_ask(now) {
             return;
         }
+        self.start_balance(now);
         self.start_sweep(now);
         while self.polls_in_flight < self.poller.polling.concurrency {
             let Some(first) = self.timetable.take(now) else { break };
@@ -379,6 +399,7 @@ impl AccountLoop {
                     self.store(change);
                 }
             }
+            Ok(Done::Balance(wait)) => self.balanced(wait),
             Ok(Done::Upkeep) => {}
             Err(error) => debug_assert!(error.is_cancelled(), "a panic ends the process in the panic hook"),
         }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Polled;
 use super::account::{AccountLoop, Done};
 use super::slot::{Now, Why};
+use super::upkeep::Request;
 use crate::model::AccountName;
 use crate::store::{self, Refused, Source, SourceId};
 use crate::time::UnixMillis;
@@ -45,8 +46,6 @@ pub enum Command {
 /// What an account does next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// Requests that it has made and that are not written down yet.
-    pub requests_uncounted: u64,
     /// Its conversations.
     pub conversations: Vec<Scheduled>,
 }
@@ -118,8 +117,7 @@ impl AccountLoop {
             let conversation_id = source.job.conversation.id.as_str().to_owned();
             Scheduled { conversation_id, due_at, reason: reason.as_str().to_owned() }
         });
-        let requests_uncounted = self.poller.gate.admitted() - self.counted.0;
-        Schedule { requests_uncounted, conversations: scheduled.collect() }
+        Schedule { conversations: scheduled.collect() }
     }
 
     fn follow(&mut self, polled: Polled) {
@@ -130,6 +128,8 @@ impl AccountLoop {
     fn unfollow(&mut self, source: SourceId) {
         if let Some(&index) = self.by_row.get(&source) {
             self.timetable.leave(index);
+            // Nobody listens where the provider needs no upkeep.
+            drop(self.requests.send(Request::Leave(index)));
         }
     }
 

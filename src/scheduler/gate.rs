@@ -9,9 +9,10 @@ use tokio::time::Instant;
 use super::budget::Budget;
 use super::credits::{Credits, Reserved};
 use super::pacing::Rate;
+use crate::calendar::Calendar;
 use crate::model::{AccountName, BudgetPeriod};
 use crate::providers::{self, Call, Class, Fault, Listing, Page, Quota};
-use crate::store;
+use crate::store::{self, AccountId, Store};
 use crate::time::UnixMillis;
 
 /// Credits may come back: what a request has cost less than was reserved for it, and a new day.
@@ -94,9 +95,23 @@ fn is_rate_limit(error: &providers::Error) -> bool {
     error.class == Class::Throttled && error.fault != Fault::Plan
 }
 
+/// Where requests are counted, by the days of the account.
+pub(super) struct Books {
+    pub(super) store: Store,
+    pub(super) account: AccountId,
+    pub(super) calendar: Calendar,
+}
+
+impl Books {
+    fn count_request(&self) {
+        self.store.count_request(self.account, self.calendar.day(UnixMillis::now()));
+    }
+}
+
 /// The budget of one account, and whether it may ask at all.
 pub(super) struct Gate {
     account: AccountName,
+    books: Books,
     budget: Budget,
     /// What a call of each kind can cost.
     prices: [u32; Call::ALL.len()],
@@ -116,10 +131,12 @@ impl Gate {
         budget: Budget,
         prices: [u32; Call::ALL.len()],
         credits: Option<Credits>,
+        books: Books,
     ) -> Self {
         let (closed_until, spent_until) = (Mutex::new(None), Mutex::new(None));
         Self {
             account,
+            books,
             budget,
             prices,
             credits,
@@ -200,6 +217,7 @@ impl Gate {
             None => None,
         };
         self.admitted.fetch_add(1, Ordering::Relaxed);
+        self.books.count_request();
         if call == Call::Listing {
             self.listed.fetch_add(1, Ordering::Relaxed);
         }
@@ -260,13 +278,21 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::calendar::Calendar;
     use crate::scheduler::CreditBudget;
+
+    async fn books(folder: &tempfile::TempDir, name: &AccountName) -> Books {
+        let store = Store::open(&folder.path().join("inboxd.db")).unwrap();
+        let account = store.account("linkup", name.clone()).await.unwrap();
+        Books { store, account, calendar: Calendar::default() }
+    }
 
     #[tokio::test]
     async fn a_pause_turns_away_what_already_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = AccountName::new("main").unwrap();
         let budget = Budget::per_minute(NonZeroU32::new(60).unwrap(), 1);
-        let gate = Arc::new(Gate::new(AccountName::new("main").unwrap(), budget, [0; Call::ALL.len()], None));
+        let books = books(&folder, &name).await;
+        let gate = Arc::new(Gate::new(name, budget, [0; Call::ALL.len()], None, books));
         let first = gate.admit(Call::Page, Purpose::Live).await.unwrap();
         gate.settle(first, Heard::default()).await;
         let waiting = tokio::spawn({
@@ -281,13 +307,13 @@ mod tests {
     #[tokio::test]
     async fn when_the_credits_are_spent_only_what_is_free_is_asked() {
         let folder = tempfile::tempdir().unwrap();
-        let store = store::Store::open(&folder.path().join("inboxd.db")).unwrap();
         let name = AccountName::new("leads").unwrap();
-        let account = store.account("linkup", name.clone()).await.unwrap();
+        let books = books(&folder, &name).await;
+        let (store, account) = (books.store.clone(), books.account);
         let budget = CreditBudget { daily: 6, monthly: None };
         let credits = Credits::new(store.clone(), account, budget, Calendar::default(), (0, 0));
         let rate = Budget::per_minute(NonZeroU32::new(600_000).unwrap(), 1);
-        let gate = Gate::new(name, rate, [1, 1, 0, 0], Some(credits));
+        let gate = Gate::new(name, rate, [1, 1, 0, 0], Some(credits), books);
         let ask = async |call, purpose| match gate.admit(call, purpose).await {
             Ok(permit) => {
                 gate.settle(permit, Heard { credits: Some(1), ..Heard::default() }).await;

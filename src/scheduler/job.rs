@@ -65,14 +65,14 @@ impl Job {
     /// From where on the provider is asked; `None`: from the beginning. Never later than now, whatever times it has
     /// stamped.
     pub(super) fn lower_bound(&self, bounds: Bounds, now: UnixMillis) -> Option<UnixMillis> {
-        let bound = match (self.first_contact, self.line, self.baseline) {
+        let bound = match (self.first_contact, self.line, self.baseline.at(now)) {
             (true, Some(line), _) => Some(line - bounds.overlap),
             (true, None, Baseline::Now | Baseline::All) => None,
             // One resolution earlier, because the bound may be exclusive; what is older stays silent anyway.
             (true, None, Baseline::Since(since)) => Some(since - bounds.resolution),
             (false, ..) => self.next_bound(bounds, now),
         };
-        bound.map(|bound| bound.min(now))
+        bound.map(|bound| bound.min(now).max(UnixMillis::EPOCH))
     }
 
     fn next_bound(&self, bounds: Bounds, now: UnixMillis) -> Option<UnixMillis> {
@@ -92,10 +92,10 @@ impl Job {
         Some(bound)
     }
 
-    /// What becomes of the unknown messages that a poll finds.
-    pub(super) fn announce(&self, bounds: Bounds) -> Announce {
+    /// What becomes of the unknown messages that a poll finds which began at `asked_at`.
+    pub(super) fn announce(&self, bounds: Bounds, asked_at: UnixMillis) -> Announce {
         let overlap = bounds.overlap;
-        match (self.first_contact, self.line, self.baseline) {
+        match (self.first_contact, self.line, self.baseline.at(asked_at)) {
             (true, Some(line), _) => Announce::After { route: self.route(), line, overlap },
             (true, None, Baseline::Now) => Announce::Baseline { overlap },
             (true, None, Baseline::All) => Announce::New { route: Route::Backfill, history_until: None },
@@ -111,7 +111,7 @@ impl Job {
         if walk.baseline {
             return Announce::Baseline { overlap: bounds.overlap };
         }
-        match self.announce(bounds) {
+        match self.announce(bounds, walk.started_at) {
             Announce::Baseline { .. } => Announce::New { route: walk.route, history_until: self.history_until },
             Announce::New { history_until, .. } => Announce::New { route: walk.route, history_until },
             Announce::After { line, overlap, .. } => Announce::After { route: walk.route, line, overlap },
@@ -208,8 +208,18 @@ pub(super) mod tests {
     #[test]
     fn no_bound_is_later_than_now() {
         assert_eq!(Job { watermark: Some(at(9_000)), ..job() }.lower_bound(BOUNDS, at(2_000)), Some(at(1_990)));
+        let since = Job { first_contact: true, baseline: Baseline::Since(at(2_000)), ..job() };
+        assert!(since.lower_bound(BOUNDS, at(2_000)).is_some_and(|bound| bound <= at(2_000)));
+    }
+
+    #[test]
+    fn a_first_contact_before_since_is_the_line_itself() {
         let since = Job { first_contact: true, baseline: Baseline::Since(at(9_000)), ..job() };
-        assert_eq!(since.lower_bound(BOUNDS, at(2_000)), Some(at(2_000)));
+        assert_eq!(since.lower_bound(BOUNDS, at(2_000)), None, "as with \"now\"");
+        assert_eq!(since.announce(BOUNDS, at(2_000)), Announce::Baseline { overlap: BOUNDS.overlap });
+        let from = |now| since.announce(BOUNDS, at(now));
+        let told = Announce::New { route: Route::Backfill, history_until: Some(at(8_999)) };
+        assert_eq!((from(9_000), from(9_500)), (told, told));
     }
 
     #[test]
@@ -217,7 +227,7 @@ pub(super) mod tests {
         let listed = Job { first_contact: true, line: Some(at(800)), watermark: None, moved: true, ..job() };
         assert_eq!(listed.lower_bound(BOUNDS, at(2_000)), Some(at(790)));
         assert_eq!(
-            listed.announce(BOUNDS),
+            listed.announce(BOUNDS, at(2_000)),
             Announce::After { route: Route::Sweep, line: at(800), overlap: BOUNDS.overlap }
         );
     }

@@ -3,11 +3,12 @@
 //! [`account`] is the loop: a [`timetable`] of its conversations and a limit on polls in flight; [`pause`] holds it back
 //! while the account may not be asked, [`gate`] lets requests pass as [`budget`] and [`credits`] allow, [`rhythm`] keeps its pace, and [`outcome`] takes in what came of a poll. [`poll`] is one poll from question to
 //! commit, [`read_on`] the part of it that takes more than one page. [`sweep`] lists the inbox to find what moved, and
-//! [`sweeping`] is the loop's side of that, [`monitoring`] has the provider fill it; [`upkeep`] starts and watches the provider's own collecting where it must be told
-//! to; [`command`] is what an operator asks for. The decisions are pure and sit apart: [`timetable`], [`slot`], [`pace`], [`pacing`], [`due`] and [`quiet`] (when), [`job`] (from where
+//! [`sweeping`] is the loop's side of that, [`monitoring`] has the provider fill it; [`balance`] asks what is left of the credits; [`upkeep`] starts and watches the provider's own collecting where it must be told
+//! to; [`command`] is what an operator asks for. The decisions are pure and sit apart: [`timetable`], [`slot`], [`pace`], [`pacing`], [`due`] and [`quiet`] (when), [`seldom`] (which folders), [`job`] (from where
 //! on), [`walk`] (how far), [`failure`] (what next).
 
 mod account;
+mod balance;
 mod budget;
 mod command;
 mod credits;
@@ -25,6 +26,7 @@ mod poll;
 mod quiet;
 mod read_on;
 mod rhythm;
+mod seldom;
 mod slot;
 mod source;
 mod sweep;
@@ -43,7 +45,7 @@ use crate::calendar::Calendar;
 use crate::model::{AccountName, Conversation};
 use crate::providers::{Profile, Provider};
 use crate::status::{Hold, Progress};
-use crate::store::{AccountId, Pause, Source, Store, SweptFolder};
+use crate::store::{AccountId, BalanceSeen, Pause, Source, Store, SweptFolder};
 use crate::time::UnixMillis;
 
 pub use account::Summary;
@@ -68,8 +70,18 @@ pub enum Baseline {
     Now,
     /// Announces the whole history.
     All,
-    /// Announces everything from this time on.
+    /// Announces everything from this time on, and from first contact on at the latest.
     Since(UnixMillis),
+}
+
+impl Baseline {
+    /// What it comes to at first contact: a time that is still to come must not silence what is written before it.
+    fn at(self, first_contact: UnixMillis) -> Self {
+        match self {
+            Self::Since(since) if since > first_contact => Self::Now,
+            other => other,
+        }
+    }
 }
 
 /// How an account is polled.
@@ -129,6 +141,8 @@ pub struct Account {
     pub sweep: Option<SweepSettings>,
     /// Where those sweeps stand.
     pub folders: Vec<SweptFolder>,
+    /// What was last heard of the credits that are left.
+    pub balance: BalanceSeen,
     /// A pause that a restart does not end.
     pub pause: Option<Pause>,
     /// Its conversations.

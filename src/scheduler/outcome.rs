@@ -110,7 +110,9 @@ impl AccountLoop {
             source.recheck_due = Instant::now();
         }
         source.job.lapsed_at = coverage.lapsed_at;
-        source.job.verified_until = source.job.verified_until.max(coverage.verified_until);
+        // What lies ahead is from before the clock was set back.
+        let before = source.job.verified_until.filter(|at| *at <= UnixMillis::now());
+        source.job.verified_until = before.max(coverage.verified_until);
         if self.poller.provider.upkeep().is_some()
             && (!source.upkeep_knows
                 || source.collected_until != coverage.collected_until

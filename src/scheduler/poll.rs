@@ -31,6 +31,8 @@ pub(super) struct Poller {
     pub(super) polling: Polling,
     pub(super) bounds: Bounds,
     pub(super) keys: RandomState,
+    /// Held by whoever looks at the account.
+    pub(super) looking: tokio::sync::Mutex<()>,
     /// More is due than may be in flight: a long walk gives way.
     pub(super) others_wait: AtomicBool,
     pub(super) odd: OddFields,
@@ -123,7 +125,11 @@ impl Poller {
                 cursor: None,
             })
             .collect();
-        let permit = match self.gate.admit(Call::Page, Purpose::Live).await {
+        let admitted = match self.look_at_account(Purpose::Live).await {
+            Ok(()) => self.gate.admit(Call::Page, Purpose::Live).await,
+            Err(closed) => Err(closed),
+        };
+        let permit = match admitted {
             Ok(permit) => permit,
             Err(closed) => return jobs.iter().map(|_| Err(closed.clone().into())).collect(),
         };
@@ -183,11 +189,12 @@ impl Poller {
         since: Option<UnixMillis>,
         cursor: Option<&str>,
     ) -> Result<Page, Failure> {
-        let permit = self.gate.admit(Call::Page, job.purpose()).await?;
-        let page = self.provider.page(PageRequest { conversation: &job.conversation, since, cursor }).await;
-        self.gate.settle(permit, Heard::page(&page)).await;
-        let page = page?;
-        self.tell_odd(&page.unreadable);
+        self.look_at_account(job.purpose()).await?;
+        let mut page = self.ask(job, since, cursor).await?;
+        if page.awaits_account {
+            self.look_at_account(job.purpose()).await?;
+            page = self.ask(job, since, cursor).await?;
+        }
         if page.proof == Proof::Cached {
             tracing::debug!(account = %self.account, conversation = %job.conversation.id,
                 "the provider answered from a cache although it was told not to; that proves nothing");
@@ -195,8 +202,34 @@ impl Poller {
         Ok(page)
     }
 
+    async fn ask(&self, job: &Job, since: Option<UnixMillis>, cursor: Option<&str>) -> Result<Page, Failure> {
+        let permit = self.gate.admit(Call::Page, job.purpose()).await?;
+        let page = self.provider.page(PageRequest { conversation: &job.conversation, since, cursor }).await;
+        self.gate.settle(permit, Heard::page(&page)).await;
+        let page = page?;
+        self.tell_odd(&page.unreadable);
+        Ok(page)
+    }
+
+    /// Looks at the account where the provider needs that to judge what comes next. One look serves
+    /// all who wait for it.
+    pub(super) async fn look_at_account(&self, purpose: Purpose) -> Result<(), Closed> {
+        if !self.provider.wants_account() {
+            return Ok(());
+        }
+        let _one_at_a_time = self.looking.lock().await;
+        if !self.provider.wants_account() {
+            return Ok(());
+        }
+        let permit = self.gate.admit(Call::Account, purpose).await?;
+        let looked = self.provider.look_at_account().await;
+        self.gate.settle(permit, Heard::costing(0, &looked)).await;
+        // What follows from a look that has failed the page says.
+        Ok(())
+    }
+
     async fn take_first_page(&self, job: &mut Job, mut page: Page, asked_at: UnixMillis) -> Result<Found, Failure> {
-        let announce = job.announce(self.bounds);
+        let announce = job.announce(self.bounds, asked_at);
         let low = match announce {
             Announce::Baseline { overlap } => {
                 let newest = page.messages.iter().filter_map(|m| m.sent_at).max();

@@ -6,7 +6,7 @@ use super::account::AccountLoop;
 use super::pacing::Spent;
 use super::poll::Poller;
 use super::slot::Now;
-use crate::time::{self, UnixMillis};
+use crate::time;
 
 /// Less than this is not worth to be told.
 const SLEEP: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ impl AccountLoop {
         if has_changed {
             self.timetable.catch_up(now);
         }
-        self.count_requests();
+        self.record_rate();
     }
 
     fn solve(&mut self, now: Now) {
@@ -41,18 +41,16 @@ impl AccountLoop {
         }
     }
 
-    /// Writes down what was asked since the last time, and what was learnt of the provider's limit.
-    pub(super) fn count_requests(&mut self) {
-        let now = (self.poller.gate.admitted(), self.poller.gate.learnt_per_minute());
-        let before = std::mem::replace(&mut self.counted, now);
-        if now == before {
+    /// Writes down what was learnt of the provider's limit.
+    pub(super) fn record_rate(&mut self) {
+        let learnt = self.poller.gate.learnt_per_minute();
+        if std::mem::replace(&mut self.learnt, learnt) == learnt {
             return;
         }
-        let (store, account, day) =
-            (self.poller.store.clone(), self.poller.account_id, self.calendar.day(UnixMillis::now()));
+        let (store, account) = (self.poller.store.clone(), self.poller.account_id);
         self.writes.spawn(async move {
-            if let Err(error) = store.record_requests(account, day, now.0 - before.0, now.1).await {
-                tracing::warn!(class = "storage", %error, "requests were not counted; `status` shows fewer than were made");
+            if let Err(error) = store.record_rate(account, learnt).await {
+                tracing::warn!(class = "storage", %error, "the rate that the provider allows was not recorded");
             }
         });
     }

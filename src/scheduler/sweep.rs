@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Baseline;
 use super::gate::{Heard, Purpose};
 use super::monitoring::{MonitorStep, Monitored, Monitors};
 use super::poll::{Failure, Poller};
+use super::{Baseline, seldom};
 use crate::model::{Conversation, ConversationId, Listed, Unreadable};
-use crate::providers::{Call, Class, Error, ListRequest, Listing};
+use crate::providers::{Call, Class, Error, Folders, ListRequest, Listing};
 use crate::store::{Discovery, Line, Mark, Noted, Source, SourceId, SweptFolder, UnreadPage, UnreadRows};
 use crate::time::UnixMillis;
 
@@ -31,9 +31,6 @@ const MOST_EMPTY_PAGES: u32 = 5;
 
 /// Between the start of collecting and the moment it was written down, on two clocks.
 const A_MOMENT: Duration = Duration::from_secs(30);
-
-/// A listing may lag behind what it lists, and our clock may differ from the provider's.
-const CLOCKS_DIFFER: Duration = Duration::from_secs(600);
 
 /// How an inbox is swept.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +57,10 @@ pub(super) struct Sweeps {
     pub(super) monitors: Option<Monitors>,
     known: Vec<SweptFolder>,
     folders: Vec<String>,
+    /// Of these, those that are listed once in many sweeps.
+    seldom: Vec<String>,
+    /// What the inbox has beside them, as it was last told to people.
+    left_out: Vec<String>,
     folders_asked: Option<Instant>,
     current: Option<Sweep>,
 }
@@ -93,7 +94,7 @@ pub(super) enum Step {
 
 /// What came of a step.
 pub(super) enum Stepped {
-    Folders(Result<Vec<String>, Failure>),
+    Folders(Result<Folders, Failure>),
     Monitored(String, Result<Monitored, Failure>),
     Listed(Box<Sweep>, Result<Vec<Moved>, Failure>),
 }
@@ -119,6 +120,8 @@ impl Sweeps {
             monitors,
             known,
             folders: vec![],
+            seldom: vec![],
+            left_out: vec![],
             folders_asked: None,
             current: None,
         }
@@ -179,13 +182,31 @@ impl Sweeps {
         self.monitors.as_ref().and_then(|monitors| monitors.started_at(&folder.folder)).or(folder.started_at)
     }
 
-    pub(super) fn take_folders(&mut self, folders: Vec<String>) {
-        self.folders = folders;
+    pub(super) fn take_folders(&mut self, folders: Folders) {
+        (self.folders, self.seldom) = (folders.listed, folders.seldom);
         self.folders_asked = Some(Instant::now());
         if let Some(monitors) = &mut self.monitors {
             // Not later than now, whichever clock a single round goes by.
             monitors.watch(&self.folders, &self.known, self.due);
         }
+    }
+
+    /// What the inbox has beside the folders that are listed, where that is news.
+    pub(super) fn news_of_left_out(&mut self, folders: &Folders) -> Option<String> {
+        let is_news = self.left_out != folders.left_out;
+        self.left_out.clone_from(&folders.left_out);
+        (is_news && !self.left_out.is_empty()).then(|| self.left_out.join(", "))
+    }
+
+    /// Hardly anything moves in this folder: the others do not wait for it.
+    pub(super) fn is_seldom(&self, folder: &str) -> bool {
+        self.seldom.iter().any(|seldom| seldom == folder)
+    }
+
+    fn is_due(&self, folder: &str) -> bool {
+        let known = self.known.iter().find(|known| known.folder == folder);
+        let listed_at = known.and_then(|known| known.swept_at);
+        !self.is_seldom(folder) || seldom::is_due(listed_at, self.settings.interval, UnixMillis::now())
     }
 
     /// Takes a sweep back whose page could not be read: it goes on there.
@@ -199,10 +220,19 @@ impl Sweeps {
     }
 
     /// Takes a sweep after one of its pages. Returns whether all folders are done.
-    pub(super) fn take(&mut self, sweep: Sweep, overlap: Duration) -> bool {
-        if sweep.cursor.is_some() {
+    pub(super) fn take(&mut self, mut sweep: Sweep, overlap: Duration) -> bool {
+        let gives_way = sweep.goes_to_the_end(&self.settings) && self.is_seldom(sweep.folder());
+        if sweep.cursor.is_some() && !gives_way {
             self.current = Some(sweep);
             return false;
+        }
+        match sweep.cursor.take() {
+            // A page between two sweeps over the others, until it has come to its end.
+            Some(cursor) => {
+                (sweep.folder.began_at, sweep.folder.cursor, sweep.folder.youngest) =
+                    (Some(sweep.began), Some(cursor), sweep.youngest);
+            }
+            None => sweep.folder.swept_at = Some(sweep.began),
         }
         self.known.retain(|known| known.folder != sweep.folder.folder);
         self.known.push(sweep.folder);
@@ -216,7 +246,8 @@ impl Sweeps {
     }
 
     fn go_to(&mut self, position: usize, overlap: Duration) -> bool {
-        let next = (position < self.folders.len()).then(|| self.begin(position, overlap));
+        let next = (position..self.folders.len()).find(|position| self.is_due(&self.folders[*position]));
+        let next = next.map(|position| self.begin(position, overlap));
         self.current = next;
         self.current.is_none()
     }
@@ -235,13 +266,14 @@ impl Sweep {
         &self.folder.folder
     }
 
-    fn discovery(&self, settings: &SweepSettings) -> Discovery {
-        let line = match (self.folder.first_swept_at, self.folder.started_at, settings.baseline) {
+    fn discovery(&self, settings: &SweepSettings, listed_at: Option<UnixMillis>) -> Discovery {
+        let baseline = settings.baseline.at(UnixMillis::now());
+        let line = match (self.folder.first_swept_at, self.folder.started_at, baseline) {
             // What turns up later is new, but for the history it may bring along.
-            (Some(first), ..) => Line::After(first - CLOCKS_DIFFER),
+            (Some(_), ..) => Line::Newcomer { first_activity: self.folder.first_activity },
             // So is what the provider has collected since it was told to, however long its first answer took.
             (None, Some(started), Baseline::Now) => Line::After(started - A_MOMENT),
-            (None, None, Baseline::Now) => Line::LastActivity,
+            (None, None, Baseline::Now) => Line::LastActivity { listed_at },
             (None, _, Baseline::All | Baseline::Since(_)) => Line::AsConfigured,
         };
         Discovery { discover: settings.discover, line, max_interval: settings.cadence.max_interval }
@@ -313,12 +345,17 @@ struct PageSeen {
 }
 
 impl Poller {
-    pub(super) async fn list_folders(&self) -> Result<Vec<String>, Failure> {
-        let Some(inbox) = self.provider.inbox() else { return Ok(vec![]) };
+    pub(super) async fn list_folders(&self) -> Result<Folders, Failure> {
+        let Some(inbox) = self.provider.inbox() else { return Ok(Folders::default()) };
+        if let Some(known) = inbox.known_folders() {
+            return Ok(known);
+        }
         let permit = self.gate.admit(Call::Account, Purpose::Live).await?;
         let folders = inbox.folders().await;
         self.gate.settle(permit, Heard::costing(0, &folders)).await;
-        Ok(folders?)
+        let folders = folders?;
+        self.store.record_left_out(self.account_id, folders.left_out.clone()).await?;
+        Ok(folders)
     }
 
     /// Reads one page of a sweep and compares it with what is known.
@@ -341,11 +378,14 @@ impl Poller {
             return Err(Error::new(Class::Protocol, "the listing of the inbox does not come to an end").into());
         }
         let rows = sweep.unseen(listing.rows);
+        let youngest = rows.iter().filter_map(|row| row.last_activity_at).max();
+        // By the provider's clock: it answers no sooner than the youngest activity that it lists.
+        let listed_at = listing.answered_at.max(sweep.youngest).max(youngest);
         // A time ahead of our clock must not make later sweeps stop too early.
-        let youngest = rows.iter().filter_map(|row| row.last_activity_at).max().map(|at| at.min(UnixMillis::now()));
-        sweep.youngest = sweep.youngest.max(youngest);
+        sweep.youngest = sweep.youngest.max(youngest.map(|at| at.min(UnixMillis::now())));
         let (count, marked): (usize, Vec<bool>) = (rows.len(), rows.iter().map(|row| row.mark.is_some()).collect());
-        let noted = self.store.note_listed(self.account_id, rows, unread, sweep.discovery(&settings)).await?;
+        let discovery = sweep.discovery(&settings, listed_at);
+        let noted = self.store.note_listed(self.account_id, rows, unread, discovery).await?;
         let is_news = |(noted, marked): (&Noted, bool)| marked && !matches!(noted, Noted::Unmoved);
         let page = PageSeen { rows: count, moved: noted.iter().zip(marked).any(is_news), oldest };
         let (goes_to_the_end, at_the_end) = (sweep.goes_to_the_end(&settings), listing.next.is_none());
@@ -354,11 +394,13 @@ impl Poller {
         if sweep.cursor.is_none() {
             let settles = sweep.settles(&page, at_the_end);
             let (account, youngest) = (self.account_id, sweep.youngest);
-            self.store.finish_sweep(account, folder, began, youngest, settings.discover, settles).await?;
+            let finished = self.store.finish_sweep(account, folder, began, youngest, settings.discover, settles);
+            let first_activity = finished.await?;
             if settles {
                 sweep.folder.unread = None;
             }
             if settings.discover {
+                sweep.folder.first_activity = first_activity;
                 sweep.folder.first_swept_at.get_or_insert(began);
             }
             (sweep.folder.began_at, sweep.folder.cursor, sweep.folder.youngest) = (None, None, None);
@@ -378,6 +420,7 @@ impl Poller {
 
     async fn list(&self, sweep: &Sweep, purpose: Purpose) -> Result<Listing, Failure> {
         let inbox = self.provider.inbox().expect("only an inbox that can be listed is swept");
+        self.look_at_account(purpose).await?;
         let permit = self.gate.admit(Call::Listing, purpose).await?;
         let request = ListRequest { folder: &sweep.folder.folder, since: sweep.since, cursor: sweep.cursor.as_deref() };
         let listing = inbox.list(request).await;

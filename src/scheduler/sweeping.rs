@@ -64,11 +64,17 @@ impl AccountLoop {
         let Some(sweeps) = &mut self.sweeps else { return };
         sweeps.in_flight = false;
         match stepped {
-            Stepped::Folders(Ok(folders)) if folders.is_empty() => {
+            Stepped::Folders(Ok(folders)) if folders.listed.is_empty() => {
                 tracing::warn!(account = %self.poller.account, "the inbox has no folder that could be listed; looking again in an hour");
                 sweeps.due = Instant::now() + FOLDERS_AGAIN;
             }
-            Stepped::Folders(Ok(folders)) => sweeps.take_folders(folders),
+            Stepped::Folders(Ok(folders)) => {
+                if let Some(left_out) = sweeps.news_of_left_out(&folders) {
+                    tracing::info!(account = %self.poller.account,
+                        "parts of the inbox that are there and not listed: {left_out}");
+                }
+                sweeps.take_folders(folders);
+            }
             Stepped::Folders(Err(failure)) => self.sweep_failed("", failure),
             Stepped::Monitored(folder, result) => self.monitored(&folder, result),
             Stepped::Listed(sweep, Ok(moved)) => {
@@ -78,7 +84,9 @@ impl AccountLoop {
                     self.sweep_ended();
                 }
             }
-            Stepped::Listed(sweep, Err(Failure::Provider(error))) if error.class == Class::Gone => {
+            Stepped::Listed(sweep, Err(Failure::Provider(error)))
+                if error.class == Class::Gone || (sweeps.is_seldom(sweep.folder()) && is_about_the_folder(&error)) =>
+            {
                 self.folder_is_closed(&sweep, &error);
             }
             Stepped::Listed(sweep, Err(failure)) => {
@@ -172,6 +180,7 @@ impl AccountLoop {
             // The loop waits for the pause to end.
             Failure::Paused => return,
             Failure::Store(error) => {
+                self.summary.failed += 1;
                 tracing::warn!(account = %self.poller.account, class = "storage", %error, "the sweep was not recorded; next try in 5 s");
                 sweeps.due = Instant::now() + LONGEST_SLEEP;
                 return;
@@ -301,13 +310,15 @@ impl AccountLoop {
     /// Takes up a conversation, and returns its place.
     pub(super) fn add(&mut self, polled: Polled) -> usize {
         let row = polled.source.id;
+        let sync = polled.source.sync.clone();
         let (state, slot) = source::known(polled, &self.poller.polling, Now::read());
         // A single round looks at what was due when it began.
         let slot = match self.round_began {
             Some(began) if slot.next().0 <= Instant::now() => slot.waiting(began, Why::FirstPoll),
             _ => slot,
         };
-        match self.by_row.get(&row) {
+        let conversation = Arc::clone(&state.job.conversation);
+        let index = match self.by_row.get(&row) {
             // Unfollowed or out of the inbox before, and here again; a poll from before may still be under way.
             Some(&index) => {
                 self.sources[index] = state;
@@ -315,16 +326,22 @@ impl AccountLoop {
                 index
             }
             None => {
-                let kept = Kept { source: row, conversation: Arc::clone(&state.job.conversation), row: None };
-                // Nobody listens where the provider needs no upkeep.
-                drop(self.requests.send(Request::Keep(kept)));
                 self.sources.push(state);
                 let index = self.timetable.add(slot);
                 self.by_row.insert(row, index);
                 index
             }
-        }
+        };
+        let kept = Kept { source: row, conversation, row: sync, has_left: false };
+        // Nobody listens where the provider needs no upkeep.
+        drop(self.requests.send(Request::Keep(index, kept)));
+        index
     }
+}
+
+/// Whether a failure may be that of one folder, where the others have just been listed.
+fn is_about_the_folder(error: &providers::Error) -> bool {
+    matches!(error.class, Class::Protocol | Class::Transient) && !error.cursor_refused
 }
 
 fn mark_is_after(mark: Option<&Mark>, line: UnixMillis) -> bool {

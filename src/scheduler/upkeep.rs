@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::gate::{Heard, Purpose};
+use super::gate::{Heard, Permit, Purpose};
 use super::poll::Poller;
 use crate::backoff::{mix, stretched};
 use crate::model::{Conversation, ConversationType};
@@ -42,8 +42,10 @@ pub(super) enum Request {
     Needed(usize),
     /// A poll succeeded; the provider collects up to here, where it says.
     Collected(usize, Option<UnixMillis>),
-    /// Another conversation is polled from now on; it follows the ones there are.
-    Keep(Kept),
+    /// A conversation is polled from now on: another one, which follows those there are, or one that had left.
+    Keep(usize, Kept),
+    /// Nobody follows it any more: nothing is started for it, and nothing asked.
+    Leave(usize),
 }
 
 /// What the polls are told.
@@ -61,6 +63,8 @@ pub(super) struct Kept {
     pub(super) source: SourceId,
     pub(super) conversation: Arc<Conversation>,
     pub(super) row: Option<SyncRow>,
+    /// Nobody follows it any more.
+    pub(super) has_left: bool,
 }
 
 pub(super) struct UpkeepLoop {
@@ -97,14 +101,19 @@ impl UpkeepLoop {
             reports,
         };
         for index in 0..upkeep.kept.len() {
-            let Some(row) = &upkeep.kept[index].row else { continue };
-            if matches!(row.state, SyncState::Running { .. } | SyncState::Starting) {
-                upkeep.current = Some(index);
-            }
-            let wait = row.due_at.since(now).min(90 * DAY);
-            upkeep.schedule(index, clock + wait);
+            upkeep.take_up(index, now, clock);
         }
         upkeep
+    }
+
+    /// Goes on where its row says.
+    fn take_up(&mut self, index: usize, now: UnixMillis, clock: Instant) {
+        let Some(row) = &self.kept[index].row else { return };
+        if matches!(row.state, SyncState::Running { .. } | SyncState::Starting) {
+            self.current = Some(index);
+        }
+        let wait = row.due_at.since(now).min(90 * DAY);
+        self.schedule(index, clock + wait);
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
@@ -112,6 +121,8 @@ impl UpkeepLoop {
             let next = self.next();
             let wake = next.map_or_else(|| Instant::now() + DAY, |(at, _)| at);
             tokio::select! {
+                // In this order: who was unfollowed is heard of before anything is started.
+                biased;
                 () = stop.cancelled() => return,
                 request = self.requests.recv() => {
                     let Some(request) = request else { return };
@@ -155,6 +166,9 @@ impl UpkeepLoop {
     }
 
     fn schedule(&mut self, index: usize, at: Instant) {
+        if self.kept[index].has_left {
+            return;
+        }
         if let Some(old) = self.due[index].replace(at) {
             self.waiting.remove(&(old, index));
         }
@@ -164,10 +178,10 @@ impl UpkeepLoop {
     async fn take(&mut self, request: Request) {
         let now = UnixMillis::now();
         match request {
-            Request::Keep(kept) => {
-                self.kept.push(kept);
-                self.due.push(None);
-            }
+            Request::Keep(index, kept) => self.keep(index, kept, now),
+            Request::Leave(index) => self.leave(index),
+            // From a poll that was under way.
+            Request::Needed(index) | Request::Collected(index, _) if self.kept[index].has_left => {}
             Request::Needed(index) => {
                 let row = self.kept[index].row.clone().unwrap_or_else(|| new_row(now));
                 if row.state == SyncState::Idle {
@@ -194,6 +208,51 @@ impl UpkeepLoop {
         }
     }
 
+    fn keep(&mut self, index: usize, kept: Kept, now: UnixMillis) {
+        match self.kept.get_mut(index) {
+            // What is remembered here is at least as young as what was read from the store.
+            Some(known) => *known = Kept { row: known.row.take().or(kept.row), ..kept },
+            None => {
+                debug_assert_eq!(index, self.kept.len(), "conversations are numbered as they come");
+                self.kept.push(kept);
+                self.due.push(None);
+            }
+        }
+        self.take_up(index, now, Instant::now());
+    }
+
+    /// The row stays as it is: whoever follows the conversation again goes on from there.
+    fn leave(&mut self, index: usize) {
+        self.kept[index].has_left = true;
+        if let Some(at) = self.due[index].take() {
+            self.waiting.remove(&(at, index));
+        }
+        if self.current == Some(index) {
+            self.current = None;
+        }
+    }
+
+    /// Waits for the budget and goes on listening meanwhile. `None`: nothing is to be asked for the conversation now.
+    async fn admitted(&mut self, index: usize) -> Option<Permit> {
+        let poller = Arc::clone(&self.poller);
+        let admitted = poller.gate.admit(Call::Collecting, Purpose::Live);
+        tokio::pin!(admitted);
+        let permit = loop {
+            tokio::select! {
+                biased;
+                Some(request) = self.requests.recv() => self.take(request).await,
+                permit = &mut admitted => break permit,
+            }
+            if self.kept[index].has_left {
+                return None;
+            }
+        };
+        if permit.is_err() {
+            self.schedule(index, Instant::now() + Duration::from_secs(60));
+        }
+        permit.ok()
+    }
+
     async fn act(&mut self, index: usize) {
         let now = UnixMillis::now();
         let Some(row) = self.kept[index].row.clone() else { return };
@@ -214,13 +273,18 @@ impl UpkeepLoop {
             self.schedule(index, until);
             return;
         }
-        let Ok(permit) = self.poller.gate.admit(Call::Collecting, Purpose::Live).await else {
-            self.schedule(index, Instant::now() + Duration::from_secs(60));
-            return;
-        };
+        let Some(permit) = self.admitted(index).await else { return };
         let started =
             SyncRow { state: SyncState::Starting, starts: row.starts + 1, started_at: Some(now), ..row.clone() };
         if !self.set(index, started.clone(), Duration::ZERO).await {
+            return;
+        }
+        // The store may have taken its time: what was said meanwhile counts.
+        while let Ok(request) = self.requests.try_recv() {
+            self.take(request).await;
+        }
+        if self.kept[index].has_left {
+            self.kept[index].row = Some(row);
             return;
         }
         self.until_before = row.sync_until;
@@ -250,10 +314,7 @@ impl UpkeepLoop {
 
     async fn check(&mut self, index: usize, row: SyncRow, workflow_id: &str, now: UnixMillis) {
         let running_for = row.started_at.map_or(Duration::ZERO, |at| now.since(at));
-        let Ok(permit) = self.poller.gate.admit(Call::Collecting, Purpose::Live).await else {
-            self.schedule(index, Instant::now() + Duration::from_secs(60));
-            return;
-        };
+        let Some(permit) = self.admitted(index).await else { return };
         let Some(upkeep) = self.poller.provider.upkeep() else { return };
         let status = upkeep.status(workflow_id).await;
         self.poller.gate.settle(permit, Heard::unpriced(&status)).await;
@@ -326,7 +387,7 @@ impl UpkeepLoop {
 
     /// What one conversation has shown for all of its product.
     async fn put_off(&mut self, product: ConversationType, error: &Error, wait: Duration) {
-        for index in 0..self.kept.len() {
+        for index in (0..self.kept.len()).filter(|index| !self.kept[*index].has_left).collect::<Vec<_>>() {
             let waits = self.kept[index].row.as_ref().is_some_and(|row| row.state == SyncState::Queued);
             if self.kept[index].conversation.kind == product && waits && self.current != Some(index) {
                 if let Some(row) = self.kept[index].row.clone() {
@@ -354,7 +415,7 @@ impl UpkeepLoop {
         }
         self.kept[index].row = Some(row);
         self.schedule(index, Instant::now() + wait);
-        if in_progress {
+        if in_progress && !self.kept[index].has_left {
             self.current = Some(index);
         } else if self.current == Some(index) {
             self.current = None;

@@ -123,6 +123,7 @@ struct NewConversation {
     #[serde(default)]
     kind: Kind,
     person: Option<String>,
+    inbox: Option<String>,
 }
 
 async fn add_conversation(incoming: Incoming) -> Response {
@@ -130,9 +131,15 @@ async fn add_conversation(incoming: Incoming) -> Response {
         if !new.dialect.has(new.kind) {
             return Err(bad("kind recruiter is Unipile's alone"));
         }
+        if new.inbox.is_some() && new.dialect != Dialect::UnipileV2 {
+            return Err(bad("only unipile_v2 has inboxes"));
+        }
         let names = super::people::NAMES;
         let person = new.person.unwrap_or_else(|| names[world.conversation_count() % names.len()].into());
-        let conversation = world.add_conversation(new.dialect, new.kind, &person);
+        let conversation = match &new.inbox {
+            Some(inbox) => world.add_to_inbox(inbox, &person),
+            None => world.add_conversation(new.dialect, new.kind, &person),
+        };
         Ok(Answer::ok(&json!({
             "conversation": conversation,
             "address": world.address(conversation),

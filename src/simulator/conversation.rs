@@ -100,6 +100,8 @@ pub(super) struct Conversation {
     pub(super) address: String,
     /// The id in events.
     pub(super) id: String,
+    /// Unipile v2: the inbox that lists it.
+    pub(super) inbox: String,
     /// Until when Linked API keeps it up to date; `None` is never synced.
     pub(super) sync_until: Option<UnixMillis>,
     /// When a sync last ran.
@@ -112,7 +114,15 @@ pub(super) struct Conversation {
 
 impl Conversation {
     /// An empty one; `number` tells it from every other in this world.
-    pub(super) fn new(dialect: Dialect, kind: Kind, name: &str, slug: String, seed: u64, number: u64) -> Self {
+    pub(super) fn new(
+        dialect: Dialect,
+        (kind, inbox): (Kind, Option<&str>),
+        name: &str,
+        slug: String,
+        seed: u64,
+        number: u64,
+    ) -> Self {
+        let inbox = inbox.map_or_else(|| format!("{}_PRIMARY", unipile::product(kind)), str::to_owned);
         let thread = people::thread_token(seed, number);
         let lead = kind == Kind::SalesNavigator && !dialect.is_unipile();
         let profile_id = people::profile_id(if lead { "ACwAA" } else { "ACoAA" }, seed, number);
@@ -124,7 +134,7 @@ impl Conversation {
                 format!("urn:li:msg_conversation:(urn:li:fsd_profile:{owner},{thread})")
             }
             (Dialect::ConnectSafely, Kind::SalesNavigator) => format!("urn:li:salesNav_thread:{thread}"),
-            (Dialect::UnipileV2, _) => unipile::chat(seed, number),
+            (Dialect::UnipileV2, _) => unipile::chat(seed, number, &inbox),
             (Dialect::UnipileV1, _) => unipile::chat_v1(seed, number),
         };
         let id = match (dialect, kind) {
@@ -143,6 +153,7 @@ impl Conversation {
             thread,
             address,
             id,
+            inbox,
             sync_until: None,
             synced_at: None,
             messages: Vec::new(),

@@ -46,11 +46,11 @@ pub use linkup::{
 pub use requests::{Endpoint, RequestEntry};
 pub use scenario::{PlayingScenario, Scenario, ScenarioError};
 pub use switches::{
-    ActivityForm, ConnectSafelySwitches, EmptyText, ErrorBody, LinkedApiSwitches, Order, Outcome, OwnerFlag,
+    ActivityForm, ConnectSafelySwitches, EmptyText, ErrorBody, LinkedApiSwitches, ListTimes, Order, Outcome, OwnerFlag,
     RefusalStatus, SenderForm, Switches, TimeFormat, Truncation, UrnForm,
 };
 pub use traffic::{Traffic, TrafficHandle};
-pub use unipile::UnipileSwitches;
+pub use unipile::{KeyOf, UnipileSwitches};
 pub use world::{ConversationRef, Dialect, Kind, World};
 
 /// Where the simulator listens and which secrets it accepts.

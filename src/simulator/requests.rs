@@ -46,6 +46,8 @@ pub enum Endpoint {
     UnipileAccounts,
     /// Unipile v2: `GET /accounts/{account}`
     UnipileAccount,
+    /// Unipile v2: `GET /{account}/users/me`
+    UnipileMe,
     /// Unipile v2: `GET /{account}/inboxes`
     UnipileInboxes,
     /// Unipile v2: `GET /{account}/inboxes/{inbox}/chats`
@@ -86,6 +88,8 @@ pub enum Endpoint {
     LinkupV2Accounts,
     /// `GET /v2/accounts/{id}`
     LinkupV2Account,
+    /// `GET /v2/credits`
+    LinkupV2Credits,
     /// `/v2/webhooks` and what is below, but for events
     LinkupV2Webhooks,
     /// `GET /v2/webhooks/{id}/events`
@@ -98,7 +102,7 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// Every endpoint, in the order of its declaration.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 40] = [
         Self::LinkedApiPoll,
         Self::LinkedApiStart,
         Self::LinkedApiStatus,
@@ -113,6 +117,7 @@ impl Endpoint {
         Self::ConnectSafelyRetired,
         Self::UnipileAccounts,
         Self::UnipileAccount,
+        Self::UnipileMe,
         Self::UnipileInboxes,
         Self::UnipileInboxChats,
         Self::UnipileChats,
@@ -133,6 +138,7 @@ impl Endpoint {
         Self::LinkupV2Inbox,
         Self::LinkupV2Accounts,
         Self::LinkupV2Account,
+        Self::LinkupV2Credits,
         Self::LinkupV2Webhooks,
         Self::LinkupV2Events,
         Self::Health,

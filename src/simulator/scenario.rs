@@ -51,8 +51,14 @@ struct Conversation {
     #[serde(default)]
     kind: Kind,
     person: Option<String>,
+    /// The inbox of Unipile v2 that alone lists it.
+    inbox: Option<String>,
+    /// So many conversations like this one.
+    count: Option<u32>,
     #[serde(default)]
     history: u32,
+    /// When the newest message of the history was sent.
+    history_ends: Option<Moment>,
     #[serde(default)]
     messages: Vec<Message>,
 }
@@ -168,9 +174,14 @@ impl Scenario {
             let problem = error.inner().message();
             if key == "." { problem.to_owned() } else { format!("{key}: {problem}") }
         })?;
+        for (number, conversation) in scenario.conversations.iter().enumerate() {
+            if conversation.inbox.is_some() && conversation.provider != Dialect::UnipileV2 {
+                return Err(format!("conversations[{number}].inbox: only unipile-v2 has inboxes"));
+            }
+        }
+        let count = scenario.conversations.iter().map(|conversation| conversation.count.unwrap_or(1) as usize).sum();
         for (number, fault) in scenario.faults.iter().enumerate() {
             let wanted = fault.when.conversation.map(ConversationRef::index);
-            let count = scenario.conversations.len();
             if wanted.is_some_and(|wanted| wanted >= count) {
                 return Err(format!("faults[{number}].when.conversation: must be below {count}, counted from 0"));
             }
@@ -188,13 +199,14 @@ impl Scenario {
         let mut events = Vec::new();
         world.set_switches(|switches| *switches = self.switches);
         for conversation in self.conversations {
-            let names = people::NAMES;
-            let person = conversation.person.unwrap_or_else(|| names[world.conversation_count() % names.len()].into());
-            let reference = world.add_conversation(conversation.provider, conversation.kind, &person);
-            write_history(world, reference, conversation.history, start);
-            for message in conversation.messages {
-                let at = message.at.map(|at| at.counted_from(start));
-                events.push((at.unwrap_or(start), Event::Write(reference, message.draft(at, start))));
+            let ends = conversation.history_ends.unwrap_or(Moment::Before(DAY)).counted_from(start);
+            for number in 1..=conversation.count.unwrap_or(1) {
+                let reference = conversation.add(world, number);
+                write_history(world, reference, conversation.history, ends);
+                for message in conversation.messages.clone() {
+                    let at = message.at.map(|at| at.counted_from(start));
+                    events.push((at.unwrap_or(start), Event::Write(reference, message.draft(at, start))));
+                }
             }
         }
         for TimedFault { fault, when, at } in self.faults {
@@ -220,6 +232,19 @@ impl Scenario {
             .await
         });
         playing
+    }
+}
+
+impl Conversation {
+    /// The copies of one conversation are with people of one name, who are told apart by a number.
+    fn add(&self, world: &World, number: u32) -> ConversationRef {
+        let names = people::NAMES;
+        let person = self.person.as_deref().unwrap_or(names[world.conversation_count() % names.len()]);
+        let person = if number > 1 { format!("{person} {number}") } else { person.to_owned() };
+        match &self.inbox {
+            Some(inbox) => world.add_to_inbox(inbox, &person),
+            None => world.add_conversation(self.provider, self.kind, &person),
+        }
     }
 }
 
@@ -249,16 +274,18 @@ impl Message {
     }
 }
 
-/// So many messages up to a day before the start, some hours apart, the same for the same seed.
-fn write_history(world: &World, conversation: ConversationRef, count: u32, start: UnixMillis) {
-    const DAY: Duration = Duration::from_secs(24 * 3600);
-    const APART: std::ops::Range<u64> = 60..8 * 3_600;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// So many messages, the last of them shortly before `ends`, some hours apart, the same for the same seed.
+fn write_history(world: &World, conversation: ConversationRef, count: u32, ends: UnixMillis) {
+    /// To the millisecond: a second's fraction of their own is what rounding is about.
+    const APART: std::ops::Range<u64> = 60_000..8 * 3_600_000;
     let seed = world.state().settings.seed;
     let mut dice = StdRng::seed_from_u64(crate::backoff::mix(seed, conversation.index() as u64));
-    let mut at = start - DAY;
+    let mut at = ends;
     let mut drafts: Vec<Draft> = (0..count)
         .map(|_| {
-            at = at - Duration::from_secs(dice.random_range(APART));
+            at = at - Duration::from_millis(dice.random_range(APART));
             let text = people::PHRASES[dice.random_range(0..people::PHRASES.len())];
             let outbound = dice.random_range(0..4) == 0;
             Draft { text: text.into(), sent_at: Some(at), outbound, ..Draft::default() }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::linkup::LinkupSwitches;
 use super::unipile::UnipileSwitches;
+use crate::time::UnixMillis;
 
 /// How the simulator behaves where nobody has seen the real service. Every field has the likeliest reading as default.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -60,6 +61,34 @@ pub enum TimeFormat {
     Minutes,
     /// `2026-03-01T11:06:10.123+02:00`
     Offset,
+}
+
+/// How exact the times of a list are: those of last activity, beside the exact times of messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListTimes {
+    /// As the message has it.
+    #[default]
+    Exact,
+    /// Cut to the second.
+    Cut,
+    /// To the nearest second.
+    Nearest,
+    /// Up to the second.
+    Up,
+}
+
+impl ListTimes {
+    /// The time of a message as a list has it.
+    pub(super) fn of(self, at: UnixMillis) -> UnixMillis {
+        let shift = match self {
+            Self::Exact => return at,
+            Self::Cut => 0,
+            Self::Nearest => 500,
+            Self::Up => 999,
+        };
+        UnixMillis::from_millis((at.as_millis() + shift).div_euclid(1000) * 1000)
+    }
 }
 
 /// HTTP status of a Linked API refusal.
@@ -166,6 +195,10 @@ pub struct LinkedApiSwitches {
     pub inbox_monitoring: bool,
     /// Error type with which the poll of an inbox that is not monitored is refused; `null` answers an empty list.
     pub inbox_unsynced: Option<String>,
+    /// Whether the inbox can be polled for one person; otherwise `personUrl` is refused.
+    pub inbox_by_person: bool,
+    /// Whether messages have the same ids there as in `/conversations/poll`; otherwise those of the whole inbox.
+    pub inbox_shares_ids: bool,
     /// Whether inbox messages of standard conversations carry `personPublicUrl`; otherwise it is null.
     pub inbox_public_url: bool,
 }
@@ -201,6 +234,8 @@ impl Default for LinkedApiSwitches {
             cancelled_is_known: false,
             inbox_monitoring: true,
             inbox_unsynced: Some("inboxNotSynced".into()),
+            inbox_by_person: true,
+            inbox_shares_ids: true,
             inbox_public_url: true,
         }
     }
@@ -330,6 +365,8 @@ pub struct ConnectSafelySwitches {
     pub last_activity: ActivityForm,
     /// `fromCache` of the conversation list.
     pub from_cache: bool,
+    /// How exact `lastActivityAt` is.
+    pub list_times: ListTimes,
     /// Milliseconds by which the conversation list is behind.
     pub list_lag_ms: u64,
     /// Whether the conversation list starts with an empty page and a `linkedin:` cursor.
@@ -367,12 +404,34 @@ impl Default for ConnectSafelySwitches {
             error_body: ErrorBody::SuccessError,
             last_activity: ActivityForm::Iso,
             from_cache: true,
+            list_times: ListTimes::Exact,
             list_lag_ms: 0,
             list_starts_empty: false,
             account_status: "AVAILABLE".into(),
             account_enabled: true,
             account_has_tokens: true,
             has_sales_navigator: true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_times_of_a_list_are_exact_cut_or_rounded_to_the_second() {
+        let of = |times: ListTimes, millis: i64| times.of(UnixMillis::from_millis(millis)).as_millis();
+        for (millis, cut, nearest, up) in [
+            (45_000, 45_000, 45_000, 45_000),
+            (45_001, 45_000, 45_000, 46_000),
+            (45_499, 45_000, 45_000, 46_000),
+            (45_500, 45_000, 46_000, 46_000),
+            (45_999, 45_000, 46_000, 46_000),
+        ] {
+            assert_eq!(of(ListTimes::Exact, millis), millis);
+            let seen = [ListTimes::Cut, ListTimes::Nearest, ListTimes::Up].map(|times| of(times, millis));
+            assert_eq!(seen, [cut, nearest, up], "{millis}");
         }
     }
 }

@@ -18,7 +18,7 @@ use super::people;
 use super::requests::{Endpoint, RequestEntry, Requests};
 use super::switches::{Order, Switches};
 use super::traffic::{self, Traffic, TrafficHandle};
-use super::unipile::Unipile;
+use super::unipile::{Unipile, product};
 use crate::time::UnixMillis;
 
 /// A provider whose HTTP interface is simulated.
@@ -164,7 +164,13 @@ impl World {
     /// A new conversation with a person such as `Ada Byron`, empty; with Linked API it is synced for 30 days. A product
     /// that the dialect does not have is taken for the standard one.
     pub fn add_conversation(&self, dialect: Dialect, kind: Kind, person: &str) -> ConversationRef {
-        self.state().add(dialect, kind, person)
+        self.state().add(dialect, kind, None, person)
+    }
+
+    /// A conversation of Unipile v2 that this inbox alone lists, such as `CLASSIC_INMAIL`; empty.
+    pub fn add_to_inbox(&self, inbox: &str, person: &str) -> ConversationRef {
+        let kind = [Kind::SalesNavigator, Kind::Recruiter].into_iter().find(|kind| inbox.starts_with(product(*kind)));
+        self.state().add(Dialect::UnipileV2, kind.unwrap_or_default(), Some(inbox), person)
     }
 
     /// What a user writes into the configuration to follow it.
@@ -285,12 +291,13 @@ impl World {
 }
 
 impl State {
-    fn add(&mut self, dialect: Dialect, kind: Kind, name: &str) -> ConversationRef {
+    fn add(&mut self, dialect: Dialect, kind: Kind, inbox: Option<&str>, name: &str) -> ConversationRef {
         const SYNCED_FOR: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
         let kind = if dialect.has(kind) { kind } else { Kind::Standard };
         let reference = ConversationRef(self.conversations.len());
         let slug = self.free_slug(people::slug(name), reference);
-        let mut conversation = Conversation::new(dialect, kind, name, slug, self.settings.seed, reference.0 as u64);
+        let (seed, number) = (self.settings.seed, reference.0 as u64);
+        let mut conversation = Conversation::new(dialect, (kind, inbox), name, slug, seed, number);
         match dialect {
             Dialect::LinkedApi => {
                 conversation.sync_until = Some(UnixMillis::now() + SYNCED_FOR);

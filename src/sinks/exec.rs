@@ -32,6 +32,11 @@ const REPLY_LIMIT: usize = 200;
 /// The exit code that asks for another attempt: EX_TEMPFAIL of sysexits.h.
 const TRY_AGAIN: i32 = 75;
 
+/// The exit codes by which a shell or env(1) says that it could not start what it was to start.
+const NOT_EXECUTABLE: i32 = 126;
+const NOT_FOUND: i32 = 127;
+const NO_PROGRAM: &str = "look at command: the program, or one that it starts, is not there or may not be executed";
+
 /// After the program has ended, only what it has left running can hold its output open; nobody waits longer for that.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -67,7 +72,7 @@ pub struct Settings {
 }
 
 fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    Vec::deserialize(deserializer).map_err(|_| {
+    crate::settings::texts(deserializer).map_err(|_| {
         serde::de::Error::custom(
             "expected a list of texts, such as [\"/usr/local/bin/handler\", \"--flag\"]: there is no shell",
         )
@@ -89,11 +94,13 @@ impl Settings {
             let anywhere = self.command.iter().any(|part| part.contains('\0'));
             anywhere.then_some(("command", "contains a NUL character, which no program can be given"))
         };
+        let path =
+            || self.command.first().and_then(|program| path_problem(program)).map(|problem| ("command", problem));
         let env = || self.env.iter().find_map(|(name, value)| env_problem(name, value)).map(|problem| ("env", problem));
         let concurrency = || (!(1..=64).contains(&self.concurrency)).then_some(("concurrency", "must be 1 to 64"));
         let timeout = || self.timeout.is_zero().then_some(("timeout", "must be longer than 0s"));
-        let problem = command.or_else(nul).or_else(env).or_else(concurrency).or_else(timeout);
-        problem.map(|(key, problem)| (key, problem.to_owned()))
+        let told = |(key, problem): (&'static str, &str)| (key, problem.to_owned());
+        command.or_else(nul).map(told).or_else(path).or_else(|| env().or_else(concurrency).or_else(timeout).map(told))
     }
 
     /// Whether the program is there. It may be installed later, so that this is no problem.
@@ -121,6 +128,12 @@ impl Settings {
     fn program(&self) -> String {
         Untrusted(cut_at(&self.command[0], REPLY_LIMIT)).to_string()
     }
+}
+
+/// What is wrong with a program that is named by where it lies; one without a slash is looked for in PATH.
+fn path_problem(program: &str) -> Option<String> {
+    let is_path = program.contains('/') || program.starts_with('~');
+    is_path.then(|| crate::settings::file_problem(Path::new(program))).flatten()
 }
 
 fn env_problem(name: &str, value: &SecretString) -> Option<&'static str> {
@@ -152,7 +165,7 @@ impl Exec {
         let mut group = match timeout_at(until, self.start(event)).await {
             Ok(Ok(group)) => group,
             Ok(Err(error)) => {
-                return Err(Error::retry(format!("{} cannot be started: {error}", self.settings.program())));
+                return Err(not_started(&self.settings.program(), &error));
             }
             Err(_) => return Err(self.too_slow(String::new())),
         };
@@ -270,13 +283,25 @@ fn reply(complained: &[u8], said: &[u8]) -> String {
     Untrusted(cut_at(&text, REPLY_LIMIT)).to_string()
 }
 
+fn not_started(program: &str, error: &io::Error) -> Error {
+    use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied};
+    let detail = format!("{program} cannot be started: {error}");
+    match error.kind() {
+        NotFound | PermissionDenied | NotADirectory | IsADirectory => Error::refused(detail, NO_PROGRAM),
+        // No memory, no free process: that passes.
+        _ => Error::retry(detail),
+    }
+}
+
 fn verdict(status: ExitStatus, reply: String) -> Result<(), Error> {
-    let (rejected, detail) = match (status.code(), status.signal()) {
+    let error = match (status.code(), status.signal()) {
         (Some(0), _) => return Ok(()),
-        (Some(code), _) => (code != TRY_AGAIN, format!("exit code {code}")),
-        (None, signal) => (false, format!("ended by signal {}", signal.unwrap_or_default())),
+        (Some(TRY_AGAIN), _) => Error::retry(format!("exit code {TRY_AGAIN}")),
+        (Some(code @ (NOT_EXECUTABLE | NOT_FOUND)), _) => Error::refused(format!("exit code {code}"), NO_PROGRAM),
+        (Some(code), _) => Error::rejected(format!("exit code {code}")),
+        (None, signal) => Error::retry(format!("ended by signal {}", signal.unwrap_or_default())),
     };
-    Err(Error { rejected, reply: Some(reply), ..Error::retry(detail) })
+    Err(error.with_reply(reply))
 }
 
 fn type_of(event: &Outgoing) -> Cow<'_, str> {

@@ -1,4 +1,5 @@
-//! Sinks: places that events go to. A sink takes events and says of each: delivered, to be tried again, or rejected.
+//! Sinks: places that events go to. A sink takes events and says of each that it has it,
+//! or what it has against it: the moment, the address or the body ([`Blame`]).
 //!
 //! A sink knows nothing of the store, of retries or of other sinks. To add one: a file here, a variant of
 //! [`Settings`], a line in [`build`] and a row in the contract test.
@@ -67,14 +68,30 @@ impl Delivered {
     }
 }
 
+/// What a failed attempt speaks of, which decides what becomes of the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// This moment: the place is busy, in trouble or out of reach. Tried again by the schedule.
+    Moment,
+    /// The address, the credentials or the rights: no event gets through until that is mended, and
+    /// none is lost for it.
+    Address,
+    /// The same, and for good: nobody expects it back.
+    AddressGone,
+    /// This body: the place will never take the event.
+    Body,
+}
+
 /// Why a sink has not taken an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{detail}")]
+#[error("{detail}{}{}", if remedy.is_some() { "; " } else { "" }, remedy.unwrap_or_default())]
 pub struct Error {
-    /// It will never take it.
-    pub rejected: bool,
+    /// What it speaks of.
+    pub blame: Blame,
     /// What happened, for the log: no secret, no word of the message, one line, bounded.
     pub detail: String,
+    /// What a person can do about it, where that can be told.
+    pub remedy: Option<&'static str>,
     /// The beginning of what the sink replied, for the record of the attempt. It may repeat the message, so it is not
     /// for the log.
     pub reply: Option<String>,
@@ -83,8 +100,24 @@ pub struct Error {
 }
 
 impl Error {
+    fn of(blame: Blame, detail: impl Into<String>) -> Self {
+        Self { blame, detail: detail.into(), remedy: None, reply: None, wait: None }
+    }
+
     fn retry(detail: impl Into<String>) -> Self {
-        Self { rejected: false, detail: detail.into(), reply: None, wait: None }
+        Self::of(Blame::Moment, detail)
+    }
+
+    fn rejected(detail: impl Into<String>) -> Self {
+        Self::of(Blame::Body, detail)
+    }
+
+    fn refused(detail: impl Into<String>, remedy: &'static str) -> Self {
+        Self { remedy: Some(remedy), ..Self::of(Blame::Address, detail) }
+    }
+
+    fn with_reply(self, reply: String) -> Self {
+        Self { reply: Some(reply), ..self }
     }
 
     /// Everything that is known, for the record of the attempt.

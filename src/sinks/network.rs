@@ -10,6 +10,8 @@ use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use serde::{Deserialize, Deserializer};
 
+use crate::settings::OneOrMany;
+
 const EXPECTED: &str = "expected \"any\", \"public\" or a list of address ranges, such as [\"10.0.0.0/8\"]";
 
 /// The key `network` of a sink.
@@ -26,17 +28,16 @@ pub(super) enum Network {
 
 impl<'de> Deserialize<'de> for Network {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Word(String),
-            List(Vec<String>),
-        }
         let refused = || serde::de::Error::custom(EXPECTED);
-        match Written::deserialize(deserializer).map_err(|_| refused())? {
-            Written::Word(word) if word == "any" => Ok(Self::Any),
-            Written::Word(word) if word == "public" => Ok(Self::Public),
-            Written::List(list) if !list.is_empty() => {
+        match OneOrMany::<String>::deserialize(deserializer).map_err(|_| refused())? {
+            OneOrMany::One(word) if word == "any" => Ok(Self::Any),
+            OneOrMany::One(word) if word == "public" => Ok(Self::Public),
+            // As the environment has a list; no word that is meant has a comma in it.
+            OneOrMany::One(words) if words.contains(',') => {
+                let ranges: Option<Arc<[IpNet]>> = words.split(',').map(parse_range).collect();
+                ranges.map(Self::Listed).ok_or_else(refused)
+            }
+            OneOrMany::Many(list) if !list.is_empty() => {
                 let ranges: Option<Arc<[IpNet]>> = list.iter().map(|range| parse_range(range)).collect();
                 ranges.map(Self::Listed).ok_or_else(refused)
             }
@@ -307,7 +308,9 @@ mod tests {
         let read = |text: &str| serde_json::from_str::<Network>(text);
         assert_eq!(read("\"any\"").unwrap(), Network::Any);
         assert_eq!(read("\"public\"").unwrap(), Network::Public);
-        assert_eq!(read("[\"10.0.0.0/8\", \"::1\"]").unwrap(), listed(&["10.0.0.0/8", "::1"]));
+        for list in ["[\"10.0.0.0/8\", \"::1\"]", "\"10.0.0.0/8, ::1\"", "\"['10.0.0.0/8', '::1']\""] {
+            assert_eq!(read(list).unwrap(), listed(&["10.0.0.0/8", "::1"]), "{list}");
+        }
         for wrong in ["\"private\"", "[]", "[\"10.0.0.0/33\"]", "[\"crm.example.com\"]", "\"10.0.0.0/8\"", "1"] {
             assert!(read(wrong).unwrap_err().to_string().contains("expected \"any\""), "{wrong}");
         }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::announce::{Outlet, StateChange};
-use super::{AccountId, Error, SourceId, Store};
+use super::{AccountId, Error, SourceId, Store, quiet};
 use crate::model::{Change, kind};
 use crate::time::UnixMillis;
 
@@ -79,23 +79,23 @@ impl Store {
         failures: u32,
         due_at: UnixMillis,
     ) -> Result<(), Error> {
-        self.forget_quiet_poll(source);
-        self.write(move |tx| {
+        let before = self.take_quiet_poll(source);
+        let written = self.write(move |tx| {
+            let now = UnixMillis::now();
+            // What the poll before has proved stays proved.
+            quiet::write(tx, &before, now)?;
             tx.prepare_cached(
                 "UPDATE conversations SET failure_class = ?2, failure_detail = ?3, failures = ?4, due_at = ?5,
                     failing_since = coalesce(failing_since, ?6) WHERE id = ?1",
             )?
-            .execute(params![
-                source.0,
-                class,
-                detail,
-                failures,
-                due_at.as_millis(),
-                UnixMillis::now().as_millis()
-            ])?;
+            .execute(params![source.0, class, detail, failures, due_at.as_millis(), now.as_millis()])?;
             Ok(())
-        })
-        .await
+        });
+        let written = written.await;
+        if let (Err(_), Some(before)) = (&written, before) {
+            self.put_back_quiet_poll(before);
+        }
+        written
     }
 }
 
@@ -119,4 +119,39 @@ fn announce(outlet: Outlet<'_>, account: AccountId, before: Option<&Pause>, now:
         _ => return Ok(()),
     };
     outlet.about_account(account, change)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{AccountName, Conversation, ConversationId, ConversationType};
+    use crate::store::{QuietPoll, ReadOnlyStore};
+
+    #[tokio::test]
+    async fn a_failure_keeps_what_the_poll_before_it_has_proved() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("inboxd.db");
+        let store = Store::open(&path).unwrap();
+        let account = store.account("linkup", AccountName::new("leads").unwrap()).await.unwrap();
+        let conversation = Conversation {
+            id: ConversationId::new("2-A"),
+            address: "2-A".into(),
+            kind: ConversationType::Standard,
+            person_url: None,
+        };
+        let followed = store.follow_conversation(account, conversation, Duration::from_secs(60)).await.unwrap();
+        let source = followed.unwrap().id;
+        let proved = UnixMillis::now() - Duration::from_secs(5);
+        let quiet =
+            QuietPoll { source, polled_at: proved, verified_until: Some(proved), lapsed_at: None, due_at: proved };
+        store.record_quiet_poll(quiet);
+        let due_at = UnixMillis::now() + Duration::from_secs(60);
+        store.record_failure(source, "transient", "status 503".into(), 1, due_at).await.unwrap();
+        let overview = ReadOnlyStore::open(&path).unwrap().overview().unwrap();
+        let shown = &overview.accounts[0].conversations[0];
+        assert_eq!((shown.verified_until, shown.failures), (Some(proved), 1));
+        assert!(shown.failing_since.is_some());
+    }
 }

@@ -57,11 +57,12 @@ pub(super) struct Subscriber {
     pub(super) wants: Wants,
 }
 
-/// A sink that is parked, or works again.
+/// A sink that is parked or has dead deliveries, or no longer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SinkState<'a> {
     pub(super) kind: &'static str,
     pub(super) state: Change,
+    pub(super) reason: Option<&'a str>,
     pub(super) since: UnixMillis,
     pub(super) detail: &'a str,
 }
@@ -192,8 +193,8 @@ impl Outlet<'_> {
             self.tx.prepare_cached("SELECT name FROM sinks WHERE id = ?1")?.query_row([sink.0], |r| r.get(0))?;
         let name =
             SinkName::new(&name).map_err(|e| Error::from(rusqlite::Error::ToSqlConversionFailure(Box::new(e))))?;
-        let SinkState { kind, state, since, detail } = change;
-        let notice = SinkNotice { kind, sink: &name, state, reason: Some("transient"), since, detail };
+        let SinkState { kind, state, reason, since, detail } = change;
+        let notice = SinkNotice { kind, sink: &name, state, reason, since, detail };
         self.store(None, sink.into(), &Event::sink_notice(&notice), Some(sink)).map(|_| ())
     }
 }

@@ -61,12 +61,28 @@ impl From<rusqlite::Error> for Error {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process works on it.
-    #[error("{path} is in use by another inboxd{holder}; stop that one first, or give this one a store.url of its own")]
+    #[error("{path} is in use by {holder}; stop that one first, or give this one a store.url of its own")]
     Locked {
         /// The database.
         path: String,
-        /// `" (process 123)"` where the lock file says so.
+        /// `another inboxd (process 123)`.
         holder: String,
+    },
+    /// It has more names than one, and SQLite would keep a journal for each.
+    #[error("{path} is one of {names} names (hard links) of one file; remove the others, or copy the file")]
+    Linked {
+        /// The database.
+        path: String,
+        /// How many it has.
+        names: u64,
+    },
+    /// A process was killed in the middle of a write, which only somebody who may write can undo.
+    #[error("{path} was left in the middle of a write ({reason}); start the daemon once, which mends it")]
+    Unrecovered {
+        /// The database.
+        path: String,
+        /// SQLite's word.
+        reason: String,
     },
     /// It is not ours, or damaged.
     #[error("{path} {problem}; {remedy}")]
@@ -130,14 +146,28 @@ pub enum OpenError {
 pub(super) fn refused(path: &Path, error: Error) -> OpenError {
     let path = path.display().to_string();
     match error {
+        Error::Io(source) if source.sqlite_error_code() == Some(ErrorCode::ReadOnly) => {
+            OpenError::Unrecovered { path, reason: source.to_string() }
+        }
+        Error::Busy(_) => OpenError::Locked { path, holder: "another program that writes to it".into() },
         Error::Corrupt(source) => OpenError::Corrupt {
             path,
             problem: format!("is not a sound SQLite database ({source})"),
             remedy: "restore it from a backup, or move it away to start afresh",
         },
-        Error::Busy(source) | Error::Full(source) | Error::Io(source) | Error::Sql(source) => {
+        Error::Full(source) | Error::Io(source) | Error::Sql(source) => {
             OpenError::Io { path, reason: source.to_string() }
         }
         Error::Closed => OpenError::Io { path, reason: "the store is closed".into() },
+    }
+}
+
+/// The system's refusal to do something with a file of ours.
+pub(super) fn failed(action: &'static str) -> impl Fn(&Path, std::io::Error) -> OpenError {
+    move |path, source| match source.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            OpenError::Permission { path: path.display().to_string(), action, source }
+        }
+        _ => OpenError::Io { path: path.display().to_string(), reason: source.to_string() },
     }
 }

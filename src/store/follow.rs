@@ -8,8 +8,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::accounts::{self, Pause};
 use super::announce::{FollowedSink, Subscriber};
+use super::balance::{self, BalanceSeen};
 use super::gaps::{self, OpenGaps};
 use super::outbox::{self, SinkHealth};
+use super::quiet;
 use super::spending;
 use super::sweeps::{self, SweptFolder};
 use super::syncs::{self, SyncRow};
@@ -31,6 +33,8 @@ pub struct FollowedAccount {
     pub conversations: Vec<(Conversation, Duration)>,
     /// Conversations that the inbox lists are followed too.
     pub discover: bool,
+    /// By which road of the provider it is read; empty: the usual one.
+    pub channel: &'static str,
     /// Those, and what a command follows, are stale when unverified for longer.
     pub max_interval: Duration,
     /// The day, by its calendar.
@@ -142,6 +146,8 @@ pub struct FollowedRows {
     pub learnt_per_minute: Option<f64>,
     /// The sweeps over its inbox.
     pub folders: Vec<SweptFolder>,
+    /// What was last heard of the credits that are left.
+    pub balance: BalanceSeen,
 }
 
 /// The answer to [`Store::follow`], in the order asked.
@@ -163,6 +169,8 @@ impl Store {
         now: UnixMillis,
     ) -> Result<Followed, Error> {
         let wants: Vec<_> = sinks.iter().map(|sink| sink.wants.clone()).collect();
+        // After a reload, what is read below is what the polls before have left.
+        self.flush().await?;
         let followed = self.write(move |tx| follow(tx, &accounts, &sinks, now)).await?;
         let subscribers = followed.sinks.iter().zip(wants).map(|(&(sink, _), wants)| Subscriber { sink, wants });
         *self.shared.sinks.write().unwrap_or_else(PoisonError::into_inner) = Arc::from_iter(subscribers);
@@ -189,6 +197,7 @@ fn follow(
     let mut rows = Vec::with_capacity(accounts.len());
     for account in accounts {
         let id = account_row(tx, account.provider, &account.name)?;
+        change_channel(tx, id, account.channel)?;
         let BudgetRow { time_zone, requests_per_minute, daily_credits, monthly_credits } = &account.budget;
         tx.prepare_cached(
             "UPDATE accounts SET configured = 1, discovers = ?2, time_zone = ?3, requests_per_minute = ?4,
@@ -235,12 +244,27 @@ fn follow(
             others,
             spent: (month.saturating_sub(today), today),
             folders,
+            balance: balance::load(tx, id)?,
         });
     }
     tx.execute("UPDATE sinks SET configured = 0 WHERE configured = 1", [])?;
     let sinks = sinks.iter().map(|sink| sink_row(tx, sink, now)).collect::<Result<_, _>>()?;
     outbox::believe_due_times(tx, now)?;
     Ok(Followed { accounts: rows, sinks })
+}
+
+/// By another road, messages that are known may have other ids: what is not younger than the youngest of a conversation is
+/// history then, so that nobody is told of it again.
+fn change_channel(tx: &Connection, account: AccountId, channel: &str) -> Result<(), Error> {
+    tx.prepare_cached(
+        "UPDATE conversations SET history_until = max(coalesce(history_until, watermark), watermark)
+         WHERE account = ?1 AND watermark IS NOT NULL
+            AND EXISTS (SELECT 1 FROM accounts WHERE id = ?1 AND channel <> ?2)",
+    )?
+    .execute(params![account.0, channel])?;
+    tx.prepare_cached("UPDATE accounts SET channel = ?2 WHERE id = ?1 AND channel <> ?2")?
+        .execute(params![account.0, channel])?;
+    Ok(())
 }
 
 fn account_row(tx: &Connection, provider: &str, name: &AccountName) -> Result<AccountId, Error> {
@@ -337,7 +361,7 @@ fn read_source(r: &rusqlite::Row<'_>) -> rusqlite::Result<(Conversation, Source)
         line: millis(r.get(6)?),
         watermark: millis(r.get(7)?),
         history_until: millis(r.get(8)?),
-        verified_until: millis(r.get(9)?),
+        verified_until: quiet::verified(millis(r.get(9)?), millis(r.get(7)?), UnixMillis::now()),
         last_message_at: millis(r.get(10)?),
         rechecked_at: millis(r.get(11)?),
         due_at: UnixMillis::from_millis(r.get(12)?),

@@ -6,10 +6,15 @@
 
 mod accounts;
 mod announce;
+mod balance;
+mod dead;
 mod error;
 mod explain;
 mod follow;
 mod gaps;
+mod left_out;
+mod list_times;
+mod lock;
 mod open;
 mod operator;
 mod outbox;
@@ -36,12 +41,14 @@ use tokio::sync::Notify;
 
 pub use accounts::Pause;
 pub use announce::{EventFilter, FollowedSink, Wants};
+pub use balance::BalanceSeen;
 pub use error::{Error, OpenError};
 pub use explain::{
     DeliveryRow, ExplainedAttempt, ExplainedDelivery, ExplainedEvent, ExplainedMessage, Explanation, Listing, STATES,
 };
 pub use follow::{BudgetRow, Follow, Followed, FollowedAccount, FollowedRows, Source};
 pub use gaps::OpenGaps;
+pub use lock::resolved;
 pub use operator::Refused;
 pub use outbox::{Attempt, ClaimLimit, Lane, Outcome, Owed, Settled, Settlement, SinkHealth, Standing};
 pub use overview::{
@@ -130,11 +137,12 @@ impl Store {
     /// Opens the database at `path`, creating it and its folder where missing, and holds it for this process alone.
     /// Must be called on a tokio runtime: quiet polls are written from a task.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let (lock, connection) = open::open_exclusive(path)?;
-        let (writer, thread) = Writer::start(path.to_owned(), connection, lock);
+        let path = resolved(path).map_err(|e| error::failed("opened")(path, e))?;
+        let (lock, connection) = open::open_exclusive(&path)?;
+        let (writer, thread) = Writer::start(path.clone(), connection, lock);
         Ok(Self {
             shared: Arc::new(Shared {
-                path: path.to_owned(),
+                path,
                 writer: RwLock::new(Some(writer)),
                 thread: Mutex::new(Some(thread)),
                 readers: Mutex::default(),
@@ -147,7 +155,7 @@ impl Store {
 
     /// Writes what is still buffered, ends the writer and gives the lock back. Calls after it fail with `Closed`.
     pub async fn close(&self) -> Result<(), Error> {
-        let flushed = self.flush_quiet_polls().await;
+        let flushed = self.flush().await;
         self.shared.writer.write().unwrap_or_else(PoisonError::into_inner).take();
         self.shared.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -156,6 +164,11 @@ impl Store {
             drop(tokio::task::spawn_blocking(move || thread.join()).await);
         }
         flushed
+    }
+
+    /// The database file itself, whatever links lead to it.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
     }
 
     /// Groups committed so far: the watchdog's proof that the writer makes progress.

@@ -1,48 +1,124 @@
 //! Opening the database file.
 //!
-//! # Locking
-//!
-//! One process per database. The lock is a `flock` on a separate file, taken before SQLite opens anything and held
-//! for life. A separate file, because closing any descriptor of the database file itself would drop SQLite's own
-//! POSIX locks on it.
-//!
 //! # Compatibility
 //!
-//! The header is read through a read-only connection first: a foreign, damaged or newer file is refused before a
-//! single byte of it has changed.
+//! The header is looked at before SQLite may write: a foreign, damaged or newer file is refused
+//! before a single byte of it has changed.
+//!
+//! # Recovery
+//!
+//! A new database is made under another name, in the journal mode it is to have, and moved into
+//! place whole. What a kill in the middle of a write leaves beside a database (a hot journal, a log)
+//! belongs to it, and SQLite rolls it back or forward; only a connection that may write can do that.
+//! What was left beside a file that was removed or replaced belongs to nobody, and is set aside:
+//! SQLite would read it into the new one.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::error::{Error, OpenError, refused};
+use super::error::{Error, OpenError, failed, refused};
+use super::lock::Lock;
 use super::schema;
 
 /// How long a statement waits for another process (a backup, a read command) before `Busy`.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
-/// The exclusive right to a database; given back when dropped, and by the system when the process dies.
-pub(super) struct Lock {
-    _file: File,
-}
-
-/// Takes the lock, checks that the file is ours and returns the one connection that writes.
+/// Takes the lock, checks that the file is ours and returns the one connection that writes. `path`
+/// is the file itself, not a link to it.
 pub(super) fn open_exclusive(path: &Path) -> Result<(Lock, Connection), OpenError> {
-    let lock = lock(path)?;
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.len() > 0 => {
-            let reader = open_reader(path).map_err(|e| refused(path, e))?;
-            schema::check(&reader, path)?;
+    let mut lock = Lock::beside(path)?;
+    let header = header(path)?;
+    if header.is_none() {
+        set_aside(path, &["-wal", "-shm", "-journal"])?;
+        create(path)?;
+    }
+    lock.hold(path)?;
+    if let Some(header) = header {
+        if !header.expects_log() {
+            // It was made by a backup, and the log beside it is of the file that was here before.
+            set_aside(path, &["-wal", "-shm"])?;
         }
-        _ => create(path)?,
+        check(path)?;
     }
     let mut writer = open_writer(path).map_err(|e| refused(path, e))?;
     schema::upgrade(&mut writer).map_err(|e| refused(path, e))?;
     Ok((lock, writer))
+}
+
+/// The first bytes of a database file.
+struct Header([u8; 20]);
+
+impl Header {
+    /// Whether changes are kept in a log (`-wal`) beside the file; file format, section 1.3.3.
+    fn expects_log(&self) -> bool {
+        let is_sqlite = self.0.starts_with(b"SQLite format 3\0");
+        !is_sqlite || self.0[18] == 2 || self.0[19] == 2
+    }
+}
+
+/// Reads the header; `None` where there is no file, or an empty one. The descriptor is closed
+/// before SQLite has any lock on the file.
+fn header(path: &Path) -> Result<Option<Header>, OpenError> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("opened")(path, error)),
+    };
+    let mut bytes = Vec::with_capacity(20);
+    file.by_ref().take(20).read_to_end(&mut bytes).map_err(|e| failed("read")(path, e))?;
+    bytes.resize(if bytes.is_empty() { 0 } else { 20 }, 0);
+    Ok(<[u8; 20]>::try_from(bytes).ok().map(Header))
+}
+
+/// Moves what belongs to no database out of SQLite's way, and says so.
+fn set_aside(path: &Path, suffixes: &[&str]) -> Result<(), OpenError> {
+    for suffix in suffixes {
+        let left = PathBuf::from(format!("{}{suffix}", path.display()));
+        match fs::metadata(&left) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(failed("opened")(&left, error)),
+            Ok(metadata) if metadata.len() == 0 || *suffix == "-shm" => {
+                fs::remove_file(&left).map_err(|e| failed("removed")(&left, e))?;
+            }
+            Ok(_) => {
+                let free = (1..).map(|n| PathBuf::from(format!("{}.left-{n}", left.display())));
+                let aside = free.into_iter().find(|aside| !aside.exists()).unwrap_or_default();
+                fs::rename(&left, &aside).map_err(|e| failed("moved")(&left, e))?;
+                tracing::warn!(from = %left.display(), to = %aside.display(),
+                    "a journal of another database lay beside this one; it was moved out of the way");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what is not ours, damaged or newer. Nothing is written but what a kill has left undone.
+fn check(path: &Path) -> Result<(), OpenError> {
+    let reader = open_reader(path).map_err(|e| refused(path, e))?;
+    match schema::check(&reader, path) {
+        Err(OpenError::Unrecovered { .. }) => {
+            drop(reader);
+            recover(path)?;
+            schema::check(&open_reader(path).map_err(|e| refused(path, e))?, path)
+        }
+        checked => checked,
+    }
+}
+
+/// Has SQLite undo the write in whose middle a process was killed.
+fn recover(path: &Path) -> Result<(), OpenError> {
+    let recovered = || -> Result<(), Error> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.busy_timeout(BUSY_WAIT)?;
+        connection.pragma_query_value(None, "user_version", |_| Ok(()))?;
+        Ok(())
+    };
+    recovered().map_err(|e| refused(path, e))
 }
 
 /// Opens an existing database for reading, beside a running daemon or without one.
@@ -55,8 +131,8 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
         }
         Err(error) => return Err(failed("opened")(path, error)),
     }
+    check(path)?;
     let reader = open_reader(path).map_err(|e| refused(path, e))?;
-    schema::check(&reader, path)?;
     schema::check_current(&reader, path)?;
     Ok(reader)
 }
@@ -83,45 +159,16 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-fn lock(path: &Path) -> Result<Lock, OpenError> {
-    let lock_path = PathBuf::from(format!("{}.lock", path.display()));
-    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| failed("created")(folder, e))?;
-    }
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&lock_path)
-        .map_err(|e| failed("opened")(&lock_path, e))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            // Best effort: the message is useful without the number too.
-            if file.read_to_string(&mut holder).is_err() || holder.trim().parse::<u32>().is_err() {
-                holder.clear();
-            }
-            let holder = if holder.is_empty() { holder } else { format!(" (process {})", holder.trim()) };
-            return Err(OpenError::Locked { path: path.display().to_string(), holder });
-        }
-        Err(TryLockError::Error(e)) => return Err(failed("locked")(&lock_path, e)),
-    }
-    let note = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
-    note.map_err(|e| failed("written")(&lock_path, e))?;
-    Ok(Lock { _file: file })
-}
-
 /// Makes the database under another name and moves it into place when it is complete: a kill at any instruction leaves
 /// either none or a sound one.
 fn create(path: &Path) -> Result<(), OpenError> {
     let draft = PathBuf::from(format!("{}.new", path.display()));
     let io = |source: io::Error| failed("created")(&draft, source);
-    match fs::remove_file(&draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
-        _ => {}
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        match fs::remove_file(format!("{}{suffix}", draft.display())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+            _ => {}
+        }
     }
     // SQLite would create it with the umask; message texts are nobody else's business.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(io)?;
@@ -131,6 +178,8 @@ fn create(path: &Path) -> Result<(), OpenError> {
         connection.pragma_update(None, "journal_mode", "MEMORY")?;
         schema::claim(&connection)?;
         schema::upgrade(&mut connection)?;
+        // Later it would be a write like any other, with a journal that a kill leaves behind.
+        connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.close().map_err(|(_, error)| error)?;
         Ok(())
     };
@@ -140,11 +189,4 @@ fn create(path: &Path) -> Result<(), OpenError> {
     tracing::info!(path = %path.display(), "made a new database");
     let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
-}
-
-fn failed(action: &'static str) -> impl Fn(&Path, io::Error) -> OpenError {
-    move |path, source| match source.kind() {
-        io::ErrorKind::PermissionDenied => OpenError::Permission { path: path.display().to_string(), action, source },
-        _ => OpenError::Io { path: path.display().to_string(), reason: source.to_string() },
-    }
 }

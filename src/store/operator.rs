@@ -84,7 +84,7 @@ impl Store {
         to: UnixMillis,
     ) -> Result<Result<Source, Refused>, Error> {
         // What is noted of earlier polls must not come behind it.
-        self.flush_quiet_polls().await?;
+        self.flush().await?;
         self.write(move |tx| {
             let Some((source, Follow::Pinned | Follow::Stored | Follow::Discovered)) =
                 find(tx, account, &conversation_id)?

@@ -9,12 +9,18 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::announce::{Outlet, SinkState};
-use super::{Error, LaneId, SinkId, Store};
+use super::dead;
+use super::{Error, LaneId, SinkId, Store, millis};
 use crate::model::{Change, kind};
 use crate::time::UnixMillis;
 
 /// No retry is planned further ahead: a `Retry-After` of a day and the tenth that may come on top.
 const LONGEST_WAIT: Duration = Duration::from_secs(27 * 3600);
+
+/// Attempts of a delivery that are kept on record: the first of them ...
+const FIRST_ATTEMPTS: i64 = 20;
+/// ... and the last.
+const LAST_ATTEMPTS: i64 = 80;
 
 /// The deliveries of one conversation that one sink is owed, oldest first. Only the first may be attempted.
 #[derive(Clone, Debug)]
@@ -32,6 +38,8 @@ pub struct Owed {
     pub event: i64,
     /// Attempts that failed, and counted, since it last became pending.
     pub retries: u32,
+    /// The last attempt that failed, whether it counted or not.
+    pub last_attempt_at: Option<UnixMillis>,
     /// When the event was recorded.
     pub recorded_at: UnixMillis,
     /// Stable id of the event.
@@ -173,7 +181,7 @@ impl Store {
         standing: Option<Standing>,
     ) -> Result<Settled, Error> {
         let sinks = self.sinks();
-        let (settled, recovered) = self
+        let (settled, somebody_is_told) = self
             .write(move |tx| {
                 let mut settled = Settled::All;
                 for settlement in &settlements {
@@ -183,17 +191,28 @@ impl Store {
                 }
                 let outlet = Outlet { tx, sinks: &sinks, now: UnixMillis::now() };
                 let recovered = standing.map_or(Ok(false), |standing| note(outlet, sink, standing))?;
-                Ok((settled, recovered))
+                let mut attempts = settlements.iter().flat_map(|settlement| &settlement.attempts);
+                let told = match attempts.find(|attempt| attempt.outcome == Outcome::Dead) {
+                    Some(attempt) => dead::enter(outlet, sink, attempt)?,
+                    None => false,
+                };
+                Ok((settled, recovered || told))
             })
             .await?;
-        if recovered {
+        if somebody_is_told {
             self.deliveries().notify_waiters();
         }
         Ok(settled)
     }
 
     /// Parks a sink that has only failed since then, and tells the other sinks.
-    pub async fn park(&self, sink: SinkId, failing_since: UnixMillis, last_failure: String) -> Result<(), Error> {
+    pub async fn park(
+        &self,
+        sink: SinkId,
+        failing_since: UnixMillis,
+        class: &'static str,
+        last_failure: String,
+    ) -> Result<(), Error> {
         let sinks = self.sinks();
         self.write(move |tx| {
             let now = UnixMillis::now();
@@ -201,12 +220,30 @@ impl Store {
                 .execute(params![sink.0, now.as_millis(), last_failure])?;
             let detail =
                 format!("nothing but failure since {failing_since}, last: {last_failure}; what it is owed is kept");
-            let change = SinkState { kind: kind::SINK_PARKED, state: Change::Entered, since: now, detail: &detail };
+            let change = SinkState {
+                kind: kind::SINK_PARKED,
+                state: Change::Entered,
+                reason: Some(class),
+                since: now,
+                detail: &detail,
+            };
             Outlet { tx, sinks: &sinks, now }.about_sink(sink, change)
         })
         .await?;
         self.deliveries().notify_waiters();
         Ok(())
+    }
+
+    /// How a sink stands.
+    pub async fn sink_health(&self, sink: SinkId) -> Result<SinkHealth, Error> {
+        self.read(move |connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT failing_since, parked_at FROM sinks WHERE id = ?1")?;
+            Ok(statement.query_row([sink.0], |r| {
+                Ok(SinkHealth { failing_since: millis(r.get(0)?), parked_at: millis(r.get(1)?) })
+            })?)
+        })
+        .await
     }
 
     /// How many deliveries of a sink are pending.
@@ -232,7 +269,8 @@ fn claim_due(
     let due =
         due.query_map(params![sink.0, now.as_millis(), limit.lanes + in_flight.len()], |r| Ok(LaneId(r.get(0)?)))?;
     let mut owed = connection.prepare_cached(
-        "SELECT d.event, d.retries, e.created_at, e.event_id, CASE d.raw WHEN 1 THEN coalesce(e.raw_body, e.body) ELSE e.body END
+        "SELECT d.event, d.retries, e.created_at, e.event_id, CASE d.raw WHEN 1 THEN coalesce(e.raw_body, e.body) ELSE e.body END,
+            CASE WHEN d.attempts > 0 THEN (SELECT max(a.at) FROM attempts a WHERE a.event = d.event AND a.sink = d.sink) END
          FROM deliveries d JOIN events e ON e.id = d.event
          WHERE d.sink = ?1 AND d.lane = ?2 AND d.state = 0 ORDER BY d.event LIMIT ?3",
     )?;
@@ -253,6 +291,7 @@ fn claim_due(
                 recorded_at: UnixMillis::from_millis(r.get(2)?),
                 event_id: r.get(3)?,
                 body: r.get(4)?,
+                last_attempt_at: millis(r.get(5)?),
             })
         })?;
         let owed: Vec<_> = rows.collect::<Result<_, _>>()?;
@@ -299,7 +338,8 @@ fn note(outlet: Outlet<'_>, sink: SinkId, standing: Standing) -> Result<bool, Er
                     .execute(params![sink.0, outlet.now.as_millis()])?;
                 let detail = "it takes events again; what it was owed is delivered in order";
                 let (kind, since) = (kind::SINK_RECOVERED, outlet.now);
-                outlet.about_sink(sink, SinkState { kind, state: Change::Left, since, detail })?;
+                let change = SinkState { kind, state: Change::Left, reason: Some("transient"), since, detail };
+                outlet.about_sink(sink, change)?;
             }
             Ok(parked)
         }
@@ -341,6 +381,14 @@ fn settle(tx: &Connection, sink: SinkId, settlement: &Settlement) -> Result<Sett
                 "INSERT INTO attempts (event, sink, number, at, outcome, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
             .execute(params![attempt.event, sink.0, number, at, outcome, attempt.detail])?;
+            // Probes of a sink that is out for months: how it began and how it goes now is kept.
+            tx.prepare_cached("DELETE FROM attempts WHERE event = ?1 AND sink = ?2 AND number = ?3")?.execute(
+                params![
+                    attempt.event,
+                    sink.0,
+                    (number > FIRST_ATTEMPTS + LAST_ATTEMPTS).then_some(number - LAST_ATTEMPTS)
+                ],
+            )?;
         }
     }
     if settlement.goes_on && settled == Settled::All {

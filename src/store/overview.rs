@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension};
 use serde::Serialize;
 
-use super::{Error, ReadOnlyStore, millis};
+use super::{Error, ReadOnlyStore, left_out, millis, quiet};
 use crate::calendar::{Calendar, Day};
 use crate::time::UnixMillis;
 
@@ -51,10 +51,18 @@ pub struct AccountOverview {
     pub credits_this_month: Option<u64>,
     /// What the month may cost; null: there is no limit but that of its days.
     pub monthly_credits: Option<u32>,
+    /// Credits that are left at the provider, where it says: all of them, whatever a day may cost.
+    pub credits_left: Option<u64>,
+    /// When that was heard.
+    pub credits_left_at: Option<UnixMillis>,
+    /// Since when they are fewer than a day may cost; null: they are not.
+    pub credits_low_since: Option<UnixMillis>,
     /// When the day ends, and with it its credits.
     pub day_ends_at: UnixMillis,
     /// The sweeps over its inbox.
     pub inbox: Vec<FolderOverview>,
+    /// Parts of the inbox that are there and not listed.
+    pub inbox_left_out: Vec<String>,
     /// Conversations, by id.
     pub conversations: Vec<ConversationOverview>,
 }
@@ -215,7 +223,8 @@ impl ReadOnlyStore {
         let tx = self.connection.unchecked_transaction()?;
         let mut statement = tx.prepare(
             "SELECT id, provider, name, paused_until, paused_since, pause_class, pause_reason, configured, discovers,
-                time_zone, requests_per_minute, learnt_per_minute, daily_credits, monthly_credits
+                time_zone, requests_per_minute, learnt_per_minute, daily_credits, monthly_credits,
+                credits_left, credits_left_at, credits_low_since
              FROM accounts
              ORDER BY name",
         )?;
@@ -233,6 +242,9 @@ impl ReadOnlyStore {
                 daily_credits,
                 credits_this_month: daily_credits.map(|_| spent.month),
                 monthly_credits: r.get(13)?,
+                credits_left: r.get(14)?,
+                credits_left_at: millis(r.get(15)?),
+                credits_low_since: millis(r.get(16)?),
                 day_ends_at: day.ends_at,
                 provider: r.get(1)?,
                 name: r.get(2)?,
@@ -243,6 +255,7 @@ impl ReadOnlyStore {
                 pause_class: r.get(5)?,
                 pause_reason: r.get(6)?,
                 inbox: folders(&tx, r.get(0)?)?,
+                inbox_left_out: left_out::load(&tx, r.get(0)?)?,
                 conversations: conversations(&tx, r.get(0)?)?,
             };
             Ok(account)
@@ -353,6 +366,7 @@ fn conversations(tx: &Connection, account: i64) -> rusqlite::Result<Vec<Conversa
             LEFT JOIN walks w ON w.conversation = c.id LEFT JOIN unreadable_messages u ON u.conversation = c.id
          WHERE c.account = ?1 ORDER BY c.conversation_id",
     )?;
+    let now = UnixMillis::now();
     let rows = statement.query_map([account], |r| {
         let has_gaps: bool = r.get(14)?;
         Ok(ConversationOverview {
@@ -365,7 +379,7 @@ fn conversations(tx: &Connection, account: i64) -> rusqlite::Result<Vec<Conversa
             max_interval_seconds: r.get::<_, Option<i64>>(21)?.map(|millis| millis as f64 / 1000.0),
             first_polled_at: millis(r.get(22)?),
             watermark: millis(r.get(4)?),
-            verified_until: millis(r.get(5)?),
+            verified_until: quiet::verified(millis(r.get(5)?), millis(r.get(4)?), now),
             last_message_at: millis(r.get(6)?),
             last_polled_at: millis(r.get(7)?),
             due_at: UnixMillis::from_millis(r.get(8)?),

@@ -9,6 +9,8 @@ use std::time::Duration;
 use rusqlite::{OptionalExtension, params};
 
 use super::announce::{Outlet, StateChange};
+use super::list_times::reaches;
+use super::quiet::{self, VERIFIED_NOW};
 use super::{Error, OpenGaps, SourceId, Store, UnreadMessages, gaps, unreadable, walks};
 use crate::model::{
     AccountName, Change, Conversation, Event, EventContext, Flag, Message, Route, Seen, Unreadable, kind,
@@ -131,22 +133,18 @@ pub struct Recorded {
     pub noticed: bool,
 }
 
-/// Whether the youngest message read is as young as the inbox's last activity. A provider may round one of the two times to
-/// seconds and not the other; two exact times are compared as they are, because people write two messages in one second.
-fn reaches(youngest: Option<UnixMillis>, activity: UnixMillis) -> bool {
-    let Some(youngest) = youngest else { return false };
-    let (youngest, activity) = (youngest.as_millis(), activity.as_millis());
-    let rounded = youngest % 1000 == 0 || activity % 1000 == 0;
-    youngest >= activity || (rounded && youngest.div_euclid(1000) >= activity.div_euclid(1000))
-}
-
 impl Store {
     /// Records a complete poll in one transaction and wakes the sinks.
     pub async fn record_poll(&self, poll: PollRecord) -> Result<Recorded, Error> {
-        self.forget_quiet_poll(poll.source);
+        let before = self.take_quiet_poll(poll.source);
         let sinks = self.sinks();
+        let recorded = self.write(move |tx| {
+            let now = UnixMillis::now();
+            quiet::write(tx, &before, now)?;
+            record_poll(Outlet { tx, sinks: &sinks, now }, poll)
+        });
         let recorded =
-            self.write(move |tx| record_poll(Outlet { tx, sinks: &sinks, now: UnixMillis::now() }, poll)).await?;
+            recorded.await.inspect_err(|_| before.into_iter().for_each(|poll| self.put_back_quiet_poll(poll)))?;
         if recorded.announced + recorded.edited > 0 || recorded.noticed {
             self.deliveries().notify_waiters();
         }
@@ -156,6 +154,11 @@ impl Store {
 
 fn record_poll(outlet: Outlet<'_>, mut poll: PollRecord) -> Result<Recorded, Error> {
     poll.messages.sort_by(|a, b| a.order().cmp(&b.order()));
+    // Few pages name their conversation; what the inbox has said of it holds until somebody says otherwise.
+    poll.title = match poll.title {
+        Some(title) => Some(title),
+        None => stored_title(&outlet, poll.source)?,
+    };
     let context = EventContext {
         provider: poll.provider,
         account: &poll.account,
@@ -177,34 +180,40 @@ fn record_poll(outlet: Outlet<'_>, mut poll: PollRecord) -> Result<Recorded, Err
     let proves = poll.verified_until.is_some();
     recorded.unread = unreadable::settle(outlet.tx, poll.source, poll.read_from, &poll.unreadable, proves, outlet.now)?;
     recorded.noticed |= announce_lapse(outlet, poll.source, lapsed_before, poll.lapsed_at)?;
+    let found_some = recorded.announced + recorded.silent > 0;
     let mark = poll.mark.filter(|mark| {
-        let reached = mark.activity.is_none_or(|at| reaches(recorded.last_message_at, at));
+        let reached = mark.activity.is_none_or(|shown| reaches(recorded.last_message_at, shown, found_some));
         recorded.mark_kept = reached;
         reached
     });
     recorded.due_at = (poll.due)(recorded.last_message_at);
     outlet
         .tx
-        .prepare_cached(
+        .prepare_cached(&format!(
             "UPDATE conversations SET
-                first_polled_at = coalesce(first_polled_at, ?2), last_polled_at = ?2,
-                verified_until = max(coalesce(verified_until, ?3), coalesce(?3, verified_until)),
+                first_polled_at = coalesce(first_polled_at, ?2), last_polled_at = ?2, verified_until = {VERIFIED_NOW},
                 rechecked_at = CASE WHEN ?4 OR rechecked_at IS NULL THEN ?2 ELSE rechecked_at END,
-                lapsed_at = ?5, due_at = ?6, title = coalesce(?7, title), mark = coalesce(?8, mark),
+                lapsed_at = ?5, due_at = ?7, title = coalesce(?8, title), mark = coalesce(?9, mark),
                 failures = 0, failing_since = NULL, failure_class = NULL, failure_detail = NULL
-             WHERE id = ?1",
-        )?
+             WHERE id = ?1"
+        ))?
         .execute(params![
             poll.source.0,
             poll.polled_at.as_millis(),
             poll.verified_until.map(UnixMillis::as_millis),
             poll.recheck,
             poll.lapsed_at.map(UnixMillis::as_millis),
+            outlet.now.as_millis(),
             recorded.due_at.as_millis(),
             poll.title,
             mark.map(|mark| mark.mark),
         ])?;
     Ok(recorded)
+}
+
+fn stored_title(outlet: &Outlet<'_>, source: SourceId) -> Result<Option<String>, Error> {
+    let mut statement = outlet.tx.prepare_cached("SELECT title FROM conversations WHERE id = ?1")?;
+    Ok(statement.query_row([source.0], |r| r.get(0))?)
 }
 
 /// A lapse is announced when it begins and when it is over, whatever its reason.
@@ -397,20 +406,5 @@ impl<'a> Recording<'a> {
         let backfill = route == Route::Backfill;
         let late = !backfill && message.sent_at.zip(self.watermark_before).is_some_and(|(sent_at, w)| sent_at < w);
         Seen { at: self.outlet.now, route, late, backfill }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mark_is_reached_by_a_message_as_young_and_only_rounded_times_are_compared_in_seconds() {
-        let at = UnixMillis::from_millis;
-        assert!(reaches(Some(at(12_171)), at(12_171)));
-        assert!(!reaches(Some(at(11_748)), at(12_171)), "two messages in one second are two");
-        assert!(!reaches(Some(at(12_170)), at(12_171)));
-        assert!(reaches(Some(at(12_000)), at(12_171)) && reaches(Some(at(12_171)), at(12_000)));
-        assert!(!reaches(Some(at(11_000)), at(12_171)) && !reaches(None, at(0)));
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::announce::{FollowedSink, Wants};
 use super::{Error, LaneId, SinkId, SourceId, Store, follow};
+use crate::model::kind;
 use crate::time::UnixMillis;
 
 /// Events looked at in one transaction.
@@ -72,6 +73,7 @@ impl Store {
             retried += step.0;
             from = step.1;
         }
+        self.leave_dead().await?;
         self.deliveries().notify_waiters();
         Ok((retried, hurried))
     }
@@ -84,6 +86,7 @@ impl Store {
             let (sink, of) = (sink.clone(), of.clone());
             (replayed, from) = self.write(move |tx| replay_step(tx, &sink, &of, dry_run, begin, replayed)).await?;
         }
+        self.leave_dead().await?;
         self.deliveries().notify_waiters();
         Ok(replayed)
     }
@@ -100,7 +103,11 @@ impl Store {
             };
             purged.dead += found.dead;
             purged.pending += found.pending;
-            if purge.dry_run || found == Purged::default() {
+            if purge.dry_run {
+                return Ok(purged);
+            }
+            if found == Purged::default() {
+                self.leave_dead().await?;
                 return Ok(purged);
             }
         }
@@ -349,7 +356,7 @@ fn replay(
 
 /// A sink is not told about itself.
 fn is_about(sink: &FollowedSink, event: &Candidate) -> bool {
-    event.kind.starts_with("sink.") && event.subject == sink.name.as_str()
+    (event.kind.starts_with("sink.") || event.kind == kind::DELIVERY_DEAD) && event.subject == sink.name.as_str()
 }
 
 fn owe(tx: &Connection, sink: SinkId, wants: &Wants, event: i64, lane: LaneId) -> Result<(), Error> {

@@ -23,8 +23,8 @@ pub struct Pruned {
 const STEP: i64 = 1_000;
 
 impl Store {
-    /// Removes deliveries that were delivered or filtered before `before`, then events without deliveries: one step, from event
-    /// row `from` (0 to begin). Pending deliveries are never touched and dead ones are kept for replay.
+    /// Removes deliveries that were delivered, filtered or given up before `before`, then events without deliveries: one
+    /// step, from event row `from` (0 to begin). Pending deliveries are never touched.
     pub async fn prune(&self, before: UnixMillis, from: i64) -> Result<Pruned, Error> {
         self.write(move |tx| {
             let (last, oldest): (Option<i64>, Option<i64>) = tx
@@ -36,8 +36,9 @@ impl Store {
             let Some(last) = last.filter(|_| oldest.is_some_and(|oldest| oldest < before.as_millis())) else {
                 return Ok(Pruned { deliveries: 0, events: 0, next: None });
             };
-            // Delivered or filtered.
-            let settled = "event > ?1 AND event <= ?2 AND state IN (1, 3) AND settled_at < ?3";
+            // Delivered or filtered; or dead, where the sinks have been told of that.
+            let settled = "event > ?1 AND event <= ?2 AND settled_at < ?3 AND (state IN (1, 3)
+                OR (state = 2 AND sink IN (SELECT id FROM sinks WHERE dead_since IS NOT NULL)))";
             let range = params![from, last, before.as_millis()];
             tx.prepare_cached(&format!(
                 "DELETE FROM attempts WHERE (event, sink) IN (SELECT event, sink FROM deliveries WHERE {settled})"
@@ -60,8 +61,13 @@ impl Store {
         loop {
             let mut from = Some(0);
             while let Some(begin) = from {
-                from = match self.prune(UnixMillis::now() - retention, begin).await {
-                    Ok(pruned) => pruned.next,
+                let pruned = self.prune(UnixMillis::now() - retention, begin).await;
+                let pruned = match pruned {
+                    Ok(Pruned { next: None, .. }) => self.leave_dead().await.map(|()| None),
+                    pruned => pruned.map(|pruned| pruned.next),
+                };
+                from = match pruned {
+                    Ok(next) => next,
                     Err(Error::Closed) => return,
                     Err(error) => {
                         tracing::warn!(class = "storage", %error, "old deliveries were not removed; trying again in an hour");

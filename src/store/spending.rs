@@ -76,16 +76,9 @@ impl Store {
         .await
     }
 
-    /// Adds requests to those of a day, and notes what was learnt of the rate; `None`: it is as configured.
-    pub async fn record_requests(
-        &self,
-        account: AccountId,
-        day: Day,
-        requests: u64,
-        learnt_per_minute: Option<f64>,
-    ) -> Result<(), Error> {
+    /// Notes what was learnt of the rate of an account; `None`: it is as configured.
+    pub async fn record_rate(&self, account: AccountId, learnt_per_minute: Option<f64>) -> Result<(), Error> {
         self.write(move |tx| {
-            add(tx, account, day, requests, 0)?;
             tx.prepare_cached("UPDATE accounts SET learnt_per_minute = ?2 WHERE id = ?1")?
                 .execute(params![account.0, learnt_per_minute])?;
             Ok(())
@@ -94,12 +87,13 @@ impl Store {
     }
 }
 
-fn add(tx: &Connection, account: AccountId, day: Day, requests: u64, credits: u32) -> Result<(), Error> {
+/// Adds to what an account has asked for and paid on a day.
+pub(super) fn add(tx: &Connection, account: AccountId, day: i64, requests: u64, credits: u32) -> Result<(), Error> {
     tx.prepare_cached(
         "INSERT INTO spending (account, day, requests, credits) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT DO UPDATE SET requests = requests + ?3, credits = credits + ?4",
     )?
-    .execute(params![account.0, day.number, requests, credits])?;
+    .execute(params![account.0, day, requests, credits])?;
     Ok(())
 }
 
@@ -126,7 +120,7 @@ fn reserve(tx: &Connection, reservation: &Reservation) -> Result<Reserved, Error
     if refused_by.is_some() {
         return Ok(Reserved { refused_by, today, month });
     }
-    add(tx, account, day, 0, credits)?;
+    add(tx, account, day.number, 0, credits)?;
     Ok(Reserved { refused_by, today: today + wanted, month: month + wanted })
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::follow::{Follow, insert, load_source};
+use super::list_times::{is_later, line_of_history, line_of_newcomers};
 use super::{AccountId, Error, Mark, Source, SourceId, Store, UnreadPage, UnreadRows, millis, unreadable};
 use crate::model::{Conversation, Listed};
 use crate::time::UnixMillis;
@@ -24,6 +25,9 @@ pub struct SweptFolder {
     pub swept_at: Option<UnixMillis>,
     /// By the provider's clock: whatever moved up to here has been noticed.
     pub activity: Option<UnixMillis>,
+    /// The youngest activity of the first complete sweep, by the provider's clock; `None`: the inbox
+    /// was empty.
+    pub first_activity: Option<UnixMillis>,
     /// When the first sweep began, while it is under way.
     pub began_at: Option<UnixMillis>,
     /// Where the first sweep goes on.
@@ -55,9 +59,18 @@ pub enum Line {
     /// As the configuration says of first polls.
     AsConfigured,
     /// After what the inbox shows of it now.
-    LastActivity,
+    LastActivity {
+        /// When the inbox was listed, by the provider's clock.
+        listed_at: Option<UnixMillis>,
+    },
     /// After this moment.
     After(UnixMillis),
+    /// The first complete sweep did not list it: after the youngest activity of that sweep, all of
+    /// it where there was none.
+    Newcomer {
+        /// The youngest activity of the first complete sweep.
+        first_activity: Option<UnixMillis>,
+    },
 }
 
 /// What a listed conversation is to us.
@@ -126,7 +139,7 @@ impl Store {
 
     /// Records that a sweep over a folder, begun then, has come to its end. `activity` is the youngest it has seen; the
     /// first sweep is the first that `discovers`. Where it has read all rows that could not be read before, that is
-    /// `settled`.
+    /// `settled`. Returns the youngest activity of that first sweep.
     pub async fn finish_sweep(
         &self,
         account: AccountId,
@@ -135,27 +148,30 @@ impl Store {
         activity: Option<UnixMillis>,
         discovers: bool,
         settled: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<UnixMillis>, Error> {
         self.write(move |tx| {
             if settled {
                 unreadable::settle_rows(tx, account, &folder)?;
             }
-            tx.prepare_cached(
-                "INSERT INTO sweeps (account, folder, first_swept_at, swept_at, activity)
-                 VALUES (?1, ?2, CASE WHEN ?5 THEN ?3 END, ?3, ?4)
-                 ON CONFLICT (account, folder) DO UPDATE SET swept_at = ?3, began_at = NULL, cursor = NULL, youngest = NULL,
-                    first_swept_at = coalesce(first_swept_at, CASE WHEN ?5 THEN ?3 END),
-                    activity = max(coalesce(activity, ?4), coalesce(?4, activity)),
-                    failing_since = NULL, failure_class = NULL, failure_detail = NULL",
-            )?
-            .execute(params![
-                account.0,
-                folder,
-                began.as_millis(),
-                activity.map(UnixMillis::as_millis),
-                discovers
-            ])?;
-            Ok(())
+            // Of an empty folder the others that have been listed tell the provider's time.
+            let first_activity = "CASE WHEN ?5 THEN coalesce(?4, (SELECT max(o.activity) FROM sweeps o
+                WHERE o.account = ?1 AND o.folder <> ?2)) END";
+            let first = tx
+                .prepare_cached(&format!(
+                    "INSERT INTO sweeps (account, folder, first_swept_at, swept_at, activity, first_activity)
+                     VALUES (?1, ?2, CASE WHEN ?5 THEN ?3 END, ?3, ?4, {first_activity})
+                     ON CONFLICT (account, folder) DO UPDATE SET swept_at = ?3, began_at = NULL, cursor = NULL, youngest = NULL,
+                        first_swept_at = coalesce(first_swept_at, CASE WHEN ?5 THEN ?3 END),
+                        first_activity = CASE WHEN first_swept_at IS NULL THEN {first_activity} ELSE first_activity END,
+                        activity = max(coalesce(activity, ?4), coalesce(?4, activity)),
+                        failing_since = NULL, failure_class = NULL, failure_detail = NULL
+                     RETURNING first_activity"
+                ))?
+                .query_row(
+                    params![account.0, folder, began.as_millis(), activity.map(UnixMillis::as_millis), discovers],
+                    |r| Ok(millis(r.get(0)?)),
+                )?;
+            Ok(first)
         })
         .await
     }
@@ -203,7 +219,8 @@ impl Store {
 
 pub(super) fn load(tx: &Connection, account: AccountId) -> Result<Vec<SweptFolder>, Error> {
     let mut statement = tx.prepare_cached(
-        "SELECT folder, first_swept_at, swept_at, activity, started_at, workflow_id, began_at, cursor, youngest
+        "SELECT folder, first_swept_at, swept_at, activity, started_at, workflow_id, began_at, cursor, youngest,
+            first_activity
          FROM sweeps
          WHERE account = ?1",
     )?;
@@ -219,6 +236,7 @@ pub(super) fn load(tx: &Connection, account: AccountId) -> Result<Vec<SweptFolde
             cursor: r.get(7)?,
             youngest: millis(r.get(8)?),
             unread: None,
+            first_activity: millis(r.get(9)?),
         })
     })?;
     let mut folders = rows.collect::<Result<Vec<_>, _>>()?;
@@ -270,7 +288,9 @@ fn note(tx: &Connection, account: AccountId, row: Listed, discovery: Discovery) 
         tx.prepare_cached("UPDATE conversations SET mark = ?2 WHERE id = ?1")?.execute(params![source.0, row.mark])?;
         return Ok(Noted::Unmoved);
     }
-    if known.waits_since.is_some() && row.last_activity_at.is_some() && known.waits_since >= row.last_activity_at {
+    if let (Some(line), Some(shown)) = (known.waits_since, row.last_activity_at)
+        && !is_later(shown, line)
+    {
         // Due for its first look since it was found. Were it news at every sweep until then, sweeps over an inbox that
         // takes days to read would go to its end each time, and leave no credits for the looks.
         return Ok(Noted::Unmoved);
@@ -344,8 +364,9 @@ fn found(
 ) -> Result<Noted, Error> {
     let line = match discovery.line {
         Line::AsConfigured => None,
-        Line::LastActivity => row.last_activity_at,
+        Line::LastActivity { listed_at } => row.last_activity_at.map(|shown| line_of_history(shown, listed_at)),
         Line::After(line) => Some(line),
+        Line::Newcomer { first_activity } => Some(first_activity.map_or(UnixMillis::EPOCH, line_of_newcomers)),
     };
     tx.prepare_cached(
         "UPDATE conversations SET title = coalesce(?2, title), max_interval = ?4,
@@ -358,4 +379,66 @@ fn found(
         i64::try_from(discovery.max_interval.as_millis()).unwrap_or(i64::MAX),
     ])?;
     Ok(Noted::Found(Box::new((row.conversation, load_source(tx, source)?)), shown))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AccountName, ConversationId, ConversationType};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn row(id: &str, last_activity_at: UnixMillis) -> Listed {
+        Listed {
+            conversation: Conversation {
+                id: ConversationId::new(id),
+                address: id.into(),
+                kind: ConversationType::Standard,
+                person_url: None,
+            },
+            title: None,
+            last_activity_at: Some(last_activity_at),
+            mark: Some(last_activity_at.to_string()),
+        }
+    }
+
+    /// The line of a conversation that a sweep finds.
+    async fn line_of(store: &Store, account: AccountId, id: &str, at: UnixMillis, line: Line) -> Option<UnixMillis> {
+        let discovery = Discovery { discover: true, line, max_interval: SECOND };
+        let noted = store.note_listed(account, vec![row(id, at)], None, discovery).await.unwrap().remove(0);
+        let Noted::Found(found, _) = noted else { panic!("{noted:?}") };
+        found.1.line
+    }
+
+    #[tokio::test]
+    async fn our_clock_takes_no_part_in_what_is_new_to_an_account() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("inboxd.db")).unwrap();
+        let account = store.account("connectsafely", AccountName::new("work").unwrap()).await.unwrap();
+        let at = |seconds: u32| UnixMillis::from_millis(1_700_000_000_500) + seconds * SECOND;
+        let (ours, folders) = (at(8 * 3600), ["main", "empty", "other"].map(str::to_owned));
+        let sweep = async |folder: &String, youngest: Option<UnixMillis>| {
+            store.finish_sweep(account, folder.clone(), ours, youngest, true, false).await.unwrap()
+        };
+        let first_activity = sweep(&folders[0], Some(at(60))).await;
+        assert_eq!(first_activity, Some(at(60)));
+        assert_eq!(sweep(&folders[1], None).await, Some(at(60)), "an empty folder beside one that is not");
+        assert_eq!(sweep(&folders[0], Some(at(90))).await, Some(at(60)), "of the first sweep");
+        let newcomer = Line::Newcomer { first_activity };
+        assert_eq!(line_of(&store, account, "2-NEW", at(61), newcomer).await, Some(at(59)));
+        let empty = Line::Newcomer { first_activity: None };
+        assert_eq!(line_of(&store, account, "2-FIRST", at(61), empty).await, Some(UnixMillis::EPOCH));
+    }
+
+    #[tokio::test]
+    async fn an_inbox_that_was_empty_at_its_first_sweep_has_no_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("inboxd.db")).unwrap();
+        let account = store.account("connectsafely", AccountName::new("work").unwrap()).await.unwrap();
+        let swept = store.finish_sweep(account, String::new(), UnixMillis::now(), None, true, false).await.unwrap();
+        assert_eq!(swept, None);
+        let later =
+            store.finish_sweep(account, String::new(), UnixMillis::now(), Some(UnixMillis::now()), true, false).await;
+        assert_eq!(later.unwrap(), None, "what comes later is no part of the first sweep");
+    }
 }

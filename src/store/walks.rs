@@ -260,6 +260,7 @@ mod tests {
             name: AccountName::new("main").unwrap(),
             conversations: vec![(conversation, period)],
             discover: false,
+            channel: "",
             max_interval: period,
         };
         let wants = Wants { raw: wants_raw, ..Wants::default() };

@@ -14,7 +14,8 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::Error;
-use super::open::{Lock, open_writer};
+use super::lock::Lock;
+use super::open::open_writer;
 
 /// Writes in one transaction. Larger groups gain nothing measurable and make the first of them wait.
 const GROUP: usize = 256;

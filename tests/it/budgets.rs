@@ -249,3 +249,37 @@ async fn status_says_why_each_conversation_is_polled_when_it_is() {
     until("the quiet hours", || reasons(&rig).contains(&(false, "quiet_hours".into()))).await;
     assert_eq!(daemon.stop(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_balance_that_would_not_last_a_day_is_warned_of_once_until_there_is_more() {
+    let mut rig = Rig::new().await;
+    rig.polling = "daily_credits = 300\n".into();
+    rig.http = "events = [\"budget.*\"]\n".into();
+    rig.discover(Dialect::LinkupV2, "");
+    rig.world().set_switches(|s| s.linkup.balance = 250);
+    let daemon = rig.start();
+    rig.until_taken(1).await;
+    let warning = &rig.receiver.taken()[0];
+    assert_eq!((&warning["type"], &warning["data"]["state"]), (&"budget.warning".into(), &"entered".into()));
+    assert!(warning["data"]["detail"].as_str().unwrap().contains("250 credits are left"), "{warning}");
+    assert_eq!(warning["data"].get("budget"), None);
+    let status = inboxd_in(rig.path(), &["status"]).stdout;
+    assert!(status.contains("250 credits left at the provider, LOW"), "{status}");
+    assert_eq!(daemon.stop(), 0);
+    // A restart does not ask again at once; when it is time to, there is more.
+    rig.world().set_switches(|s| s.linkup.balance = 5_000);
+    let asked = || rig.world().request_count(Endpoint::LinkupV2Credits);
+    assert_eq!(asked(), 1);
+    let daemon = rig.start_again();
+    let inbox = rig.world().request_count(Endpoint::LinkupV2Inbox);
+    until("a sweep", || rig.world().request_count(Endpoint::LinkupV2Inbox) > inbox).await;
+    assert_eq!((asked(), daemon.stop()), (1, 0));
+    let database = rusqlite::Connection::open(rig.database()).unwrap();
+    assert_eq!(database.execute("UPDATE accounts SET credits_left_at = credits_left_at - 3600000", []).unwrap(), 1);
+    let daemon = rig.start_again();
+    rig.until_taken(2).await;
+    let over = &rig.receiver.taken()[1];
+    assert_eq!((&over["type"], &over["data"]["state"]), (&"budget.warning".into(), &"left".into()));
+    assert!(rig.overview().unwrap().accounts[0].credits_left.is_some_and(|left| (4_900..5_000).contains(&left)));
+    assert_eq!((asked(), daemon.stop()), (2, 0));
+}

@@ -1,6 +1,6 @@
 //! `inboxd check --online`: which of wrong key, wrong URL, no network and signed out it is, and that it costs nothing.
 
-use inboxd::simulator::Dialect;
+use inboxd::simulator::{Dialect, KeyOf, Settings};
 
 use crate::support::{Rig, inboxd_in};
 
@@ -34,6 +34,40 @@ async fn accounts_that_work_are_ok_and_only_where_every_call_is_billed_does_it_c
     assert_eq!((code, lines.len()), (0, 6), "{lines:?}");
     assert!(lines.iter().all(|line| line.ends_with(": ok")), "{lines:?}");
     assert_eq!(rig.world().linkup_credits(), 1, "v1 has no call that is free, v2 has");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_account_is_asked_through_its_proxy_and_through_no_other() {
+    let rig = all_accounts().await;
+    // It refuses everybody, and keeps what it was asked.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = format!("http://user:s3cr3t%23key@{}", listener.local_addr().unwrap());
+    let (tell, asked) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        for mut stream in listener.incoming().flatten() {
+            let mut request = [0; 16 << 10];
+            let length = stream.read(&mut request).unwrap_or(0);
+            drop(tell.send(String::from_utf8_lossy(&request[..length]).to_lowercase()));
+            drop(stream.write_all(b"HTTP/1.1 407 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"));
+        }
+    });
+    let through = |text: &str| {
+        let text = text.replace(&rig.simulator.addr().to_string(), "api.example.invalid");
+        text.replace("\nprovider = ", &format!("\nproxy = \"{proxy}\"\nprovider = "))
+    };
+    let (code, lines) = checked(&rig, through);
+    assert_eq!((code, lines.len()), (3, 6), "{lines:#?}");
+    assert!(lines.iter().all(|line| line.contains("status 407: a proxy wants a user")), "{lines:#?}");
+    assert!(!lines.concat().contains("s3cr3t"), "{lines:#?}");
+    let login = format!("proxy-authorization: basic {}", data_encoding::BASE64.encode(b"user:s3cr3t#key"));
+    let asked: Vec<_> = asked.try_iter().collect();
+    assert_eq!(asked.len(), 6);
+    for request in asked {
+        let first = request.lines().next().unwrap_or_default();
+        assert!(first.contains(" http://api.example.invalid/"), "{request}");
+        assert!(request.contains(&login.to_lowercase()), "{request}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,6 +110,59 @@ async fn a_linkedin_account_that_is_signed_out_is_told_as_that() {
         let line = lines.iter().find(|line| line.starts_with(&format!("accounts.{account} "))).unwrap();
         assert!(line.contains("SIGNED OUT"), "{line}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_only_says_that_it_runs_is_signed_out() {
+    let mut rig = Rig::new().await;
+    rig.discover(Dialect::UnipileV2, "");
+    rig.world().set_switches(|s| s.unipile.is_connected = false);
+    let (code, lines) = checked(&rig, str::to_owned);
+    assert_eq!(code, 3);
+    assert!(lines[0].contains("SIGNED OUT") && lines[0].contains("LinkedIn does not answer"), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_and_an_account_of_the_other_generation_are_named_as_that() {
+    let mut rig = Rig::new().await;
+    rig.discover(Dialect::UnipileV2, "");
+    rig.discover(Dialect::UnipileV1, "");
+    let line = |lines: &[String], account: &str| {
+        lines.iter().find(|line| line.starts_with(&format!("accounts.{account} "))).unwrap().clone()
+    };
+    for (key_of, account, said) in [(KeyOf::V1, "main", "a key of API v1"), (KeyOf::V2, "old", "a key of API v2")] {
+        rig.world().set_switches(|s| s.unipile.key_of = key_of);
+        let (code, lines) = checked(&rig, str::to_owned);
+        let line = line(&lines, account);
+        assert!(code == 3 && line.contains("WRONG KEY") && line.contains(said), "{line}");
+    }
+    rig.world().set_switches(|s| s.unipile.key_of = KeyOf::Both);
+    let own = Settings::default().unipile_v1_account_id;
+    let (code, lines) = checked(&rig, |config| config.replace(&own, "acc_sim0000001"));
+    let line = line(&lines, "old");
+    assert!(code == 3 && line.contains("acc_... is an id of API v2"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_credits_that_are_left_and_the_channels_that_work_are_told() {
+    let mut rig = Rig::new().await;
+    rig.discover(Dialect::LinkupV2, "");
+    rig.follow(Dialect::LinkedApi, "Ada Byron");
+    rig.world().set_switches(|s| s.linkup.balance = 4_825);
+    let notes = |rig: &Rig| {
+        rig.write_config();
+        let output = inboxd_in(rig.path(), &["check", "--online"]);
+        (output.code, output.stdout)
+    };
+    let (code, said) = notes(&rig);
+    assert!(code == 0 && said.contains("4825 credits are left"), "{said}");
+    assert!(said.contains("channel = \"conversations\" works") && said.contains("channel = \"inbox\" works"), "{said}");
+    assert_eq!(rig.world().linkup_credits(), 0);
+    rig.world().set_switches(|s| s.linked_api.inbox_by_person = false);
+    let (code, said) = notes(&rig);
+    assert!(code == 0 && said.contains("channel = \"inbox\" does not work"), "{said}");
+    rig.linkedapi = "channel = \"inbox\"\n".into();
+    assert_eq!(notes(&rig).0, 3, "it is the one that is configured");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -441,3 +441,203 @@ fn priority_is_high_normal_or_low() {
     let says = "accounts.one.conversations[0].priority";
     assert!(wrong.code == 78 && wrong.stderr.contains(says) && wrong.stderr.contains("high"), "{}", wrong.stderr);
 }
+
+#[test]
+fn a_store_address_that_would_lead_elsewhere_is_refused_with_the_one_to_write() {
+    let with = |url: &str| GOOD.replace("[accounts.work]", &format!("[store]\nurl = \"{url}\"\n[accounts.work]"));
+    for (url, says) in [
+        ("sqlite://inboxd.db", "write \"sqlite:inboxd.db\""),
+        ("sqlite::memory:", "would keep nothing"),
+        ("sqlite:inboxd.db?mode=rwc", "write \"sqlite:inboxd.db\""),
+        ("sqlite:~/inboxd.db", "write \"sqlite:${HOME}/inboxd.db\""),
+        ("postgres://u:s3cr3t@h/db", "must be \"sqlite:\" and a path"),
+    ] {
+        refused(78, &with(url), &["inboxd.toml: store.url: ", says]);
+    }
+}
+
+#[test]
+fn a_path_that_only_a_shell_would_read_is_refused_wherever_it_stands() {
+    let path = |path: &str| GOOD.replace("\"events.jsonl\"", &format!("\"{path}\""));
+    refused(78, &path("~/events.jsonl"), &["sinks.archive.path: begins with ~", "${HOME}/events.jsonl"]);
+    refused(78, &path("events/"), &["sinks.archive.path: is a folder"]);
+    refused(78, &path("/"), &["sinks.archive.path: names no file"]);
+    refused(78, &path("file:///var/events.jsonl"), &["sinks.archive.path: is a URL", "write \"/var/events.jsonl\""]);
+    let secret = GOOD.replace("s3cr3t-key", "${file:~/key}");
+    refused(78, &secret, &["accounts.work.api_key: the path of \"${file:...}\" begins with ~"]);
+    let exec = format!("{GOOD}[sinks.run]\ntype = \"exec\"\ncommand = [\"~/bin/handler\"]\n");
+    refused(78, &exec, &["sinks.run.command: begins with ~"]);
+    let folder = tempfile::tempdir().unwrap();
+    for (config, says) in [("~/inboxd.toml", "begins with ~"), (".", "is a folder")] {
+        let output = inboxd_in(folder.path(), &["check", "--config", config]);
+        assert!(output.code == 78 && output.stderr.contains(says), "{config}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn true_false_and_lists_can_be_set_from_the_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = "rotate = \"daily\"\n[sinks.crm]\ntype = \"http\"\nurl = \"http://127.0.0.1:9/\"\nsecret = \"x\"\n\
+        [sinks.run]\ntype = \"exec\"\ncommand = [\"/bin/true\"]\n";
+    std::fs::write(folder.path().join("inboxd.toml"), format!("{GOOD}{more}")).unwrap();
+    let secret = "whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0";
+    let secrets = format!("[\"{secret}\"]");
+    for (name, value) in [
+        ("INBOXD__ACCOUNTS__WORK__DISCOVER", "true"),
+        ("INBOXD__ACCOUNTS__WORK__DISCOVER", "False"),
+        ("INBOXD__ACCOUNTS__WORK__CONVERSATIONS", "[{\"conversation_urn\": \"2-A\"}, {\"conversation_urn\": \"2-B\"}]"),
+        ("INBOXD__ACCOUNTS__WORK__CONVERSATIONS", "[{ conversation_urn = \"2-A\", since = 2026-01-01T00:00:00Z }]"),
+        ("INBOXD__SINKS__ARCHIVE__COMPRESS", "true"),
+        ("INBOXD__SINKS__ARCHIVE__INCLUDE_RAW", "TRUE"),
+        ("INBOXD__SINKS__ARCHIVE__EVENTS", "[\"message.*\", \"account.*\"]"),
+        ("INBOXD__SINKS__ARCHIVE__EVENTS", "['message.*', 'account.*']"),
+        ("INBOXD__SINKS__ARCHIVE__EVENTS", "message.*, account.*"),
+        ("INBOXD__SINKS__CRM__RETRY", "1s,5s"),
+        ("INBOXD__SINKS__CRM__NETWORK", "[\"127.0.0.0/8\"]"),
+        ("INBOXD__SINKS__CRM__SECRET", secret),
+        ("INBOXD__SINKS__RUN__COMMAND", "[\"/bin/echo\", \"a, b\"]"),
+    ] {
+        let output = with_env(folder.path(), &["check"], &[("INBOXD__SINKS__CRM__SECRET", &secrets), (name, value)]);
+        assert_eq!(output.code, 0, "{name}={value}: {}", output.stderr);
+    }
+    for (name, value, says) in [
+        ("INBOXD__ACCOUNTS__WORK__DISCOVER", "maybe", "accounts.work.discover: expected true or false"),
+        ("INBOXD__SINKS__ARCHIVE__COMPRESS", "1", "sinks.archive.compress: expected true or false"),
+        ("INBOXD__SINKS__ARCHIVE__EVENTS", "[\"message.new\"", "sinks.archive.events: expected a list"),
+        ("INBOXD__ACCOUNTS__WORK__CONVERSATIONS", "2-A", "accounts.work.conversations: expected a list"),
+        ("INBOXD__SINKS__RUN__COMMAND", "/bin/echo a", "sinks.run.command: expected a list of texts"),
+        ("INBOXD__LOGGING__LEVEL", "debug", "logging: unknown section; did you mean \"log\"?"),
+        ("INBOXD__SINKS__ARCHIV__PATH", "x", "sinks.archiv.type: is missing"),
+        ("INBOXD__STORE", "x", "store: expected a table"),
+        ("INBOXD__POLLING__OVERLAP", "\"5m\"", "polling.overlap: expected a duration"),
+    ] {
+        let output = with_env(folder.path(), &["check"], &[("INBOXD__SINKS__CRM__SECRET", &secrets), (name, value)]);
+        let told = format!("environment variable {name}: {says}");
+        assert!(output.code == 78 && output.stderr.contains(&told), "{told}\n{}", output.stderr);
+        assert!(!output.stderr.contains(secret), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn a_configuration_variable_that_is_set_to_nothing_is_not_set() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("inboxd.toml"), GOOD).unwrap();
+    for nothing in ["", " "] {
+        let output = with_env(folder.path(), &["check"], &[("INBOXD_CONFIG", nothing)]);
+        assert_eq!(output.code, 0, "{}", output.stderr);
+    }
+    let output = with_env(folder.path(), &["check"], &[("INBOXD_CONFIG", "~/inboxd.toml")]);
+    assert!(output.stderr.contains("environment variable INBOXD_CONFIG: begins with ~"), "{}", output.stderr);
+}
+
+#[test]
+fn a_value_that_looks_as_if_something_went_wrong_on_its_way_is_warned_of_and_not_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("inboxd.toml"), GOOD).unwrap();
+    let key = "INBOXD__ACCOUNTS__WORK__API_KEY";
+    for (value, says) in [
+        ("$S3CR3T_KEY", "has a $ before a name"),
+        ("\"s3cr3t\"", "has quotes around the whole value"),
+        ("Bearer s3cr3t", "keep what comes after it"),
+        (" s3cr3t", "has white space or a line break around the value"),
+    ] {
+        let output = with_env(folder.path(), &["check"], &[(key, value)]);
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        let told = format!("warning: environment variable {key}: accounts.work.api_key: ");
+        assert!(output.stderr.contains(&told) && output.stderr.contains(says), "{says}\n{}", output.stderr);
+        assert!(!output.stderr.to_lowercase().contains("s3cr3t"), "{}", output.stderr);
+    }
+    // What is refused says so too: it may be why.
+    let output = with_env(folder.path(), &["check"], &[("INBOXD__POLLING__TIMEOUT", "\"5s\"")]);
+    assert!(output.stderr.contains("expected a duration") && output.stderr.contains("quotes"), "{}", output.stderr);
+}
+
+#[test]
+fn a_mark_before_the_first_character_is_skipped_in_every_notation_and_in_secrets() {
+    let tree: serde_json::Value = toml::from_str(&GOOD.replace("s3cr3t-key", "${file:key}")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("key"), "\u{feff}s3cr3t-key\r\n").unwrap();
+    let toml = toml::to_string(&tree).unwrap();
+    // Every JSON document is a YAML document.
+    for (name, text) in [("c.toml", toml), ("c.json", tree.to_string()), ("c.yaml", tree.to_string())] {
+        std::fs::write(folder.path().join(name), format!("\u{feff}{text}")).unwrap();
+        let output = inboxd_in(folder.path(), &["check", "--config", name]);
+        assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{name}");
+    }
+}
+
+#[test]
+fn durations_that_may_be_misread_or_are_longer_than_any_are_refused() {
+    let polling = |line: &str| GOOD.replace("[accounts.work]", &format!("[polling]\n{line}\n[accounts.work]"));
+    refused(78, &polling("min_interval = \"1M\""), &["polling.min_interval: must", "a month, or `1m` for a minute?"]);
+    refused(78, &polling("timeout = \"5MS\""), &["polling.timeout: must have its unit in small letters"]);
+    for longest in ["500000000000years", "18446744073709551615s", "101y", "99999999999999999999y"] {
+        refused(78, &polling(&format!("max_interval = \"{longest}\"")), &["must be at most 100 years"]);
+    }
+    let sink = format!("{GOOD}park_after = \"500000000000years\"\n");
+    refused(78, &sink, &["sinks.archive.park_after: must be at most 100 years"]);
+    // With the longest of all, everything still runs.
+    let longest = polling(
+        "max_interval = \"100y\"\noverlap = \"99y\"\nrecheck_interval = \"100y\"\nrecheck_depth = \"100y\"\ntimeout = \"100y\"\nsweep_interval = \"100y\"",
+    );
+    let output = checked(&longest);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+}
+
+#[test]
+fn a_time_that_is_still_to_come_is_warned_of() {
+    let first = GOOD.replace("[accounts.work]", "[polling]\nfirst_poll = \"2999-01-01T00:00:00Z\"\n[accounts.work]");
+    let since = GOOD.replace("2-MGE1\"", "2-MGE1\"\nsince = \"2999-01-01T00:00:00Z\"");
+    for (text, key) in [(first, "accounts.work.polling.first_poll"), (since, "accounts.work.conversations[0].since")] {
+        let output = checked(&text);
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        assert!(output.stderr.contains(&format!("{key}: lies in the future")), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn an_account_takes_a_proxy_and_its_password_is_never_shown() {
+    let with = |proxy: &str| GOOD.replace("api_key =", &format!("proxy = \"{proxy}\"\napi_key ="));
+    for (proxy, says) in [
+        ("http://u:s3cr3t#1@10.0.0.1:3128", "# as %23"),
+        ("socks5://u:s3cr3t@10.0.0.1", "must be a URL that begins with http:// or https://"),
+        ("10.0.0.1:3128", "must be a URL that begins with http:// or https://"),
+    ] {
+        refused(78, &with(proxy), &["accounts.work.proxy: ", says]);
+    }
+    refused(
+        78,
+        &with("http://10.0.0.1").replace("proxy =", "proxi ="),
+        &["proxi: unknown key; did you mean \"proxy\"?"],
+    );
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("inboxd.toml"), with("http://u:s3cr3t@10.0.0.1:3128")).unwrap();
+    let shown = inboxd_in(folder.path(), &["config", "show"]);
+    assert!(shown.stdout.contains("proxy = \"http://10.0.0.1:3128/***\""), "{}", shown.stdout);
+    assert!(!shown.stdout.contains("s3cr3t"), "{}", shown.stdout);
+}
+
+#[test]
+fn two_spellings_of_one_person_are_one_conversation() {
+    let account =
+        "[accounts.sales]\nprovider = \"linkedapi\"\nlinked_api_token = \"t\"\nidentification_token = \"i\"\n";
+    let person = |url: &str| format!("[[accounts.sales.conversations]]\nperson_url = \"{url}\"\ntype = \"st\"\n");
+    let sink = "[sinks.archive]\ntype = \"stdout\"\n";
+    let both = |one: &str, other: &str| format!("{account}{}{}{sink}", person(one), person(other));
+    let base = "https://www.linkedin.com/in/j%C3%B6rg-lind";
+    let second = "accounts.sales.conversations[1]";
+    for other in ["http://de.linkedin.com/in/JÖRG-lind/?x=1", "www.linkedin.com/in/j%c3%b6rg-lind#top"] {
+        refused(78, &both(base, other), &[&format!("{second}: names a conversation that is listed before it")]);
+    }
+    for (url, says) in [
+        ("https://www.linkedin.com/company/acme/", "is the page of a company"),
+        ("https://example.com/in/ada", "is no address at linkedin.com"),
+        (
+            "ada-byron",
+            "is a name, and the address of a profile is wanted; write \"https://www.linkedin.com/in/ada-byron\"",
+        ),
+        ("https://www.linkedin.com/messaging/thread/2-A/", "is the address of a conversation"),
+    ] {
+        refused(78, &both(base, url), &[&format!("{second}.person_url: {says}")]);
+    }
+}

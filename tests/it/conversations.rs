@@ -50,6 +50,10 @@ fn refuses_what_makes_no_sense(rig: &Rig, pinned: &str, other: &str) {
         let (code, said) = refusal(rig, &["rewind", "work", pinned, "--to", time]);
         assert!(code == 2 && said.contains("RFC 3339"), "{code} {said}");
     }
+    let (code, said) = refusal(rig, &["rewind", "work", pinned, "--to", "2999-01-01T00:00:00Z"]);
+    assert!(code == 1 && said.contains("lies in the future"), "{code} {said}");
+    let (code, said) = refusal(rig, &["follow", "work", "https://www.linkedin.com/company/acme/"]);
+    assert!(code == 1 && said.contains("is the page of a company"), "{code} {said}");
     let (code, _) = refusal(rig, &["rewind", "work", pinned]);
     assert_eq!(code, 2);
     let (code, said) = refusal(rig, &["follow", "work", ""]);

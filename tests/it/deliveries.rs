@@ -40,7 +40,7 @@ async fn what_is_dead_is_listed_with_its_reason_and_retried_once_beside_the_daem
     let rows = listed(&rig, &[]);
     assert_eq!(rows.len(), 2);
     assert_eq!((rows[0]["state"].as_str(), rows[0]["sink"].as_str()), (Some("dead"), Some("crm")));
-    assert_eq!(rows[0]["last_failure"], "status 422: reply 422");
+    assert_eq!(rows[0]["last_failure"], "status 422 (Unprocessable Entity): reply 422");
     let shown = said(&rig, &["deliveries", "list", "--state", "dead"]);
     assert!(shown.contains("Ada Byron") && shown.contains("status 422"), "{shown}");
 
@@ -196,7 +196,7 @@ async fn a_message_is_explained_from_the_poll_that_saw_it_to_every_attempt() {
         "(Ada Byron)",
         "found by poll",
         "sink crm: delivered",
-        " retry: status 503: reply 503",
+        " retry: status 503 (Service Unavailable): reply 503",
         " delivered\n",
         "sink ops: not owed: it was not among what the sink wanted (now: events = account.*)",
     ] {

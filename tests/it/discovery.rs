@@ -88,6 +88,21 @@ async fn what_the_first_sweep_finds_is_history_and_what_comes_later_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_carries_the_title_that_the_inbox_gave_its_conversation() {
+    for row in INBOXES.iter().filter(|row| matches!(row.dialect, Dialect::UnipileV2 | Dialect::UnipileV1)) {
+        let rig = discovering(row).await;
+        let conversation = rig.world().add_conversation(row.dialect, Kind::Standard, "Ada Byron");
+        rig.world().push_draft(conversation, Draft { text: "old".into(), sent_at: ago(7_200), ..Draft::default() });
+        let daemon = rig.start();
+        until("the conversation to be read", || read(&rig) == 1).await;
+        rig.world().push(conversation, "hello");
+        rig.until_taken(1).await;
+        assert_eq!(rig.receiver.taken()[0]["data"]["conversation"]["title"], "Ada Byron", "{:?}", row.dialect);
+        assert_eq!(daemon.stop(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_moves_between_the_first_sweep_and_the_first_look_is_told() {
     // Where listing and reading are one endpoint, one cannot be broken without the other.
     for row in INBOXES.iter().filter(|row| row.lists != row.reads) {

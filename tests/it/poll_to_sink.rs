@@ -5,7 +5,7 @@ use std::time::Duration;
 use inboxd::simulator::{Dialect, Draft, Endpoint, Fault, Order, When};
 use inboxd::time::UnixMillis;
 
-use crate::support::{Rig, until};
+use crate::support::{Reply, Rig, until};
 
 fn at(sent_at: UnixMillis, text: &str) -> Draft {
     Draft { text: text.into(), sent_at: Some(sent_at), ..Draft::default() }
@@ -263,6 +263,27 @@ async fn messages_without_id_or_time_are_delivered_once_and_flagged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_longest_durations_of_all_are_kept_to_and_end_nothing() {
+    let mut rig = Rig::new().await;
+    let intervals = ["overlap", "sweep_interval", "timeout"].map(|key| format!("{key} = \"90y\"\n"));
+    let longest = ["max_interval", "recheck_interval", "recheck_depth"].map(|key| format!("{key} = \"100y\"\n"));
+    rig.polling = intervals.concat() + &longest.concat();
+    rig.http = "timeout = \"100y\"\nretry = [\"100y\", \"100y\"]\npark_after = \"100y\"\n".into();
+    rig.more =
+        "\n[sinks.archive]\ntype = \"file\"\npath = \"events.jsonl\"\nrotate = \"daily\"\nretention = \"100y\"\n\
+        [sinks.run]\ntype = \"exec\"\ncommand = [\"/bin/true\"]\ntimeout = \"100y\"\n"
+            .into();
+    let refused = rig.follow(Dialect::LinkedApi, "Ada Byron");
+    rig.receiver.script(vec![Reply::Status(503)]);
+    rig.world().push(refused, "tried again in a century");
+    let daemon = rig.start();
+    until("the refusal", || daemon.log().contains("503")).await;
+    let file = || std::fs::read_to_string(rig.path().join("events.jsonl")).unwrap_or_default();
+    until("the other sink", || file().contains("a century")).await;
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_first_poll_records_silently_by_default_and_announces_what_comes_later() {
     for dialect in [Dialect::LinkedApi, Dialect::ConnectSafely] {
         let mut rig = Rig::new().await;
@@ -272,6 +293,23 @@ async fn a_first_poll_records_silently_by_default_and_announces_what_comes_later
         for number in 0..120 {
             rig.world().push_draft(conversation, at(old + Duration::from_secs(number), "history"));
         }
+        let daemon = rig.start();
+        until("first contact", || rig.watermark().is_some()).await;
+        rig.world().push(conversation, "new");
+        rig.until_taken(1).await;
+        rig.settle().await;
+        assert_eq!(rig.receiver.texts(), ["new"]);
+        assert_eq!(daemon.stop(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_poll_since_a_time_to_come_does_not_silence_what_is_written_before_it() {
+    for dialect in [Dialect::LinkedApi, Dialect::ConnectSafely] {
+        let mut rig = Rig::new().await;
+        rig.polling = "first_poll = \"2999-01-01T00:00:00Z\"\n".into();
+        let conversation = rig.follow(dialect, "Ada Byron");
+        rig.world().push_draft(conversation, at(UnixMillis::now() - Duration::from_secs(86_400), "history"));
         let daemon = rig.start();
         until("first contact", || rig.watermark().is_some()).await;
         rig.world().push(conversation, "new");

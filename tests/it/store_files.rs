@@ -164,3 +164,133 @@ async fn with_less_free_space_than_the_reserve_nothing_is_polled_and_what_is_owe
     until("polling to go on", || rig.receiver.texts().last().is_some_and(|t| t == "not asked for")).await;
     assert_eq!(daemon.stop(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_is_refused_by_whatever_name_it_calls_the_database() {
+    use std::os::unix::fs::symlink;
+    let mut rig = Rig::new().await;
+    rig.follow(Dialect::ConnectSafely, "Ada Byron");
+    let daemon = rig.start();
+    crate::support::until("the first to run", || daemon.log().contains("delivering to")).await;
+    let other = rig.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    symlink("../inboxd.db", other.join("soft.db")).unwrap();
+    symlink("soft.db", other.join("softer.db")).unwrap();
+    std::fs::hard_link(rig.database(), other.join("hard.db")).unwrap();
+    symlink(rig.path(), other.join("folder")).unwrap();
+    for name in ["soft.db", "softer.db", "hard.db", "folder/inboxd.db"] {
+        let url = format!("sqlite:{}", other.join(name).display());
+        let second = finished(inboxd(&["run", "--once"]).current_dir(rig.path()).env("INBOXD__STORE__URL", url));
+        assert_eq!(second.code, 75, "{name}: {}", second.stderr);
+    }
+    std::fs::remove_file(other.join("hard.db")).unwrap();
+    // Commands reach the daemon by any of its names too.
+    let url = format!("sqlite:{}", other.join("softer.db").display());
+    let status = finished(inboxd(&["status"]).current_dir(rig.path()).env("INBOXD__STORE__URL", url));
+    assert_eq!((status.code, status.stderr.contains("as they were stored")), (0, false), "{}", status.stderr);
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_with_a_second_hard_link_is_refused_with_what_to_do() {
+    let rig = rig().await;
+    assert_eq!(inboxd_in(rig.path(), &["run", "--once"]).code, 0);
+    std::fs::hard_link(rig.database(), rig.path().join("second.db")).unwrap();
+    let output = inboxd_in(rig.path(), &["run", "--once"]);
+    assert_eq!(output.code, 78, "{}", output.stderr);
+    assert!(output.stderr.contains("is one of 2 names (hard links)"), "{}", output.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_was_restored_or_copied_opens_with_whatever_lies_beside_it() {
+    let mut rig = Rig::new().await;
+    let conversation = rig.follow(Dialect::ConnectSafely, "Ada Byron");
+    let daemon = rig.start();
+    rig.world().push(conversation, "before the backup");
+    rig.until_taken(1).await;
+    let beside = |suffix: &str| rig.path().join(format!("inboxd.db{suffix}"));
+    // A copy of a running database, and its log and shared memory as they lie there.
+    let of_the_running = [beside("-wal"), beside("-shm")].map(|path| bytes(&path));
+    daemon.kill();
+    let backup = rig.path().join("backup.db");
+    Connection::open(rig.database()).unwrap().execute("VACUUM INTO ?1", [backup.to_str().unwrap()]).unwrap();
+    let sound = |what: &str| {
+        let output = inboxd_in(rig.path(), &["run", "--once"]);
+        assert_eq!(output.code, 0, "{what}: {}", output.stderr);
+        let database = Connection::open(rig.database()).unwrap();
+        let check: String = database.pragma_query_value(None, "integrity_check", |row| row.get(0)).unwrap();
+        assert_eq!(check, "ok", "{what}");
+        let messages: i64 = database.query_row("SELECT count(*) FROM messages", [], |r| r.get(0)).unwrap();
+        assert_eq!(messages, 1, "{what}");
+    };
+    let restore = || {
+        for suffix in ["-wal", "-shm", "-journal"] {
+            std::fs::remove_file(beside(suffix)).ok();
+        }
+        std::fs::copy(&backup, rig.database()).unwrap();
+    };
+    let header = bytes(&backup);
+    assert_eq!((header[18], header[19]), (1, 1), "a backup keeps no log");
+    restore();
+    sound("alone");
+    restore();
+    for (suffix, content) in ["-wal", "-shm"].iter().zip(&of_the_running) {
+        std::fs::write(beside(suffix), content).unwrap();
+    }
+    sound("beside the log of the database that was there before");
+    assert!(beside("-wal.left-1").exists());
+    restore();
+    std::fs::write(beside("-journal"), "no journal at all").unwrap();
+    sound("beside a journal that is none");
+    assert_eq!(rig.receiver.taken_count(), 1, "nothing is announced again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_without_its_database_does_not_get_into_the_next_one() {
+    let mut rig = Rig::new().await;
+    let conversation = rig.follow(Dialect::ConnectSafely, "Ada Byron");
+    let daemon = rig.start();
+    rig.world().push(conversation, "in the log");
+    rig.until_taken(1).await;
+    daemon.kill();
+    std::fs::remove_file(rig.database()).unwrap();
+    assert!(!bytes(&rig.path().join("inboxd.db-wal")).is_empty());
+    let output = inboxd_in(rig.path(), &["run", "--once"]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert!(output.stderr.contains("a journal of another database"), "{}", output.stderr);
+    let database = Connection::open(rig.database()).unwrap();
+    let check: String = database.pragma_query_value(None, "integrity_check", |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_cut_off_by_a_kill_is_undone_by_the_next_start_and_by_commands_that_look() {
+    let rig = rig().await;
+    assert_eq!(inboxd_in(rig.path(), &["run", "--once"]).code, 0);
+    let journal = rig.path().join("inboxd.db-journal");
+    // A rollback journal as a kill leaves it: copied while a write that has begun is still open.
+    let leave_hot_journal = || {
+        let writer = Connection::open(rig.database()).unwrap();
+        writer.pragma_update(None, "journal_mode", "DELETE").unwrap();
+        writer.pragma_update(None, "cache_size", 1).unwrap();
+        writer.execute_batch("BEGIN IMMEDIATE; CREATE TABLE left (x)").unwrap();
+        let insert =
+            "INSERT INTO left SELECT randomblob(4000) FROM (WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n
+            WHERE i < 200) SELECT i FROM n)";
+        writer.execute_batch(insert).unwrap();
+        let (half, hot) = (bytes(&rig.database()), bytes(&journal));
+        writer.execute_batch("ROLLBACK").unwrap();
+        drop(writer);
+        std::fs::write(rig.database(), half).unwrap();
+        std::fs::write(&journal, hot).unwrap();
+    };
+    for command in [&["status"][..], &["run", "--once"]] {
+        leave_hot_journal();
+        let output = inboxd_in(rig.path(), command);
+        assert_eq!(output.code, 0, "{command:?}: {}", output.stderr);
+        assert!(!journal.exists());
+        let left = "SELECT count(*) FROM sqlite_schema WHERE name = 'left'";
+        let left: i64 = Connection::open(rig.database()).unwrap().query_row(left, [], |r| r.get(0)).unwrap();
+        assert_eq!(left, 0, "what was not committed is not there");
+    }
+}

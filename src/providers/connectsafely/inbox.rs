@@ -29,7 +29,9 @@ impl Inbox for ConnectSafely {
             }
             error
         })?;
-        Ok(Listing { quota: http::quota(&answer.headers, UnixMillis::now()), ..listing })
+        let (quota, answered_at) =
+            (http::quota(&answer.headers, UnixMillis::now()), http::answered_at(&answer.headers));
+        Ok(Listing { quota, answered_at, ..listing })
     }
 }
 

@@ -22,7 +22,8 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::http::{self, TlsError};
+use super::address::Address;
+use super::http;
 use super::settings::{OfProvider, check_base_url, header_problem};
 use super::{Class, Error, Inbox, Page, PageRequest, Profile, Provider, Rest, urn};
 use crate::backoff::Backoff;
@@ -57,7 +58,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// The keys of an account, named as in the provider's documentation.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub(super) struct Settings {
     /// Key of the workspace.
     api_key: SecretString,
     /// The LinkedIn account in it, 24 hex characters. Always sent: the service's own default moves.
@@ -88,8 +89,8 @@ impl OfProvider for Settings {
         ConversationSettings { conversation_urn: text.into() }.conversation()
     }
 
-    fn build(&self, timeout: Duration) -> Result<Box<dyn Provider>, TlsError> {
-        Ok(Box::new(ConnectSafely::new(self.clone(), timeout)?))
+    fn build(&self, client: Client) -> Box<dyn Provider> {
+        Box::new(ConnectSafely::new(self.clone(), client))
     }
 
     fn problem(&self) -> Option<(&'static str, String)> {
@@ -118,14 +119,17 @@ pub(super) struct ConversationSettings {
 
 impl ConversationSettings {
     pub(super) fn conversation(self) -> Result<Conversation, String> {
-        let urn = self.conversation_urn.trim();
-        if urn.is_empty() {
-            return Err("conversation_urn: is empty".into());
-        }
+        let urn = match Address::of(&self.conversation_urn) {
+            Address::Word(urn) if urn.is_empty() => return Err("conversation_urn: is empty".into()),
+            Address::Word(urn) => urn,
+            Address::Thread(id) => format!("{}{id}", urn::THREAD),
+            Address::SalesThread(id) => format!("{}{id}", urn::SALES_NAVIGATOR),
+            other => return Err(format!("conversation_urn: {}", other.no_thread())),
+        };
         Ok(Conversation {
-            id: ConversationId::new(urn::conversation_id(urn)),
-            kind: urn::conversation_type(urn),
-            address: urn.to_owned(),
+            id: ConversationId::new(urn::conversation_id(&urn)),
+            kind: urn::conversation_type(&urn),
+            address: urn,
             person_url: None,
         })
     }
@@ -140,9 +144,8 @@ pub(super) struct ConnectSafely {
 }
 
 impl ConnectSafely {
-    pub(super) fn new(settings: Settings, timeout: Duration) -> Result<Self, TlsError> {
-        let client = http::client(timeout)?;
-        Ok(Self { client, settings, longest_page: AtomicUsize::new(0), owner: account::Owner::default() })
+    pub(super) fn new(settings: Settings, client: Client) -> Self {
+        Self { client, settings, longest_page: AtomicUsize::new(0), owner: account::Owner::default() }
     }
 
     async fn get(&self, path: &str, query: &str) -> Result<http::Answer, Error> {
@@ -201,5 +204,30 @@ impl Provider for ConnectSafely {
 
     fn inbox(&self) -> Option<&dyn Inbox> {
         Some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ConversationType;
+
+    #[test]
+    fn an_address_of_the_browser_names_the_conversation_or_says_why_not() {
+        let read = |text: &str| ConversationSettings { conversation_urn: text.into() }.conversation();
+        let thread = read("https://www.linkedin.com/messaging/thread/2-MGE1Yj%3D%3D/").unwrap();
+        let urn = read("urn:li:msg_conversation:(urn:li:fsd_profile:ACoAAB1o,2-MGE1Yj==)").unwrap();
+        assert_eq!(thread.id, urn.id);
+        assert_eq!(thread.address, "urn:li:messagingThread:2-MGE1Yj==");
+        let sales = read("https://www.linkedin.com/sales/inbox/2-X").unwrap();
+        assert_eq!(
+            (sales.address.as_str(), sales.kind),
+            ("urn:li:salesNav_thread:2-X", ConversationType::SalesNavigator)
+        );
+        for wrong in
+            ["https://www.linkedin.com/in/ada", "https://www.linkedin.com/company/acme", "https://x.org/2-A", ""]
+        {
+            assert!(read(wrong).unwrap_err().starts_with("conversation_urn: is "), "{wrong}");
+        }
     }
 }

@@ -4,17 +4,19 @@
 //! thread of the inbox is another conversation than the one of the same person that is polled by their address.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use reqwest::Method;
 use serde::Serialize;
 
 use super::poll::{SAYS_NOTHING, of, told};
-use super::{LinkedApi, bare_url, errors, wire_type};
+use super::{LinkedApi, errors, one_spelling, wire_type};
 use crate::model::{Conversation, ConversationId, ConversationType, Message, assign_missing_ids};
 use crate::providers::json::{Document, Object};
 use crate::providers::{
-    Class, Error, Inbox, ListRequest, Listed, Listing, Monitoring, Page, PageRequest, Started, Unreadable, Workflow,
+    Class, Error, Folders, Inbox, ListRequest, Listed, Listing, Monitoring, Page, PageRequest, Proof, Started,
+    Unreadable, Workflow,
 };
 use crate::time::UnixMillis;
 
@@ -30,6 +32,22 @@ struct Asked<'a> {
     kind: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     thread_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    person_url: Option<&'a str>,
+}
+
+/// Of which inboxes it is known that the provider collects them: an answer for one person does not tell, and is as empty
+/// when nobody listens.
+#[derive(Default)]
+pub(super) struct Collected {
+    standard: AtomicBool,
+    sales_navigator: AtomicBool,
+}
+
+impl Collected {
+    fn of(&self, kind: &str) -> &AtomicBool {
+        if kind == "nv" { &self.sales_navigator } else { &self.standard }
+    }
 }
 
 /// What an answer says.
@@ -40,6 +58,7 @@ struct Answered {
 
 /// A message of the inbox, and what tells where it belongs.
 struct InboxMessage {
+    kind: Option<String>,
     thread_id: Option<String>,
     /// The public address where the provider has it, else the one made of LinkedIn's own id.
     person_url: Option<String>,
@@ -62,7 +81,8 @@ impl Answered {
             let person_url = object.filled("personPublicUrl").or_else(|| object.filled("personHashedUrl"));
             Some(InboxMessage {
                 thread_id,
-                person_url: person_url.map(|url| bare_url(&url).to_owned()),
+                person_url: person_url.map(|url| one_spelling(&url)),
+                kind: object.text("type").map(Into::into),
                 written_id: object.scalar("id").and(object.raw("id")).map(|id| id.get().to_owned()).unwrap_or_default(),
                 message,
             })
@@ -89,7 +109,7 @@ pub(super) fn thread_id(conversation: &Conversation) -> Option<&str> {
 
 impl LinkedApi {
     async fn inbox_poll(&self, asked: Asked<'_>) -> Result<Answered, Error> {
-        let has_thread = asked.thread_id.is_none();
+        let has_thread = asked.thread_id.is_none() && asked.person_url.is_none();
         let body = serde_json::to_vec(&asked).expect("strings and times always serialise");
         let answer = self.call(Method::POST, "/inbox/poll", Some(body)).await?;
         let document = Document::of(&answer.body);
@@ -101,7 +121,7 @@ impl LinkedApi {
     /// Polls one thread. There are no pages: the answer is complete.
     pub(super) async fn poll_thread(&self, request: PageRequest<'_>, thread_id: &str) -> Result<Page, Error> {
         let kind = wire_type(request.conversation);
-        let asked = Asked { since: request.since, kind, thread_id: Some(thread_id) };
+        let asked = Asked { since: request.since, kind, thread_id: Some(thread_id), person_url: None };
         let Answered { messages, unreadable } = self.inbox_poll(asked).await?;
         // What the service mixes in of other threads is theirs.
         let own = messages.into_iter().filter(|m| m.thread_id.as_deref().is_none_or(|id| id == thread_id));
@@ -110,17 +130,38 @@ impl LinkedApi {
         assign_missing_ids(&mut messages);
         Ok(Page { messages, unreadable, ..Page::default() })
     }
+
+    /// Polls the conversation with one person: what the inbox has captured of it, and what a sync has loaded before.
+    pub(super) async fn poll_person(&self, request: PageRequest<'_>) -> Result<Page, Error> {
+        let kind = wire_type(request.conversation);
+        let person_url = Some(request.conversation.address.as_str());
+        let asked = Asked { since: request.since, kind, thread_id: None, person_url };
+        let Answered { messages, unreadable } = self.inbox_poll(asked).await?;
+        // What the service mixes in of the other product is another conversation.
+        let other = if kind == "nv" { "st" } else { "nv" };
+        let own = messages.into_iter().filter(|m| m.kind.as_deref() != Some(other));
+        let mut messages: Vec<_> = own.map(|m| m.message).collect();
+        messages.iter_mut().for_each(|message| of(request.conversation, message));
+        assign_missing_ids(&mut messages);
+        let is_collected = self.collected.of(kind).load(Ordering::Relaxed);
+        let proof = if is_collected { Proof::Now } else { Proof::Cached };
+        Ok(Page { messages, proof, unreadable, ..Page::default() })
+    }
 }
 
 #[async_trait]
 impl Inbox for LinkedApi {
-    async fn folders(&self) -> Result<Vec<String>, Error> {
-        Ok(self.settings.inbox_types())
+    fn known_folders(&self) -> Option<Folders> {
+        Some(Folders::all(self.settings.inbox_types()))
     }
 
     async fn list(&self, request: ListRequest<'_>) -> Result<Listing, Error> {
-        let asked = Asked { since: request.since, kind: request.folder, thread_id: None };
-        let answered = self.inbox_poll(asked).await.map_err(|mut error| {
+        let asked = Asked { since: request.since, kind: request.folder, thread_id: None, person_url: None };
+        let polled = self.inbox_poll(asked).await;
+        if polled.is_ok() || polled.as_ref().is_err_and(|error| error.class == Class::NotReady) {
+            self.collected.of(request.folder).store(polled.is_ok(), Ordering::Relaxed);
+        }
+        let answered = polled.map_err(|mut error| {
             // Which of the three the service says when monitoring is off is not documented.
             if matches!(error.class, Class::Gone) && error.whole_product {
                 error.detail = format!("{} has no inbox: {}", request.folder, error.detail);
@@ -139,7 +180,7 @@ impl Inbox for LinkedApi {
 /// One row for each thread, by its youngest message.
 fn threads(kind: &str, messages: Vec<InboxMessage>) -> Vec<Listed> {
     let mut rows: HashMap<String, Listed> = HashMap::new();
-    for InboxMessage { thread_id, person_url, written_id, message } in messages {
+    for InboxMessage { thread_id, person_url, written_id, message, .. } in messages {
         let Some(thread_id) = thread_id else { continue };
         let sent_at = message.sent_at;
         let mark = mark(sent_at, &written_id);

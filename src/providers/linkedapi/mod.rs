@@ -2,7 +2,7 @@
 //!
 //! One request reads one conversation or many; `since` is the only bound and there are no pages, so every answer is
 //! complete. A conversation must be synced before it can be polled, and a sync lapses: after `syncUntil` polls still
-//! succeed and bring nothing new. Where conversations are discovered, the inbox is the channel ([`inbox`]). Facts are from the vendor's public SDKs (linkedapi-node 2.1.0, linkedapi 1.4.7 for
+//! succeed and bring nothing new. Where conversations are discovered, or `channel = "inbox"` is set, the inbox is the channel ([`inbox`]). Facts are from the vendor's public SDKs (linkedapi-node 2.1.0, linkedapi 1.4.7 for
 //! Python) and documentation; the real service has not been called.
 
 mod errors;
@@ -18,11 +18,13 @@ use reqwest::{Client, Method};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::http::{self, TlsError};
+use super::address::Address;
+use super::http;
 use super::settings::{OfProvider, check_base_url, header_problem};
 use super::{Class, Error, Inbox, Page, PageRequest, Profile, Provider, Upkeep};
 use crate::backoff::Backoff;
 use crate::model::{Conversation, ConversationId, ConversationType};
+use crate::time::UnixMillis;
 
 pub(super) const PROFILE: Profile = Profile {
     name: "linkedapi",
@@ -43,7 +45,7 @@ const DEFAULT_DAYS: u64 = 30;
 /// The keys of an account, named as in the provider's documentation.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub(super) struct Settings {
     /// The customer's main token.
     linked_api_token: SecretString,
     /// The token of one connected LinkedIn account.
@@ -57,9 +59,33 @@ pub struct Settings {
     /// Conversations that may share one request.
     #[serde(default = "default_batch_size", deserialize_with = "crate::settings::count")]
     batch_size: usize,
-    /// Which inboxes are listed where conversations are discovered: "st", and "nv" for Sales Navigator.
+    /// By which road people who are listed are read.
+    #[serde(default)]
+    channel: Channel,
+    /// Which inboxes are listed where conversations are discovered, or read through the inbox: "st", and "nv" for Sales
+    /// Navigator.
     #[serde(default)]
     inbox_types: Option<Vec<String>>,
+}
+
+/// A road to the messages with one person.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Channel {
+    /// `POST /conversations/poll`: each conversation is synced, and the sync is renewed.
+    #[default]
+    Conversations,
+    /// `POST /inbox/poll` with the person: the inbox is monitored once, and nobody needs to be synced.
+    Inbox,
+}
+
+impl Channel {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Conversations => "conversations",
+            Self::Inbox => "inbox",
+        }
+    }
 }
 
 fn default_base_url() -> String {
@@ -90,7 +116,22 @@ impl OfProvider for Settings {
     }
 
     fn batch_size(&self) -> usize {
-        self.batch_size
+        match self.channel {
+            Channel::Conversations => self.batch_size,
+            // It takes one person.
+            Channel::Inbox => 1,
+        }
+    }
+
+    fn channel(&self) -> &'static str {
+        match self.channel {
+            Channel::Conversations => "",
+            Channel::Inbox => self.channel.as_str(),
+        }
+    }
+
+    fn sweeps_listed(&self) -> bool {
+        self.channel == Channel::Inbox
     }
 
     fn unread(&self, discover: bool) -> Option<(&'static str, String)> {
@@ -102,6 +143,10 @@ impl OfProvider for Settings {
     }
 
     fn misplaced(&self, conversation: &Conversation, discover: bool) -> Option<&'static str> {
+        let is_monitored = self.inbox_types().iter().any(|kind| kind == wire_type(conversation));
+        if self.channel == Channel::Inbox && !discover && !is_monitored {
+            return Some("is not in an inbox that is read: name its type in inbox_types, such as [\"st\", \"nv\"]");
+        }
         match (inbox::thread_id(conversation).is_some(), discover) {
             (true, true) | (false, false) => None,
             (false, true) => Some(
@@ -119,13 +164,14 @@ impl OfProvider for Settings {
         }
         let (kind, person_url) = match text.split_once(':') {
             Some((kind @ ("st" | "nv"), person_url)) => (kind, person_url),
+            _ if matches!(Address::of(text), Address::SalesPerson(_)) => ("nv", text),
             _ => ("st", text),
         };
         ConversationSettings { person_url: person_url.into(), kind: kind.into() }.conversation()
     }
 
-    fn build(&self, timeout: Duration) -> Result<Box<dyn Provider>, TlsError> {
-        Ok(Box::new(LinkedApi::new(self.clone(), timeout)?))
+    fn build(&self, client: Client) -> Box<dyn Provider> {
+        Box::new(LinkedApi::new(self.clone(), client))
     }
 
     fn problem(&self) -> Option<(&'static str, String)> {
@@ -169,24 +215,27 @@ impl ConversationSettings {
             "nv" => ConversationType::SalesNavigator,
             _ => return Err("type: must be \"st\" (standard) or \"nv\" (Sales Navigator)".into()),
         };
-        if !self.person_url.starts_with("https://") && !self.person_url.starts_with("http://") {
-            return Err(
-                "person_url: must be the address of a profile, such as https://www.linkedin.com/in/john-doe".into()
-            );
+        let named = Address::of(&self.person_url);
+        if matches!(named, Address::SalesPerson(_)) && kind == ConversationType::Standard {
+            let write = "say type = \"nv\", or write the address of the profile";
+            return Err(format!("person_url: is an address in Sales Navigator; {write}"));
         }
-        let person_url = bare_url(&self.person_url).to_owned();
+        let person_url = named.person_url().ok_or_else(|| format!("person_url: {}", named.no_person()))?;
+        let whole = self.person_url.starts_with("https://") || self.person_url.starts_with("http://");
         Ok(Conversation {
             id: ConversationId::new(format!("{}:{person_url}", self.kind)),
-            address: self.person_url,
+            // As it was given, where it is whole: what the provider collects it knows by that.
+            address: if whole { self.person_url } else { person_url.clone() },
             kind,
             person_url: Some(person_url),
         })
     }
 }
 
-/// A person URL without query, fragment and trailing slash.
-fn bare_url(url: &str) -> &str {
-    url.split(['?', '#']).next().unwrap_or(url).trim_end_matches('/')
+/// The address of a person in its one spelling; what is no such address, without query, fragment and trailing slash.
+fn one_spelling(url: &str) -> String {
+    let bare = || url.split(['?', '#']).next().unwrap_or(url).trim_end_matches('/').to_owned();
+    Address::of(url).person_url().unwrap_or_else(bare)
 }
 
 fn wire_type(conversation: &Conversation) -> &'static str {
@@ -197,11 +246,13 @@ fn wire_type(conversation: &Conversation) -> &'static str {
 pub(super) struct LinkedApi {
     client: Client,
     settings: Settings,
+    /// Whether the inbox of a type was last seen to be collected.
+    collected: inbox::Collected,
 }
 
 impl LinkedApi {
-    pub(super) fn new(settings: Settings, timeout: Duration) -> Result<Self, TlsError> {
-        Ok(Self { client: http::client(timeout)?, settings })
+    pub(super) fn new(settings: Settings, client: Client) -> Self {
+        Self { client, settings, collected: inbox::Collected::default() }
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<http::Answer, Error> {
@@ -235,13 +286,17 @@ impl Provider for LinkedApi {
         if let Some(thread_id) = inbox::thread_id(request.conversation) {
             return self.poll_thread(request, thread_id).await;
         }
+        if self.settings.channel == Channel::Inbox {
+            return self.poll_person(request).await;
+        }
         let mut pages = self.poll(&[request]).await?;
         pages.pop().unwrap_or_else(|| Err(Error::new(Class::Protocol, "the answer has no entry for the conversation")))
     }
 
     async fn batch(&self, requests: &[PageRequest<'_>]) -> Result<Vec<Result<Page, Error>>, Error> {
-        if requests.iter().any(|request| inbox::thread_id(request.conversation).is_some()) {
-            return Err(Error::new(Class::Protocol, "threads of the inbox are polled one by one"));
+        let by_inbox = self.settings.channel == Channel::Inbox;
+        if by_inbox || requests.iter().any(|request| inbox::thread_id(request.conversation).is_some()) {
+            return Err(Error::new(Class::Protocol, "the inbox is polled one by one"));
         }
         self.poll(requests).await
     }
@@ -251,8 +306,35 @@ impl Provider for LinkedApi {
         errors::result::<serde::de::IgnoredAny>(&answer).map(|_| ())
     }
 
+    /// Both roads are tried with the first person that is listed: the account may lack either.
+    async fn examine(&self, listed: &[&Conversation]) -> Result<Vec<String>, Error> {
+        self.probe().await?;
+        let Some(person) = listed.iter().find(|conversation| inbox::thread_id(conversation).is_none()) else {
+            return Ok(vec![]);
+        };
+        let mut notes = vec![];
+        for channel in [Channel::Conversations, Channel::Inbox] {
+            let request = PageRequest { conversation: person, since: Some(UnixMillis::now()), cursor: None };
+            let tried = match channel {
+                Channel::Conversations => self.poll(&[request]).await.map(|_| ()),
+                Channel::Inbox => self.poll_person(request).await.map(|_| ()),
+            };
+            match tried {
+                Err(error) if error.class != Class::NotReady => {
+                    if channel == self.settings.channel {
+                        return Err(error);
+                    }
+                    notes.push(format!("channel = \"{}\" does not work ({error})", channel.as_str()));
+                }
+                // What is not collected yet will be.
+                _ => notes.push(format!("channel = \"{}\" works", channel.as_str())),
+            }
+        }
+        Ok(notes)
+    }
+
     fn upkeep(&self) -> Option<&dyn Upkeep> {
-        Some(self)
+        (self.settings.channel == Channel::Conversations).then_some(self as &dyn Upkeep)
     }
 
     fn inbox(&self) -> Option<&dyn Inbox> {
@@ -263,6 +345,21 @@ impl Provider for LinkedApi {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_names_no_person_is_refused_and_sales_navigator_has_a_type_of_its_own() {
+        let read =
+            |url: &str, kind: &str| ConversationSettings { person_url: url.into(), kind: kind.into() }.conversation();
+        for url in ["john-doe", "John Doe", "https://www.linkedin.com/company/acme", "https://x.com/in/john", ""] {
+            assert!(read(url, "st").unwrap_err().starts_with("person_url: "), "{url}");
+        }
+        let lead = "https://www.linkedin.com/sales/lead/ACwAAB1,NAME_SEARCH,x";
+        assert!(read(lead, "st").unwrap_err().contains("type = \"nv\""));
+        let sales = read(lead, "nv").unwrap();
+        assert_eq!(sales.id.as_str(), "nv:https://www.linkedin.com/sales/people/ACwAAB1");
+        assert_eq!(sales.address, lead, "asked for as it was given");
+        assert_eq!(read("linkedin.com/in/john-doe", "st").unwrap().address, "https://www.linkedin.com/in/john-doe");
+    }
 
     #[test]
     fn spellings_of_a_person_name_one_conversation() {

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{LinkedApi, bare_url, errors, wire_type};
+use super::{LinkedApi, errors, one_spelling, wire_type};
 use crate::model::{Conversation, Direction, Flag, Message, MessageId, Sender, assign_missing_ids};
 use crate::providers::http::Answer;
 use crate::providers::json::{Document, Object, Scalar, kept};
@@ -48,7 +48,7 @@ impl Entry {
 
     fn answers(&self, conversation: &Conversation) -> bool {
         self.kind.as_deref() == Some(wire_type(conversation))
-            && self.person_url.as_deref().is_some_and(|url| bare_url(url) == bare_url(&conversation.address))
+            && self.person_url.as_deref().is_some_and(|url| one_spelling(url) == one_spelling(&conversation.address))
     }
 }
 
@@ -90,13 +90,13 @@ fn matched(requests: &[PageRequest<'_>], mut entries: Vec<Entry>) -> Result<Vec<
     let mut by_person: HashMap<(String, String), Entry> = HashMap::with_capacity(entries.len());
     for entry in entries {
         let (Some(kind), Some(url)) = (&entry.kind, &entry.person_url) else { continue };
-        let key = (kind.clone(), bare_url(url).to_owned());
+        let key = (kind.clone(), one_spelling(url));
         if by_person.insert(key, entry).is_some() {
             return Err(Error::new(Class::Protocol, "the answer has two entries for one conversation"));
         }
     }
     let pages = requests.iter().map(|request| {
-        let person = bare_url(&request.conversation.address).to_owned();
+        let person = one_spelling(&request.conversation.address);
         match by_person.remove(&(wire_type(request.conversation).to_owned(), person)) {
             Some(entry) => page(*request, entry),
             None => Err(Error::new(Class::Protocol, "the answer has no entry for the conversation")),
@@ -188,5 +188,37 @@ mod tests {
         let mara = mara.unwrap();
         assert_eq!((mara.messages.len(), mara.messages[0].text.as_str()), (1, "hello"));
         assert_eq!((mara.unreadable.items, mara.unreadable.fields), (2, vec!["sender"]));
+    }
+
+    #[test]
+    fn an_answer_in_another_spelling_of_the_addresses_is_matched_all_the_same() {
+        let conversation = |url: &str, kind: &str| {
+            ConversationSettings { person_url: url.into(), kind: kind.into() }.conversation().unwrap()
+        };
+        let asked = [
+            conversation("https://de.linkedin.com/in/J%C3%B6rg-Lind/?x=1", "st"),
+            conversation("https://www.linkedin.com/in/ada-byron", "st"),
+            conversation("https://www.linkedin.com/sales/lead/ACwAAB1,NAME_SEARCH,x", "nv"),
+        ];
+        let requests: Vec<_> =
+            asked.iter().map(|conversation| PageRequest { conversation, since: None, cursor: None }).collect();
+        for order in [[0, 1, 2], [2, 0, 1]] {
+            let echoed = [
+                ("https://www.linkedin.com/in/jörg-lind", "st", "1"),
+                ("http://linkedin.com/in/ADA-byron/", "st", "2"),
+                ("https://www.linkedin.com/sales/people/ACwAAB1", "nv", "3"),
+            ];
+            let entries = order.map(|at| {
+                let (person_url, kind, id) = echoed[at];
+                let messages = [serde_json::json!({"id": id, "text": "x", "time": "2026-01-01T00:00:00Z"})];
+                serde_json::json!({"personUrl": person_url, "type": kind, "messages": messages})
+            });
+            let text = serde_json::Value::from(entries.to_vec()).to_string();
+            let body = format!(r#"{{"success":true,"result":{text}}}"#).into_bytes();
+            let answer = Answer { status: Default::default(), headers: Default::default(), body };
+            let pages = matched(&requests, self::entries(&answer).unwrap()).unwrap();
+            let ids: Vec<_> = pages.into_iter().map(|page| page.unwrap().messages[0].id.as_str().to_owned()).collect();
+            assert_eq!(ids, ["1", "2", "3"]);
+        }
     }
 }

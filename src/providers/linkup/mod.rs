@@ -24,10 +24,10 @@ use reqwest::{Client, Method};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use super::http::{self, Answer, TlsError};
+use super::http::{self, Answer};
 use super::json::Document;
 use super::settings::OfProvider;
-use super::{Call, Error, Inbox, Page, PageRequest, Profile, Provider};
+use super::{Balance, Call, Class, Error, Inbox, Page, PageRequest, Profile, Provider};
 use crate::backoff::Backoff;
 use crate::model::Conversation;
 use errors::Asked;
@@ -70,6 +70,16 @@ trait Generation: Send + Sync {
     /// Asks how the account does.
     fn probe(&self) -> Request;
 
+    /// Asks what is left of the credits, where that can be asked for.
+    fn credits(&self) -> Option<Request> {
+        None
+    }
+
+    /// Reads the answer to that.
+    fn credits_left(&self, _answer: &Answer, _asked: Asked<'_>) -> Result<u64, Error> {
+        Err(Error::new(Class::Protocol, "this generation of the API does not tell the credits that are left"))
+    }
+
     /// Whether a probe costs as much as a page.
     fn charges_probes(&self) -> bool;
 
@@ -108,13 +118,13 @@ pub(super) struct Linkup {
 }
 
 impl Linkup {
-    fn new(settings: Settings, timeout: Duration) -> Result<Self, TlsError> {
+    fn new(settings: Settings, client: Client) -> Self {
         let generation: Box<dyn Generation> = match settings.api_version {
             ApiVersion::V1 => Box::new(v1::V1::new(&settings)),
             ApiVersion::V2 => Box::new(v2::V2::new(&settings)),
         };
         let secrets = settings.secrets();
-        Ok(Self { client: http::client(timeout)?, generation, secrets, settings, me: Mutex::default() })
+        Self { client, generation, secrets, settings, me: Mutex::default() }
     }
 
     async fn send(&self, request: Request) -> Result<Answer, Error> {
@@ -165,6 +175,21 @@ impl Provider for Linkup {
         self.generation.health(&answer, Asked { price: PROBE_PRICE, ..self.asked(None) })
     }
 
+    async fn examine(&self, _listed: &[&Conversation]) -> Result<Vec<String>, Error> {
+        self.probe().await?;
+        if self.balance().is_none() {
+            return Ok(vec![]);
+        }
+        Ok(vec![match self.credits_left().await {
+            Ok(left) => format!("{left} credits are left"),
+            Err(error) => format!("how many credits are left is not known ({error})"),
+        }])
+    }
+
+    fn balance(&self) -> Option<&dyn Balance> {
+        self.generation.credits().map(|_| self as &dyn Balance)
+    }
+
     fn inbox(&self) -> Option<&dyn Inbox> {
         Some(self)
     }
@@ -176,6 +201,15 @@ impl Provider for Linkup {
             Call::Account if self.generation.charges_probes() => PROBE_PRICE,
             Call::Account | Call::Collecting => 0,
         }
+    }
+}
+
+#[async_trait]
+impl Balance for Linkup {
+    async fn credits_left(&self) -> Result<u64, Error> {
+        let request = self.generation.credits().expect("a balance is offered only where it can be asked for");
+        let answer = self.send(request).await?;
+        self.generation.credits_left(&answer, self.asked(None))
     }
 }
 
@@ -213,7 +247,8 @@ mod tests {
             let v1 = format!(r#"{{"api_version":"v1","api_key":"k","login_token":"t","total_results":{size}}}"#);
             let v2 = format!(r#"{{"api_key":"k","account_id":"a","count":{size}}}"#);
             for (json, charges_probes) in [(v1, true), (v2, false)] {
-                let linkup = Linkup::new(serde_json::from_str(&json).unwrap(), Duration::from_secs(1)).unwrap();
+                let client = http::client(Duration::from_secs(1), None).unwrap();
+                let linkup = Linkup::new(serde_json::from_str(&json).unwrap(), client);
                 let prices = Call::ALL.map(|call| linkup.price(call));
                 assert_eq!(prices, [price, price, u32::from(charges_probes), 0], "{json}");
             }

@@ -1,10 +1,10 @@
 //! Who wrote a message. The provider does not say whether it was the owner, so it is told by comparing: profiles where
 //! there are any, else names. Where nothing compares for certain the direction stays unknown.
 
-use percent_encoding::percent_decode_str;
 use reqwest::Url;
 
 use crate::model::Direction;
+use crate::providers::address::spelled;
 use crate::providers::json::Object;
 use crate::providers::names::{self, Likeness};
 use crate::providers::urn;
@@ -22,12 +22,6 @@ pub(super) fn profile_url(text: &str) -> Option<String> {
         segments.truncate(2);
     }
     (!segments.is_empty()).then(|| format!("https://{host}/{}", segments.join("/")))
-}
-
-fn spelled(segment: &str) -> String {
-    let decoded = percent_decode_str(segment).decode_utf8().ok().filter(|text| !text.contains(char::is_control));
-    let segment = decoded.as_deref().unwrap_or(segment);
-    if urn::is_opaque(segment) { segment.to_owned() } else { segment.to_lowercase() }
 }
 
 /// LinkedIn's internal id of the person, where the address is made of it and not of a vanity name.

@@ -1,14 +1,13 @@
 //! The keys of an account and of its conversations. The two generations of the API take different ones, and a key of
 //! the wrong one is an error: it would do nothing, and whoever wrote it believes otherwise.
 
-use std::time::Duration;
-
+use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::{Linkup, PROFILE, person};
+use super::{Linkup, PROFILE};
 use crate::model::{Conversation, ConversationId, ConversationType};
-use crate::providers::http::TlsError;
+use crate::providers::address::Address;
 use crate::providers::settings::{OfProvider, check_base_url, header_problem};
 use crate::providers::{Profile, Provider, urn};
 
@@ -48,7 +47,7 @@ impl ApiVersion {
 /// The keys of an account, named as in the provider's documentation.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub(in crate::providers) struct Settings {
     /// Which generation of the API is spoken.
     #[serde(default)]
     pub(super) api_version: ApiVersion,
@@ -209,16 +208,17 @@ impl OfProvider for Settings {
     }
 
     fn named(&self, text: &str) -> Result<Conversation, String> {
-        let text = Some(text.trim().to_owned());
-        let settings = match text.as_deref().is_some_and(is_profile) {
-            true => ConversationSettings { conversation_id: None, linkedin_url: text },
-            false => ConversationSettings { conversation_id: text, linkedin_url: None },
+        let settings = match Address::of(text) {
+            Address::Word(_) | Address::Thread(_) | Address::SalesThread(_) => {
+                ConversationSettings { conversation_id: Some(text.to_owned()), linkedin_url: None }
+            }
+            _ => ConversationSettings { conversation_id: None, linkedin_url: Some(text.to_owned()) },
         };
         settings.conversation(self)
     }
 
-    fn build(&self, timeout: Duration) -> Result<Box<dyn Provider>, TlsError> {
-        Ok(Box::new(Linkup::new(self.clone(), timeout)?))
+    fn build(&self, client: Client) -> Box<dyn Provider> {
+        Box::new(Linkup::new(self.clone(), client))
     }
 }
 
@@ -235,7 +235,7 @@ pub(in crate::providers) struct ConversationSettings {
 impl ConversationSettings {
     pub(in crate::providers) fn conversation(self, account: &Settings) -> Result<Conversation, String> {
         match (self.conversation_id, self.linkedin_url) {
-            (Some(id), None) => by_id(id.trim(), account.kind()),
+            (Some(id), None) => by_id(&id, account.kind()),
             (None, Some(url)) => by_profile(url.trim(), account.kind()),
             (None, None) => Err("needs conversation_id or linkedin_url".into()),
             (Some(_), Some(_)) => {
@@ -246,21 +246,33 @@ impl ConversationSettings {
 }
 
 fn by_id(id: &str, kind: ConversationType) -> Result<Conversation, String> {
-    if id.is_empty() {
-        return Err("conversation_id: is empty".into());
+    let of_sales = kind == ConversationType::SalesNavigator;
+    let refused = |why: &str| Err(format!("conversation_id: {why}"));
+    match Address::of(id) {
+        Address::Word(id) if id.is_empty() => refused("is empty"),
+        Address::Word(id) => Ok(identified(&id, kind, None)),
+        Address::Thread(id) if !of_sales => Ok(identified(&id, kind, None)),
+        Address::SalesThread(id) if of_sales => Ok(identified(&id, kind, None)),
+        Address::Thread(_) => refused("is of the ordinary inbox, which an account with sales_nav = true does not read"),
+        Address::SalesThread(_) => refused("is of Sales Navigator, which is read by an account with sales_nav = true"),
+        Address::Person(_) => refused("is the address of a profile; write it as linkedin_url"),
+        other => refused(&other.no_thread()),
     }
-    if is_profile(id) {
-        return Err("conversation_id: is the address of a profile; write it as linkedin_url".into());
-    }
-    Ok(identified(id, kind, None))
 }
 
 fn by_profile(url: &str, kind: ConversationType) -> Result<Conversation, String> {
-    let person_url = person::profile_url(url).ok_or(
-        "linkedin_url: must be the address of a profile, such as https://www.linkedin.com/in/john-doe".to_owned(),
-    )?;
-    let id = ConversationId::new(person_url.clone());
-    Ok(Conversation { id, address: url.to_owned(), kind, person_url: Some(person_url) })
+    let named = Address::of(url);
+    let person_url = match &named {
+        Address::Person(name) => format!("https://www.linkedin.com/in/{name}"),
+        Address::Thread(_) | Address::SalesThread(_) => {
+            return Err("linkedin_url: is the address of a conversation; write it as conversation_id".into());
+        }
+        other => return Err(format!("linkedin_url: {}", other.no_person())),
+    };
+    // As it was given, where that is a whole address.
+    let given = url.trim();
+    let address = if is_profile(given) { given.to_owned() } else { person_url.clone() };
+    Ok(Conversation { id: ConversationId::new(person_url.clone()), address, kind, person_url: Some(person_url) })
 }
 
 /// A conversation by the id that the provider gave it, which requests repeat exactly.
@@ -331,6 +343,21 @@ mod tests {
         assert_eq!(by_url.address, "https://fr.linkedin.com/in/Mara-Lind/?x=1");
         assert!(account.misplaced(&by_url, true).is_some() && account.misplaced(&named(urn), true).is_none());
         assert!(account.misplaced(&by_url, false).is_none());
+    }
+
+    #[test]
+    fn an_address_of_the_browser_names_the_conversation_or_says_why_not() {
+        let (plain, sales) = (settings(&format!("{V2}}}")), settings(&format!(r#"{V2},"sales_nav":true}}"#)));
+        let thread = "https://www.linkedin.com/messaging/thread/2-MGE1Yj%3D%3D/?x=1";
+        let of_sales = "https://www.linkedin.com/sales/inbox/2-Sales/";
+        assert_eq!(plain.named(thread).unwrap().address, "2-MGE1Yj==");
+        assert_eq!(sales.named(of_sales).unwrap().address, "2-Sales");
+        assert!(sales.named(thread).unwrap_err().contains("sales_nav = true does not read"));
+        assert!(plain.named(of_sales).unwrap_err().contains("read by an account with sales_nav = true"));
+        assert_eq!(plain.named("linkedin.com/in/Mara").unwrap().address, "https://www.linkedin.com/in/mara");
+        for wrong in ["https://www.linkedin.com/company/acme", "https://example.com/in/mara"] {
+            assert!(plain.named(wrong).unwrap_err().starts_with("linkedin_url: is "), "{wrong}");
+        }
     }
 
     #[test]

@@ -63,6 +63,20 @@ impl Generation for V2 {
         Request::get(&format!("/accounts/{}", utf8_percent_encode(&self.account_id, NON_ALPHANUMERIC)))
     }
 
+    fn credits(&self) -> Option<Request> {
+        Some(Request::get("/credits"))
+    }
+
+    /// A number, or a text of one.
+    fn credits_left(&self, answer: &Answer, asked: Asked<'_>) -> Result<u64, Error> {
+        let body = read(answer, asked)?;
+        let credits = if body["data"]["credits"].is_null() { &body["credits"] } else { &body["data"]["credits"] };
+        let number = credits.as_f64().or_else(|| credits.as_str()?.trim().parse().ok());
+        let left = number.filter(|left| left.is_finite());
+        // `as` holds what is out of range at the nearest bound: who owes has none left.
+        left.map(|left| left as u64).ok_or_else(|| free(Error::new(Class::Protocol, "the answer has no credits")))
+    }
+
     fn charges_probes(&self) -> bool {
         false
     }
@@ -240,6 +254,25 @@ mod tests {
             let error = refused(200, broken);
             assert_eq!((error.class, error.credits), (Class::Protocol, None), "{broken}");
         }
+    }
+
+    #[test]
+    fn what_is_left_is_read_as_a_number_in_any_form() {
+        let left = |body: &str| v2("").credits_left(&answer(200, body), ASKED).map_err(|error| error.class);
+        let body = r#"{"success":true,"data":{"credits":4825},"metadata":{"credits_consumed":0}}"#;
+        assert_eq!(left(body), Ok(4825));
+        assert_eq!(left(r#"{"success":true,"data":{"credits":"12"}}"#), Ok(12));
+        assert_eq!(left(r#"{"success":true,"data":{"credits":12.9}}"#), Ok(12));
+        assert_eq!(left(r#"{"success":true,"credits":3}"#), Ok(3));
+        assert_eq!(left(r#"{"success":true,"data":{"credits":-3}}"#), Ok(0));
+        for unreadable in ["null", "[]", "{}", "\"many\"", "true"] {
+            assert_eq!(
+                left(&format!(r#"{{"data":{{"credits":{unreadable}}}}}"#)),
+                Err(Class::Protocol),
+                "{unreadable}"
+            );
+        }
+        assert_eq!(v2("").credits().unwrap().path, "/credits");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The account at the provider: whether it is well, since when it was not, and who its owner is.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::settings::Version;
@@ -41,6 +41,8 @@ pub(super) struct Watch {
 struct State {
     asked: Option<Instant>,
     user_id: Option<String>,
+    /// A page could not be judged without it.
+    owner_is_wanted: bool,
     standing: Option<Standing>,
     well_at: Option<UnixMillis>,
     illness: Option<Illness>,
@@ -89,28 +91,45 @@ impl State {
 }
 
 impl Api {
-    /// What answers prove; an error while the account waits for a person. v1 answers the same whatever the account's state,
-    /// so it is asked for, and what it was last seen to be is all that is known; v2 reads LinkedIn itself and is asked only
-    /// until a known trouble is over.
-    pub(super) async fn proof(&self) -> Result<Proof, Error> {
-        let mut state = self.account.state.lock().await;
-        let is_wanted = match self.version() {
-            Version::V1 => true,
-            Version::V2 => state.standing.as_ref().is_some_and(|standing| !matches!(standing, Standing::Well)),
-        };
-        if is_wanted && state.is_due() {
-            self.ask_for_account(&mut state).await;
-        }
-        Ok(match (state.proof()?, self.version()) {
+    /// What answers prove; an error while the account waits for a person.
+    pub(super) fn proof(&self) -> Result<Proof, Error> {
+        Ok(match (self.state().proof()?, self.version()) {
             (Proof::SeenCollecting(_), Version::V2) => Proof::Now,
             (proof, _) => proof,
         })
     }
 
+    /// Whether the account is to be looked at now. v1 answers the same whatever the account's state, so what it was last
+    /// seen to be is all that is known; v2 reads LinkedIn itself and is looked at only until a known trouble is over, and
+    /// for the owner's id where a page has none.
+    pub(super) fn wants_account(&self) -> bool {
+        let state = self.state();
+        let is_wanted = match self.version() {
+            Version::V1 => true,
+            Version::V2 => {
+                let in_trouble = state.standing.as_ref().is_some_and(|standing| !matches!(standing, Standing::Well));
+                in_trouble || (state.owner_is_wanted && state.user_id.is_none())
+            }
+        };
+        is_wanted && state.is_due()
+    }
+
+    /// Whether a page has needed the owner's id, and a look at the account may tell it.
+    pub(super) fn awaits_owner(&self) -> bool {
+        let state = self.state();
+        state.owner_is_wanted && state.user_id.is_none() && state.is_due()
+    }
+
+    pub(super) async fn look_at_account(&self) -> Result<(), Error> {
+        match self.ask_for_account().await {
+            Standing::Well | Standing::Ill(_) => Ok(()),
+            Standing::Waits(error) | Standing::Unknown(error) => Err(error),
+        }
+    }
+
     /// Fails where the account is not well.
     pub(super) async fn check_account(&self) -> Result<(), Error> {
-        let mut state = self.account.state.lock().await;
-        match self.ask_for_account(&mut state).await {
+        match self.ask_for_account().await {
             Standing::Well => Ok(()),
             Standing::Waits(error) | Standing::Unknown(error) => Err(error),
             Standing::Ill(status) => {
@@ -120,41 +139,55 @@ impl Api {
         }
     }
 
-    /// The owner's own id, where the provider tells; asked for once.
-    pub(super) async fn owner_id(&self) -> Option<String> {
-        let mut state = self.account.state.lock().await;
-        if state.user_id.is_none() && state.is_due() {
-            self.ask_for_account(&mut state).await;
-        }
+    /// The owner's own id, where it is known. Where it is not, the account is looked at before the next page.
+    pub(super) fn owner_id(&self) -> Option<String> {
+        let mut state = self.state();
+        state.owner_is_wanted = true;
         state.user_id.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.account.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The time from which on a copy that was not kept for a while has to be read again, so that what was imported late is
     /// seen; `since` itself while nothing of the kind is expected.
-    pub(super) async fn before_imports(&self, since: UnixMillis) -> UnixMillis {
-        match self.account.state.lock().await.illness {
+    pub(super) fn before_imports(&self, since: UnixMillis) -> UnixMillis {
+        match self.state().illness {
             Some(Illness { from, over: Some(_) }) => since.min(from) - IMPORTS_REACH,
             _ => since,
         }
     }
 
-    async fn ask_for_account(&self, state: &mut State) -> Standing {
+    async fn ask_for_account(&self) -> Standing {
         let asked_at = UnixMillis::now();
         let answer = self.get(&format!("/accounts/{}", encoded(self.settings.account_id())), "", FRESH).await;
         let now = Instant::now();
+        let mut state = self.state();
         state.asked = Some(now);
         let standing = match answer.map(|(_, body)| body) {
             Ok(body) => {
                 state.user_id = owner_id(self.version(), &body).or(state.user_id.take());
                 standing(self.version(), &body)
             }
-            Err(refusal) => unreadable(refusal.into()),
+            Err(refusal) => unreadable(self.of_other_generation(refusal.into())),
         };
         // v2 refuses by itself what it cannot read, so there only what the account says counts.
         if self.version() == Version::V1 || !matches!(standing, Standing::Unknown(_)) {
             state.take(standing.clone(), asked_at, now);
         }
         standing
+    }
+}
+
+impl Api {
+    /// v1 knows no `acc_...` and says of it what it says of any id that it does not know.
+    fn of_other_generation(&self, mut error: Error) -> Error {
+        if self.version() == Version::V1 && error.class == Class::Gone && self.settings.account_id().starts_with("acc_")
+        {
+            error.detail += "; acc_... is an id of API v2: see api_version";
+        }
+        error
     }
 }
 

@@ -85,6 +85,11 @@ fn refusal(version: Version, answer: &Answer, body: &Value) -> Refusal {
     if let Some(id) = wire::text(body, "req_id") {
         detail += &format!(" (req_id {id})");
     }
+    if kind.ends_with("missing_credentials") {
+        // A key goes with every request, so that it is not one that misses.
+        let (own, other) = version.and_other();
+        detail += &format!("; so is a key of API {other} answered by API {own}: see api_version");
+    }
     let mut refusal = Refusal::new(meaning, status, detail, answer);
     if kind.is_empty() && status == StatusCode::NOT_FOUND {
         // The service itself always says the type.
@@ -202,6 +207,17 @@ mod tests {
         assert_eq!((html.class, html.detail.as_str()), (Class::Transient, "status 502 without a readable explanation"));
         assert_eq!(refused(Version::V2, 404, &[], "<html>").error.fault, Fault::Address);
         assert_eq!(refused(Version::V1, 200, &[], "<html>").error.fault, Fault::Address);
+    }
+
+    #[test]
+    fn a_key_of_the_other_generation_is_named_as_that() {
+        for (version, said) in [(Version::V2, "a key of API v1"), (Version::V1, "a key of API v2")] {
+            for kind in ["errors/missing_credentials", "missing_credentials"] {
+                let error = refused(version, 401, &[], &problem(kind, 401)).error;
+                assert_eq!((error.class, error.fault), (Class::Auth, Fault::Key), "{kind}");
+                assert!(error.detail.contains(said), "{}", error.detail);
+            }
+        }
     }
 
     #[test]

@@ -122,6 +122,8 @@ fn of_type_v2(kind: &str) -> Option<Meaning> {
     Some(match kind {
         "api/invalid_parameters" | "provider/invalid_parameters" => OUR_MISTAKE,
         "api/missing_authorization" | "api/expired_authorization" | "api/invalid_auth_format" => person(Fault::Key),
+        // How a key of the other generation is answered.
+        "errors/missing_credentials" | "missing_credentials" => person(Fault::Key),
         "provider/invalid_authorization" | "provider/invalid_credentials" => person(Fault::SignedOut),
         "api/proxy_auth_error" => SERVER.after(OUTAGE),
         "api/insufficient_permissions" => person(Fault::Key),

@@ -55,9 +55,9 @@ impl Api {
     }
 
     /// Turns a list into messages and what else its answer tells.
-    pub(super) async fn page(&self, list: wire::List<Told>) -> Page {
+    pub(super) fn page(&self, list: wire::List<Told>) -> Page {
         let needs_owner = list.items.iter().any(Told::is_told_by_id);
-        let owner = if needs_owner { self.owner_id().await } else { None };
+        let owner = if needs_owner { self.owner_id() } else { None };
         let told = |told: Told| Message { direction: told.direction(owner.as_deref()), ..told.message };
         let mut messages: Vec<_> = list.items.into_iter().map(told).collect();
         assign_missing_ids(&mut messages);

@@ -26,7 +26,7 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use super::Profile;
-use super::http::{self, Answer, TlsError};
+use super::http::{self, Answer};
 use crate::backoff::Backoff;
 use settings::Version;
 pub(super) use settings::{ConversationSettings, Settings};
@@ -79,8 +79,8 @@ struct Api {
 }
 
 impl Api {
-    fn new(settings: Settings, timeout: Duration) -> Result<Self, TlsError> {
-        Ok(Self { client: http::client(timeout)?, settings, account: account::Watch::default() })
+    fn new(settings: Settings, client: Client) -> Self {
+        Self { client, settings, account: account::Watch::default() }
     }
 
     fn version(&self) -> Version {

@@ -1,13 +1,12 @@
 //! The keys of an account and of its conversations, named as in the provider's documentation.
 
-use std::time::Duration;
-
+use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::{Api, PROFILE_V1, PROFILE_V2, v1, v2};
 use crate::model::{Conversation, ConversationId, ConversationType};
-use crate::providers::http::TlsError;
+use crate::providers::address::Address;
 use crate::providers::settings::{OfProvider, check_base_url, header_problem};
 use crate::providers::{Profile, Provider};
 
@@ -21,6 +20,16 @@ pub(super) enum Version {
     V1,
     #[default]
     V2,
+}
+
+impl Version {
+    /// Its name in the configuration, and that of the other one.
+    pub(super) fn and_other(self) -> (&'static str, &'static str) {
+        match self {
+            Self::V1 => ("v1", "v2"),
+            Self::V2 => ("v2", "v1"),
+        }
+    }
 }
 
 /// Messages that are not a person's words, named by the field that marks them.
@@ -37,7 +46,7 @@ pub(super) enum Kind {
 /// The keys of an account.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub(in crate::providers) struct Settings {
     /// The generation of the API.
     #[serde(default)]
     pub(super) api_version: Version,
@@ -49,7 +58,8 @@ pub struct Settings {
     /// network blocks odd ports needs `?port=...`.
     #[serde(default)]
     base_url: Option<String>,
-    /// The parts of the inbox to list; `None` lists every `*_PRIMARY` that is enabled.
+    /// The parts of the inbox to list; `None` lists every `*_PRIMARY` that is enabled, InMail, and what was archived
+    /// seldom.
     #[serde(default)]
     pub(super) inboxes: Option<Vec<String>>,
     /// What is announced although it is not a person's words.
@@ -98,7 +108,7 @@ impl Settings {
             return Some("API v1 has no inboxes; leave it out");
         }
         let is_useless = inboxes.is_empty() || inboxes.iter().any(String::is_empty);
-        is_useless.then_some("names no inbox; leave it out to list every *_PRIMARY that is enabled")
+        is_useless.then_some("names no inbox; leave it out to list every *_PRIMARY that is enabled, and InMail")
     }
 }
 
@@ -120,15 +130,15 @@ impl OfProvider for Settings {
     }
 
     fn named(&self, text: &str) -> Result<Conversation, String> {
-        ConversationSettings { chat_id: text.into() }.conversation()
+        ConversationSettings { chat_id: text.into() }.conversation(self)
     }
 
-    fn build(&self, timeout: Duration) -> Result<Box<dyn Provider>, TlsError> {
-        let api = Api::new(self.clone(), timeout)?;
-        Ok(match self.api_version {
+    fn build(&self, client: Client) -> Box<dyn Provider> {
+        let api = Api::new(self.clone(), client);
+        match self.api_version {
             Version::V1 => Box::new(v1::V1(api)),
             Version::V2 => Box::new(v2::V2::new(api)),
-        })
+        }
     }
 
     fn problem(&self) -> Option<(&'static str, String)> {
@@ -140,6 +150,9 @@ impl OfProvider for Settings {
     }
 }
 
+/// What the ids of chats of Sales Navigator begin with in API v2.
+const SALES_NAVIGATOR: &str = "SALES_NAVIGATOR_";
+
 /// The keys of a conversation.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -148,15 +161,46 @@ pub(in crate::providers) struct ConversationSettings {
 }
 
 impl ConversationSettings {
-    pub(in crate::providers) fn conversation(self) -> Result<Conversation, String> {
-        match self.chat_id.trim() {
-            "" => Err("chat_id: is empty".into()),
-            id => Ok(chat(id, ConversationType::Unknown)),
+    pub(in crate::providers) fn conversation(self, account: &Settings) -> Result<Conversation, String> {
+        match (Address::of(&self.chat_id), account.api_version) {
+            (Address::Word(id), _) if id.is_empty() => Err("chat_id: is empty".into()),
+            (Address::Word(id), Version::V1) => Ok(chat(&id, ConversationType::Unknown)),
+            (Address::Word(id), Version::V2) => Ok(chat_of(&id, ConversationType::Unknown)),
+            (Address::Thread(id), Version::V2) => Ok(chat_of(&id, ConversationType::Unknown)),
+            (Address::SalesThread(id), Version::V2) => {
+                Ok(chat_of(&format!("{SALES_NAVIGATOR}{id}"), ConversationType::Unknown))
+            }
+            (Address::Thread(_) | Address::SalesThread(_), Version::V1) => Err(
+                "chat_id: is an address at LinkedIn, and API v1 has ids of its own for chats; with discover = true \
+                     \"inboxd conversations list\" shows them"
+                    .into(),
+            ),
+            (other, Version::V2) => Err(format!("chat_id: {}", other.no_thread())),
+            (other, Version::V1) => Err(format!("chat_id: {}", other.no_thread().replace("the address or ", ""))),
         }
     }
 }
 
-/// A chat by its id. Ids are opaque: nothing in one tells the LinkedIn product.
+/// A chat of v2 by its id, which tells the LinkedIn product unless it is a plain `2-…`: that is said to be a classic
+/// one, and believed where nothing else is known.
+pub(super) fn chat_of(id: &str, listed_as: ConversationType) -> Conversation {
+    let product = match (id.split_once("2-"), listed_as) {
+        (Some(("SALES_NAVIGATOR_", _)), _) => ConversationType::SalesNavigator,
+        (Some(("RECRUITER_", _)), _) => ConversationType::Recruiter,
+        (Some((of, _)), _) if is_company(of) => ConversationType::CompanyPage,
+        (Some(("", _)), ConversationType::Unknown) => ConversationType::Standard,
+        _ => listed_as,
+    };
+    chat(id, product)
+}
+
+/// `COMPANY_1001_`
+fn is_company(prefix: &str) -> bool {
+    let number = prefix.strip_prefix("COMPANY_").and_then(|rest| rest.strip_suffix('_'));
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
+}
+
+/// A chat by its id. Those of v1 are opaque: nothing in one tells the LinkedIn product.
 pub(super) fn chat(id: &str, kind: ConversationType) -> Conversation {
     Conversation { id: ConversationId::new(id), address: id.to_owned(), kind, person_url: None }
 }
@@ -195,6 +239,26 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn the_id_of_a_chat_of_v2_tells_its_product_before_the_inbox_does() {
+        use ConversationType::{CompanyPage, Recruiter, SalesNavigator, Standard, Unknown};
+        for (id, listed_as, product) in [
+            ("SALES_NAVIGATOR_2-QQ==", Standard, SalesNavigator),
+            ("RECRUITER_2-QQ==", Unknown, Recruiter),
+            ("COMPANY_1001_2-QQ==", Standard, CompanyPage),
+            ("2-QQ==", Unknown, Standard),
+            ("2-QQ==", Recruiter, Recruiter),
+            ("2-Q2-Q", Unknown, Standard),
+            ("COMPANY__2-QQ==", Unknown, Unknown),
+            ("SOMETHING_NEW_2-QQ==", SalesNavigator, SalesNavigator),
+            ("opaque", Unknown, Unknown),
+        ] {
+            assert_eq!(chat_of(id, listed_as).kind, product, "{id} in {listed_as:?}");
+        }
+        let v1 = with(json!({ "api_version": "v1", "account_id": "dfX" }));
+        assert_eq!(v1.named("2-looks-like-one").unwrap().kind, Unknown);
+    }
+
+    #[test]
     fn a_port_in_the_query_of_the_base_is_kept_apart() {
         let base_url = "https://api1.unipile.com/api/v1/?port=13111";
         assert_eq!(
@@ -202,6 +266,21 @@ pub(super) mod tests {
             ("https://api1.unipile.com/api/v1", Some("port=13111"))
         );
         assert_eq!(with(json!({})).base(), (BASE_URL_V2, None));
+    }
+
+    #[test]
+    fn an_address_of_the_browser_names_the_chat_where_the_api_has_the_ids_of_linkedin() {
+        let (v2, v1) = (with(json!({})), with(json!({ "api_version": "v1" })));
+        let thread = "https://de.linkedin.com/messaging/thread/2-QWxwaGE%3D/";
+        assert_eq!(v2.named(thread).unwrap().id.as_str(), "2-QWxwaGE=");
+        let of_sales = v2.named("https://www.linkedin.com/sales/inbox/2-S/").unwrap();
+        assert_eq!(of_sales.id.as_str(), "SALES_NAVIGATOR_2-S");
+        assert!(v1.named(thread).unwrap_err().contains("API v1 has ids of its own"));
+        for account in [v1, v2] {
+            assert_eq!(account.named(" WJ8sI1d7 ").unwrap().id.as_str(), "WJ8sI1d7");
+            let person = account.named("https://www.linkedin.com/in/ada").unwrap_err();
+            assert!(person.starts_with("chat_id: is the address of a person"), "{person}");
+        }
     }
 
     #[test]

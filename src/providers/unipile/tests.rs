@@ -55,7 +55,7 @@ async fn provider(more: Value) -> (Player, Box<dyn Provider>) {
     let router = axum::Router::new()
         .fallback(move |uri: Uri, headers: HeaderMap| std::future::ready(playing.answer(&uri, headers)));
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (player, with(keys).build(Duration::from_secs(5)).unwrap())
+    (player, with(keys).build(http::client(Duration::from_secs(5), None).unwrap()))
 }
 
 async fn v1() -> (Player, Box<dyn Provider>) {
@@ -154,8 +154,11 @@ async fn v2_asks_once_who_owns_the_account_and_watches_it_only_while_it_is_in_tr
 async fn the_inbox_of_v2_is_its_enabled_primary_folders_and_a_refused_folder_is_gone_alone() {
     let (player, provider) = provider(json!({})).await;
     let inbox = provider.inbox().unwrap();
-    player.play(200, json!({ "data": [{ "id": "CLASSIC_PRIMARY", "disabled": false }, { "id": "CLASSIC_ARCHIVED" }] }));
-    assert_eq!(inbox.folders().await.unwrap(), ["CLASSIC_PRIMARY"]);
+    let off = json!({ "id": "RECRUITER_PRIMARY", "disabled": true });
+    player
+        .play(200, json!({ "data": [{ "id": "CLASSIC_PRIMARY", "disabled": false }, { "id": "CLASSIC_SPAM" }, off] }));
+    let folders = inbox.folders().await.unwrap();
+    assert_eq!((folders.listed, folders.left_out), (vec!["CLASSIC_PRIMARY".into()], vec!["CLASSIC_SPAM".into()]));
     let chat = |number: u32| json!({ "object": "Chat", "id": format!("c{number}") });
     player.play(200, json!({ "data": (0..25).map(chat).collect::<Vec<_>>() }));
     let since = Some(UnixMillis::now());
@@ -232,7 +235,7 @@ async fn v1_claims_nothing_while_the_account_is_ill_and_asks_nothing_while_it_is
 async fn the_inbox_of_v1_is_its_chats_and_then_the_messages_of_the_account() {
     let (player, provider) = v1().await;
     let inbox = provider.inbox().unwrap();
-    assert_eq!(inbox.folders().await.unwrap(), [""]);
+    assert_eq!(inbox.folders().await.unwrap().listed, [""]);
     player.play(200, WELL);
     player.play(200, json!({ "items": [{ "id": "R8J", "timestamp": "2026-11-20T09:14:03.5Z" }], "cursor": "YQ==" }));
     let chats = inbox.list(list_request("", None, None)).await.unwrap();
@@ -252,7 +255,8 @@ async fn the_inbox_of_v1_is_its_chats_and_then_the_messages_of_the_account() {
 fn an_id_is_one_path_segment_and_the_query_of_the_base_stays() {
     http::install_tls();
     let base_url = "http://127.0.0.1:1/api/v1?port=13111";
-    let api = Api::new(with(json!({ "base_url": base_url })), Duration::from_secs(1)).unwrap();
+    let client = http::client(Duration::from_secs(1), None).unwrap();
+    let api = Api::new(with(json!({ "base_url": base_url })), client);
     let path = format!("/chats/{}/messages", encoded("2-a+b/c:d%=="));
     assert_eq!(
         api.url(&path, "limit=100"),

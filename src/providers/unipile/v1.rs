@@ -49,7 +49,7 @@ impl V1 {
 
     /// The lower bound to send: earlier than asked for where late imports are to be looked for.
     async fn after(&self, since: UnixMillis) -> UnixMillis {
-        let since = self.0.before_imports(since).await;
+        let since = self.0.before_imports(since);
         let draw = backoff::mix(UnixMillis::now().as_millis().unsigned_abs(), since.as_millis().unsigned_abs());
         if draw.is_multiple_of(LONG_LOOKS) { since - LONG_LOOK } else { since }
     }
@@ -68,7 +68,7 @@ fn after(since: UnixMillis) -> String {
 impl Provider for V1 {
     async fn page(&self, request: PageRequest<'_>) -> Result<Page, Error> {
         let position = Position::read(request.cursor)?;
-        let proof = self.0.proof().await?;
+        let proof = self.0.proof()?;
         let filters = match request.since {
             Some(since) if position == Position::Start => after(self.after(since).await),
             _ => String::new(),
@@ -78,11 +78,19 @@ impl Provider for V1 {
         let told = |item: &Object<'_>, raw: &RawValue| self.0.told(item, raw);
         let mut list = self.list(&path, &position, query, SAYS_NOTHING, told).await?;
         let rest = rest(by_cursor(list.extent.next_cursor.take()));
-        Ok(Page { rest, proof, ..self.0.page(list).await })
+        Ok(Page { rest, proof, awaits_account: self.0.awaits_owner(), ..self.0.page(list) })
     }
 
     async fn probe(&self) -> Result<(), Error> {
         self.0.check_account().await
+    }
+
+    fn wants_account(&self) -> bool {
+        self.0.wants_account()
+    }
+
+    async fn look_at_account(&self) -> Result<(), Error> {
+        self.0.look_at_account().await
     }
 
     fn inbox(&self) -> Option<&dyn Inbox> {
@@ -95,7 +103,7 @@ impl Inbox for V1 {
     /// Chats, or where a time is given the account's messages after it, which is all that a sweep needs.
     async fn list(&self, request: ListRequest<'_>) -> Result<Listing, Error> {
         let position = Position::read(request.cursor)?;
-        self.0.proof().await?;
+        self.0.proof()?;
         let of_account = self.of_account();
         let (rows, extent, unreadable) = match request.since {
             None => {
@@ -105,7 +113,7 @@ impl Inbox for V1 {
                 (list.items, list.extent, list.unreadable)
             }
             Some(since) => {
-                let filters = of_account + &after(self.0.before_imports(since).await);
+                let filters = of_account + &after(self.0.before_imports(since));
                 let query = position.query(LARGEST_LIMIT, &filters);
                 let place = |message: &Object<'_>, _: &RawValue| place(message);
                 let list = self.list("/messages", &position, query, "a message without a chat", place).await?;

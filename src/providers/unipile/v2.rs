@@ -8,11 +8,13 @@ use sha2::{Digest, Sha256};
 
 use super::messages::SAYS_NOTHING;
 use super::paging::{Full, Position, rest};
-use super::settings::chat;
+use super::settings::chat_of;
 use super::{Api, FRESH, SOMEWHAT_FRESH, encoded, wire};
 use crate::model::{Conversation, ConversationType};
 use crate::providers::json::Object;
-use crate::providers::{Error, Inbox, ListRequest, Listed, Listing, Page, PageRequest, Proof, Provider, Quota, http};
+use crate::providers::{
+    Class, Error, Fault, Folders, Inbox, ListRequest, Listed, Listing, Page, PageRequest, Proof, Provider, Quota, http,
+};
 use crate::time::UnixMillis;
 
 /// The vendor documents a default of 20 and no maximum; public clients use 25 for LinkedIn.
@@ -42,6 +44,21 @@ impl V2 {
         Self { api, full_of_messages: Full::default(), full_of_chats: Full::default() }
     }
 
+    async fn enabled_inboxes(&self) -> Result<Vec<String>, Error> {
+        let path = format!("/{}/inboxes", encoded(self.api.settings.account_id()));
+        let answer = self.api.ask(&path, "", SOMEWHAT_FRESH).await?;
+        let inbox = |inbox: &Object<'_>, _: &RawValue| {
+            let id: String = inbox.filled("id")?.into();
+            Some((id, inbox.flag("disabled") == Some(true)))
+        };
+        let list = wire::list(&answer, NAMES, "an inbox without an id", inbox)?;
+        if list.unreadable.items > 0 {
+            tracing::warn!(count = list.unreadable.items, "the list of inboxes has some that cannot be read");
+        }
+        let enabled = list.items.into_iter().filter(|(_, is_disabled)| !is_disabled);
+        Ok(enabled.map(|(id, _)| id).collect())
+    }
+
     /// A list below the account, asked for fresh; `None` at the end of it.
     async fn list<T>(
         &self,
@@ -67,7 +84,7 @@ impl Provider for V2 {
     /// request, and without it a page shows what lies below the bound, which proves that the range was read whole.
     async fn page(&self, request: PageRequest<'_>) -> Result<Page, Error> {
         let position = Position::read(request.cursor)?;
-        let proof = self.api.proof().await?;
+        let proof = self.api.proof()?;
         let path = format!("/chats/{}/messages", encoded(&request.conversation.address));
         let told = |item: &Object<'_>, raw: &RawValue| self.api.told(item, raw);
         let Some(Answered { cached, quota, list }) = self.list(&path, &position, SAYS_NOTHING, told).await? else {
@@ -75,13 +92,38 @@ impl Provider for V2 {
         };
         let full = self.full_of_messages.at(&list.extent, LIMIT);
         let rest = rest(position.next(&list.extent, full));
-        let page = self.api.page(list).await;
+        let page = self.api.page(list);
         let proof = if cached && proof == Proof::Now { Proof::Cached } else { proof };
-        Ok(Page { rest, proof, quota, ..page })
+        Ok(Page { rest, proof, quota, awaits_account: self.api.awaits_owner(), ..page })
     }
 
     async fn probe(&self) -> Result<(), Error> {
         self.api.check_account().await
+    }
+
+    fn wants_account(&self) -> bool {
+        self.api.wants_account()
+    }
+
+    async fn look_at_account(&self) -> Result<(), Error> {
+        self.api.look_at_account().await
+    }
+
+    /// The account's status says what the vendor believes, the owner's profile whether LinkedIn still answers.
+    async fn examine(&self, _listed: &[&Conversation]) -> Result<Vec<String>, Error> {
+        self.probe().await?;
+        let mut notes = vec![];
+        let path = format!("/{}/users/me", encoded(self.api.settings.account_id()));
+        match self.api.get(&path, "", FRESH).await.map_err(Error::from) {
+            Ok(_) => {}
+            Err(error) if error.class == Class::Auth => return Err(not_connected(&error)),
+            Err(error) => notes.push(format!("whether LinkedIn is really connected could not be told ({error})")),
+        }
+        let left_out = self.folders().await?.left_out;
+        if !left_out.is_empty() {
+            notes.push(format!("inboxes that are there and not listed: {}; see `inboxes`", left_out.join(", ")));
+        }
+        Ok(notes)
     }
 
     fn inbox(&self) -> Option<&dyn Inbox> {
@@ -91,21 +133,21 @@ impl Provider for V2 {
 
 #[async_trait]
 impl Inbox for V2 {
-    async fn folders(&self) -> Result<Vec<String>, Error> {
-        if let Some(inboxes) = &self.api.settings.inboxes {
-            return Ok(inboxes.clone());
+    fn known_folders(&self) -> Option<Folders> {
+        None
+    }
+
+    async fn folders(&self) -> Result<Folders, Error> {
+        let found = self.enabled_inboxes().await;
+        if let Some(wanted) = self.api.settings.inboxes.as_deref() {
+            // Which others there are is worth telling, and nothing more.
+            return Ok(folders(found.unwrap_or_default(), Some(wanted)));
         }
-        let path = format!("/{}/inboxes", encoded(self.api.settings.account_id()));
-        let answer = self.api.ask(&path, "", SOMEWHAT_FRESH).await?;
-        let list = wire::list(&answer, NAMES, "an inbox without an id", |inbox, _| Folder::read(inbox))?;
-        if list.unreadable.items > 0 {
-            tracing::warn!(count = list.unreadable.items, "the list of inboxes has some that cannot be read");
-        }
-        let primary = primary(list.items);
-        if primary.is_empty() {
+        let folders = folders(found?, None);
+        if folders.listed.is_empty() {
             tracing::warn!("no enabled inbox is called *_PRIMARY; those to list can be named under `inboxes`");
         }
-        Ok(primary)
+        Ok(folders)
     }
 
     /// No filter is sent: LinkedIn ignores or refuses most, and which time `after` compares is not documented.
@@ -134,24 +176,34 @@ fn is_cached(headers: &HeaderMap) -> bool {
     is_hit || text(AGE.as_str()).and_then(|age| age.trim().parse().ok()).is_some_and(|age: u64| age > FRESH_FOR_SECONDS)
 }
 
-/// An inbox of the account.
-struct Folder {
-    id: String,
-    disabled: bool,
+fn not_connected(error: &Error) -> Error {
+    let detail = format!("the account says that it runs, but LinkedIn does not answer it ({error}); connect it again");
+    Error::new(Class::Auth, detail).at_fault(Fault::SignedOut)
 }
 
-impl Folder {
-    fn read(inbox: &Object<'_>) -> Option<Self> {
-        Some(Self { id: inbox.filled("id")?.into(), disabled: inbox.flag("disabled") == Some(true) })
+/// Which of the enabled inboxes are listed: those that are wanted; else the one of each product where its conversations
+/// are, InMail, which is an inbox of its own, and seldom what was archived, because an answer brings a conversation
+/// back from there. The others are views of these, or what LinkedIn keeps from people.
+fn folders(enabled: Vec<String>, wanted: Option<&[String]>) -> Folders {
+    const INMAIL: &str = "CLASSIC_INMAIL";
+    const ARCHIVED: &str = "CLASSIC_ARCHIVED";
+    let (mut listed, mut seldom) = (vec![], vec![]);
+    match wanted {
+        Some(wanted) => listed = wanted.to_vec(),
+        None => {
+            let is_listed = |id: &&String| id.ends_with("_PRIMARY") || *id == INMAIL;
+            listed.extend(enabled.iter().filter(is_listed).cloned());
+            // Last: the others do not wait for it.
+            listed.extend(enabled.iter().filter(|id| *id == ARCHIVED).cloned());
+            // Unless it is all there is.
+            seldom.extend(listed.iter().skip(1).filter(|id| *id == ARCHIVED).cloned());
+        }
     }
+    let left_out = enabled.into_iter().filter(|id| !listed.contains(id)).collect();
+    Folders { listed, seldom, left_out }
 }
 
-fn primary(inboxes: Vec<Folder>) -> Vec<String> {
-    let enabled = inboxes.into_iter().filter(|inbox| !inbox.disabled);
-    enabled.map(|inbox| inbox.id).filter(|id| id.ends_with("_PRIMARY")).collect()
-}
-
-/// The LinkedIn product, which the ids of inboxes begin with. How those of company pages begin is not documented.
+/// The LinkedIn product, which the ids of inboxes begin with, those of company pages with a number after it.
 fn product(inbox: &str) -> ConversationType {
     let prefixes = [
         ("CLASSIC_", ConversationType::Standard),
@@ -167,7 +219,7 @@ fn product(inbox: &str) -> ConversationType {
 fn listed(row: &Object<'_>, kind: ConversationType) -> Option<Listed> {
     let person_url = row.object("user").and_then(|user| user.filled("profile_url")).map(Into::into);
     Some(Listed {
-        conversation: Conversation { person_url, ..chat(&row.filled("id")?, kind) },
+        conversation: Conversation { person_url, ..chat_of(&row.filled("id")?, kind) },
         title: row.filled("name").map(Into::into),
         last_activity_at: row.time("last_message_timestamp", wire::moment),
         mark: mark(row),
@@ -200,15 +252,33 @@ mod tests {
     }
 
     #[test]
-    fn the_enabled_primary_inboxes_are_listed() {
-        let inboxes = [
-            json!({ "object": "Inbox", "id": "CLASSIC_PRIMARY", "disabled": false }),
-            json!({ "object": "Inbox", "id": "CLASSIC_ARCHIVED", "disabled": false }),
-            json!({ "object": "Inbox", "id": "RECRUITER_PRIMARY", "disabled": true }),
-            json!({ "object": "Inbox", "id": "SALES_NAVIGATOR_PRIMARY" }),
-        ];
-        let inboxes = inboxes.iter().filter_map(|inbox| Folder::read(&object(inbox))).collect();
-        assert_eq!(primary(inboxes), ["CLASSIC_PRIMARY", "SALES_NAVIGATOR_PRIMARY"]);
+    fn an_inbox_of_each_product_and_inmail_are_listed_archived_seldom_and_the_rest_is_named() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let there = names(&[
+            "CLASSIC_ARCHIVED",
+            "CLASSIC_PRIMARY",
+            "CLASSIC_SPAM",
+            "CLASSIC_INMAIL",
+            "RECRUITER_PRIMARY",
+            "RECRUITER_UNREAD",
+            "COMPANY_1001_PRIMARY",
+        ]);
+        let found = folders(there.clone(), None);
+        let listed =
+            ["CLASSIC_PRIMARY", "CLASSIC_INMAIL", "RECRUITER_PRIMARY", "COMPANY_1001_PRIMARY", "CLASSIC_ARCHIVED"];
+        assert_eq!((found.listed, found.seldom), (names(&listed), names(&["CLASSIC_ARCHIVED"])));
+        assert_eq!(found.left_out, ["CLASSIC_SPAM", "RECRUITER_UNREAD"]);
+        // What is asked for is listed like any other, and the rest is named all the same.
+        let found = folders(there.clone(), Some(&names(&["CLASSIC_ARCHIVED", "CLASSIC_NEW"])));
+        assert_eq!((found.listed, found.seldom), (names(&["CLASSIC_ARCHIVED", "CLASSIC_NEW"]), vec![]));
+        assert_eq!(found.left_out, there[1..]);
+        assert_eq!(folders(names(&["CLASSIC_ARCHIVED"]), None), Folders::all(names(&["CLASSIC_ARCHIVED"])));
+    }
+
+    #[test]
+    fn the_product_of_an_inbox_is_what_its_id_begins_with() {
+        assert_eq!(product("COMPANY_1001_PRIMARY"), ConversationType::CompanyPage);
+        assert_eq!(product("CLASSIC_INMAIL"), ConversationType::Standard);
         assert_eq!(product("CLASSIC_PRIMARY"), ConversationType::Standard);
         assert_eq!(product("SALES_NAVIGATOR_PRIMARY"), ConversationType::SalesNavigator);
         assert_eq!(product("RECRUITER_UNREAD"), ConversationType::Recruiter);

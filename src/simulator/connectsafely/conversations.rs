@@ -12,7 +12,7 @@ use crate::simulator::Endpoint;
 use crate::simulator::conversation::{Conversation, Message};
 use crate::simulator::exchange::Answer;
 use crate::simulator::people::OWNER;
-use crate::simulator::switches::ActivityForm;
+use crate::simulator::switches::{ActivityForm, ConnectSafelySwitches};
 use crate::simulator::world::{ConversationRef, Dialect, Kind, State};
 use crate::time::UnixMillis;
 
@@ -99,7 +99,7 @@ fn listed(state: &State, ask: &Ask) -> Result<Answer, Refusal> {
     let mut has_more = starts_empty;
     if !starts_empty && !labeled {
         for entry in state.activity.range(..end).rev() {
-            let row = row(&state.conversations[entry.1.0], switches.last_activity, now, lag);
+            let row = row(&state.conversations[entry.1.0], switches, now, lag);
             if unread_only && row.unread_count == 0 {
                 continue;
             }
@@ -129,18 +129,24 @@ fn read_cursor(cursor: &str) -> Option<(i64, ConversationRef)> {
     Some((millis.parse().ok()?, ConversationRef(index.parse().ok()?)))
 }
 
-fn row(conversation: &Conversation, form: ActivityForm, now: UnixMillis, lag: Duration) -> Row<'_> {
+fn row<'a>(
+    conversation: &'a Conversation,
+    switches: &ConnectSafelySwitches,
+    now: UnixMillis,
+    lag: Duration,
+) -> Row<'a> {
     let shown = |message: &&Message| message.is_visible(now) && message.is_copied(now, lag);
     let latest = conversation.messages.iter().rev().find(shown);
+    let active_at = latest.map(|message| switches.list_times.of(message.sent_at));
     let person = &conversation.person;
     let sales_navigator = conversation.kind == Kind::SalesNavigator;
     Row {
         conversation_urn: &conversation.address,
         conversation_id: &conversation.thread,
-        last_activity_at: latest.map_or(Value::Null, |message| match form {
-            ActivityForm::Iso => json!(message.sent_at),
-            ActivityForm::Millis => json!(message.sent_at.as_millis()),
-            ActivityForm::NumericString => json!(message.sent_at.as_millis().to_string()),
+        last_activity_at: active_at.map_or(Value::Null, |at| match switches.last_activity {
+            ActivityForm::Iso => json!(at),
+            ActivityForm::Millis => json!(at.as_millis()),
+            ActivityForm::NumericString => json!(at.as_millis().to_string()),
             ActivityForm::Null => Value::Null,
         }),
         unread_count: latest.is_some_and(|message| !message.outbound).into(),

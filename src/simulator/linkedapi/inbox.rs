@@ -120,6 +120,7 @@ pub(super) async fn poll(incoming: Incoming) -> Response {
             return Err(Refusal::new("threadNotFound", "No such thread."));
         }
         match &ask.person_url {
+            Some(_) if !state.switches.linked_api.inbox_by_person => Err(Refusal::payload("personUrl is not known")),
             Some(url) => Ok(of_person(state, ask, url, twist, now)),
             None => of_account(state, ask, twist, now),
         }
@@ -218,11 +219,13 @@ fn of_person(state: &mut State, ask: &Ask, url: &str, twist: Twist, now: UnixMil
                 continue;
             }
             let mut written = message_body(conversation, message, switches);
+            let inbox_id = inbox_message_id(conversation, message, seed);
             if !message.omit_id {
-                written["id"] = json!(message.id);
+                let id = if switches.inbox_shares_ids { Some(message.id.clone()) } else { inbox_id.clone() };
+                written["id"] = json!(id);
             }
             let captured = captured(message);
-            written["inboxMessageId"] = json!(inbox_message_id(conversation, message, seed).filter(|_| captured));
+            written["inboxMessageId"] = json!(inbox_id.filter(|_| captured));
             // What only a sync has loaded does not know its thread.
             if !captured {
                 written["threadId"] = Value::Null;

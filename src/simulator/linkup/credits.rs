@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use axum::response::Response;
 use serde::Serialize;
+use serde_json::json;
 
-use super::{Trouble, Version};
+use super::{Trouble, Version, v2};
 use crate::simulator::Endpoint;
+use crate::simulator::exchange::Incoming;
 use crate::simulator::switches::Switches;
 use crate::simulator::world::State;
 use crate::time::UnixMillis;
@@ -91,6 +94,15 @@ pub(super) fn cost(switches: &Switches, asked: u64, returned: usize) -> u64 {
         return price(asked);
     }
     (returned as u64).div_ceil(PER_CREDIT).max(linkup.minimum_one_credit.into())
+}
+
+/// `GET /v2/credits`: free, and without an account.
+pub(super) async fn left(incoming: Incoming) -> Response {
+    let respond = |state: &mut State, _: &Incoming, _| {
+        let left = state.switches.linkup.balance.saturating_sub(state.linkup.credits.total());
+        Ok(json!({ "credits": left }))
+    };
+    v2::free(incoming, Endpoint::LinkupV2Credits, respond).await
 }
 
 /// Refuses what the balance of the day may not cover.

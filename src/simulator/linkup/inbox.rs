@@ -105,7 +105,8 @@ fn row(state: &State, version: Version, reference: ConversationRef, now: UnixMil
     let last = conversation.messages.iter().rev().find(|message| message.is_visible(now))?;
     let profile = |name: String, headline: &str, url: String| json!({ "name": name, "headline": headline, "profile_url": url, "profile_picture": null });
     let counterpart = || profile(person.name.clone(), "Operations lead", profile_url(person, switches.vanity_urls));
-    let mut last_message = json!({ "text": last.text, "time": time(last.sent_at, &state.switches) });
+    let mut last_message =
+        json!({ "text": last.text, "time": time(switches.list_times.of(last.sent_at), &state.switches) });
     if switches.inbox_sender {
         let mut sender = match &last.sender_name {
             _ if last.outbound => profile(OWNER.name(), "Partnerships", OWNER.url()),

@@ -42,6 +42,7 @@ pub(super) fn routes() -> Router<World> {
         .method_not_allowed_fallback(v1::unknown);
     let v2 = Router::new()
         .route("/messages", post(v2::messages))
+        .route("/credits", get(credits::left))
         .route("/accounts", get(accounts::list))
         .route("/accounts/{id}", get(accounts::one))
         .route("/webhooks", get(webhooks::list).post(webhooks::create))

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::simulator::switches::ListTimes;
+
 /// HTTP status of a v1 refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -54,6 +56,8 @@ pub enum LastCursor {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LinkupSwitches {
+    /// Credits that the customer had before the first request: what `GET /v2/credits` counts down from.
+    pub balance: u64,
     /// Credits of a day, from midnight UTC; a request that would cost more than is left is refused and costs nothing.
     pub daily_credits: Option<u32>,
     /// Whether a page costs what it returns; otherwise what was asked for.
@@ -89,6 +93,8 @@ pub struct LinkupSwitches {
     pub timestamp_in_seconds: bool,
     /// Whether times are strings of digits.
     pub timestamp_as_string: bool,
+    /// How exact the time of an inbox row is.
+    pub list_times: ListTimes,
     /// Whether messages carry `entity_urn`.
     pub entity_urn: bool,
     /// Whether messages carry the bare token as `id`.
@@ -119,6 +125,8 @@ pub struct LinkupSwitches {
 impl Default for LinkupSwitches {
     fn default() -> Self {
         Self {
+            // Plenty, so that nobody is warned who does not ask for it.
+            balance: 1_000_000_000_000,
             daily_credits: None,
             billing_by_returned: false,
             minimum_one_credit: true,
@@ -136,6 +144,7 @@ impl Default for LinkupSwitches {
             sender_info: true,
             timestamp_in_seconds: false,
             timestamp_as_string: false,
+            list_times: ListTimes::Exact,
             entity_urn: true,
             plain_id: false,
             whole_urn_required: false,

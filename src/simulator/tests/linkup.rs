@@ -356,3 +356,17 @@ async fn sales_navigator_is_a_store_of_its_own_in_v2() {
     assert_eq!(ask_inbox(&bench, V2, json!({})).await.json()["data"]["total_results"], 0);
     assert_eq!(ask_inbox(&bench, V2, json!({ "sales_nav": true })).await.json()["data"]["total_results"], 1);
 }
+
+#[tokio::test]
+async fn the_credits_that_are_left_count_down_and_asking_for_them_is_free() {
+    let bench = Bench::start().await;
+    switch(&bench, |it| it.balance = 100);
+    let left = async || read(linkup(&bench, V2, Method::GET, "/credits", Value::Null)).await.unwrap().json();
+    let answer = left().await;
+    assert_eq!((&answer["success"], &answer["data"]), (&json!(true), &json!({ "credits": 100 })));
+    assert_eq!(answer["metadata"]["credits_consumed"], 0);
+    let conversation = thread(&bench, V2, 2);
+    page(&bench, V2, conversation, 25, Value::Null).await;
+    assert_eq!(left().await["data"]["credits"], 97);
+    assert_eq!(bench.world().request_count(Endpoint::LinkupV2Credits), 2);
+}

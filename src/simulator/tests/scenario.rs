@@ -27,6 +27,19 @@ async fn written(world: &World, text: &str) -> LedgerEntry {
 }
 
 #[tokio::test]
+async fn an_old_inbox_has_a_thousand_conversations_whose_fractions_of_a_second_differ() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/scenario_old_inbox.toml");
+    let world = World::new(Settings::default());
+    let start = UnixMillis::now();
+    let _playing = Scenario::load(&file).unwrap().play(&world);
+    let ledger = world.ledger();
+    assert_eq!((world.conversation_count(), ledger.len()), (1_000, 3_000));
+    assert!(ledger.iter().all(|entry| start.since(entry.sent_at) > Duration::from_secs(7 * 24 * 3600)));
+    let rounded_up = ledger.iter().filter(|entry| entry.sent_at.as_millis().rem_euclid(1000) >= 500).count();
+    assert!((1_000..2_000).contains(&rounded_up), "{rounded_up}");
+}
+
+#[tokio::test]
 async fn the_example_loads_and_plays() {
     let scenario = Scenario::load(&example()).unwrap();
     assert_eq!(scenario.seed, Some(7));

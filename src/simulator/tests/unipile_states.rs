@@ -103,6 +103,33 @@ async fn the_account_has_its_status_and_shuts_its_data_when_that_is_bad() {
 }
 
 #[tokio::test]
+async fn the_owner_is_told_only_while_linkedin_is_really_connected_whatever_the_status() {
+    let bench = Bench::start().await;
+    let me = get(&bench, "/users/me").await;
+    assert_eq!((me.status, &me.json()["display_name"]), (200, &json!("Robin Keller")));
+    bench.world().set_switches(|switches| switches.unipile.is_connected = false);
+    assert_problem(&get(&bench, "/users/me").await, 401, "provider/invalid_authorization");
+    assert_problem(&get(&bench, "/chats").await, 401, "provider/invalid_authorization");
+    let account = format!("{}/accounts/acc_sim0000001", bench.simulator.base_url(Dialect::UnipileV2));
+    assert_eq!(read(bench.request(Method::GET, account)).await.unwrap().json()["status"], "running");
+}
+
+#[tokio::test]
+async fn a_key_of_the_other_generation_is_no_key() {
+    let bench = Bench::start().await;
+    let v1 = format!("{}/chats", bench.simulator.base_url(Dialect::UnipileV1));
+    for (key_of, of_v1, of_v2) in [(KeyOf::Both, 200, 200), (KeyOf::V1, 200, 401), (KeyOf::V2, 401, 200)] {
+        bench.world().set_switches(|switches| switches.unipile.key_of = key_of);
+        let answers = [read(bench.request(Method::GET, v1.clone())).await.unwrap(), get(&bench, "/chats").await];
+        for (answer, status) in answers.into_iter().zip([of_v1, of_v2]) {
+            assert_eq!(answer.status, status, "{key_of:?}");
+            let is_foreign = answer.json()["type"] == "errors/missing_credentials";
+            assert_eq!(is_foreign, status == 401, "{key_of:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn wrong_keys_accounts_and_chats_are_refused_in_unipiles_words() {
     let bench = Bench::start().await;
     let base = bench.simulator.base_url(Dialect::UnipileV2);

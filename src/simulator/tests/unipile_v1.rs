@@ -270,3 +270,16 @@ async fn ids_differ_from_version_2_and_messages_are_noted_as_served() {
     let account = get(&bench, &format!("/accounts/{ACCOUNT}")).await.json();
     assert_eq!((&account["object"], &account["type"]), (&json!("Account"), &json!("LINKEDIN")));
 }
+
+#[tokio::test]
+async fn the_times_of_chats_are_rounded_as_the_switch_says_and_those_of_messages_are_not() {
+    let bench = Bench::start().await;
+    let conversation = add(&bench, Kind::Standard, "Mara Lind");
+    bench.world().push_draft(conversation, dated("x", T0 + 125));
+    for (times, expected) in [(ListTimes::Cut, 0), (ListTimes::Nearest, 0), (ListTimes::Up, 1000)] {
+        bench.world().set_switches(|switches| switches.unipile.v1_list_times = times);
+        let chats = get(&bench, "/chats").await.json();
+        assert_eq!(chats["items"][0]["timestamp"], at(T0 + expected).to_string(), "{times:?}");
+    }
+    assert_eq!(get(&bench, "/messages").await.json()["items"][0]["timestamp"], at(T0 + 125).to_string());
+}

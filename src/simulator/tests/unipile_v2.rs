@@ -206,6 +206,40 @@ async fn an_inbox_has_the_chats_of_its_product_and_the_last_one_to_move_comes_fi
 }
 
 #[tokio::test]
+async fn a_chat_that_is_filed_elsewhere_is_in_that_inbox_alone_and_its_id_tells_whose_it_is() {
+    let bench = Bench::start().await;
+    let primary = add(&bench, Kind::Standard, "Ada Byron");
+    let filed = [("CLASSIC_INMAIL", "2-"), ("CLASSIC_ARCHIVED", "2-"), ("COMPANY_1001_PRIMARY", "COMPANY_1001_2-")];
+    let listed = async |inbox: &str| ids(&get(&bench, &format!("/inboxes/{inbox}/chats")).await.json()["data"]);
+    for (inbox, prefix) in filed {
+        let chat = bench.world().address(bench.world().add_to_inbox(inbox, "Mara Lind"));
+        assert!(chat.starts_with(prefix), "{chat}");
+        assert_eq!(listed(inbox).await, [chat]);
+    }
+    assert_eq!(listed("CLASSIC_PRIMARY").await, [bench.world().address(primary)]);
+    for (kind, prefix) in [(Kind::SalesNavigator, "SALES_NAVIGATOR_2-"), (Kind::Recruiter, "RECRUITER_2-")] {
+        let chat = bench.world().address(add(&bench, kind, "Mara Lind"));
+        assert!(chat.starts_with(prefix), "{chat}");
+    }
+    let inboxes = ids(&get(&bench, "/inboxes").await.json()["data"]);
+    assert!(filed.iter().all(|(inbox, _)| inboxes.iter().any(|there| there == inbox)), "{inboxes:?}");
+}
+
+#[tokio::test]
+async fn the_times_of_chats_are_rounded_as_the_switch_says_and_those_of_messages_are_not() {
+    let bench = Bench::start().await;
+    let conversation = add(&bench, Kind::Standard, "Mara Lind");
+    bench.world().push_draft(conversation, dated("x", T0 + 625));
+    for (times, expected) in [(ListTimes::Exact, 625), (ListTimes::Cut, 0), (ListTimes::Nearest, 1000)] {
+        bench.world().set_switches(|switches| switches.unipile.list_times = times);
+        let page = get(&bench, "/inboxes/CLASSIC_PRIMARY/chats").await.json();
+        assert_eq!(page["data"][0]["last_message_timestamp"], at(T0 + expected).to_string(), "{times:?}");
+    }
+    let page = get(&bench, &format!("/chats/{}/messages", encoded(&bench.world().address(conversation)))).await.json();
+    assert_eq!(page["data"][0]["timestamp"], at(T0 + 625).to_string());
+}
+
+#[tokio::test]
 async fn inboxes_come_from_switches_and_may_be_disabled_forbidden_or_unread_only() {
     let bench = Bench::start().await;
     let unread = chat(&bench, Kind::Standard, 1);

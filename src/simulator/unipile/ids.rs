@@ -4,10 +4,23 @@ use data_encoding::{BASE64, BASE64URL_NOPAD};
 
 use crate::backoff::mix;
 use crate::simulator::people;
+use crate::simulator::world::Kind;
+
+/// How the ids of the inboxes of a product begin.
+pub(in crate::simulator) fn product(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Standard => "CLASSIC",
+        Kind::SalesNavigator => "SALES_NAVIGATOR",
+        Kind::Recruiter => "RECRUITER",
+    }
+}
 
 /// A chat as version 2 names it: LinkedIn's style, on purpose with every character that base64 has. It ends in `=`.
-pub(in crate::simulator) fn chat(seed: u64, number: u64) -> String {
-    format!("2-{}", BASE64.encode(&bytes::<25>(mix(seed, 2), number)))
+/// All but the classic ones begin with what the id of their inbox begins with.
+pub(in crate::simulator) fn chat(seed: u64, number: u64, inbox: &str) -> String {
+    let owner = inbox.rsplit_once('_').map_or(inbox, |(owner, _)| owner);
+    let prefix = if owner == product(Kind::Standard) { String::new() } else { format!("{owner}_") };
+    format!("{prefix}2-{}", BASE64.encode(&bytes::<25>(mix(seed, 2), number)))
 }
 
 /// The `nth` message of a chat in version 2. It is unique within its chat only, as at LinkedIn: the nth messages of

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::v2::{Cache, Pace};
 use crate::simulator::conversation::{Conversation, Message};
-use crate::simulator::world::{ConversationRef, Dialect, Kind, State};
+use crate::simulator::world::{ConversationRef, Dialect, State};
 use crate::time::UnixMillis;
 
 /// A place in a list of chats: time of the last message, and who.
@@ -14,6 +14,9 @@ pub(super) type Activity = (i64, ConversationRef);
 
 /// A place among messages: time, and number in order of creation.
 pub(super) type Moment = (i64, u64);
+
+/// Stands for all inboxes together.
+pub(super) const EVERY_INBOX: &str = "";
 
 /// The activity of a chat in which nothing is to be seen.
 pub(super) const EMPTY: i64 = 0;
@@ -23,8 +26,8 @@ pub(super) const EMPTY: i64 = 0;
 pub(in crate::simulator) struct Unipile {
     /// Version 1 also knows its chats by LinkedIn's id.
     chats: HashMap<(Dialect, String), ConversationRef>,
-    /// The chats of a product, or all of them, by activity.
-    lists: HashMap<(Dialect, Option<Kind>), BTreeSet<Activity>>,
+    /// The chats of an inbox, or under no name all of them, by activity.
+    lists: HashMap<(Dialect, String), BTreeSet<Activity>>,
     /// Where a chat stands in its lists.
     activity: HashMap<ConversationRef, i64>,
     /// Messages that are to be seen later.
@@ -106,8 +109,8 @@ impl Unipile {
         if before == Some(activity) {
             return;
         }
-        for product in [None, Some(conversation.kind)] {
-            let list = self.lists.entry((conversation.dialect, product)).or_default();
+        for inbox in [EVERY_INBOX, &conversation.inbox] {
+            let list = self.lists.entry((conversation.dialect, inbox.to_owned())).or_default();
             if let Some(before) = before {
                 list.remove(&(before, chat));
             }
@@ -121,21 +124,21 @@ impl Unipile {
         self.view(dialect, UnixMillis::now()).has(chat).then_some(chat)
     }
 
-    /// The chats of a product, or all of them, the last one to move first, from below `end` on.
+    /// The chats of an inbox, the last one to move first, from below `end` on.
     pub(super) fn chats(
         &self,
         dialect: Dialect,
-        product: Option<Kind>,
+        inbox: &str,
         end: Activity,
-    ) -> impl Iterator<Item = Activity> + '_ {
+    ) -> impl Iterator<Item = Activity> + use<'_> {
         let view = self.view(dialect, UnixMillis::now());
-        let list = self.lists.get(&(dialect, product));
+        let list = self.lists.get(&(dialect, inbox.to_owned()));
         list.into_iter().flat_map(move |list| list.range(..end).rev()).copied().filter(move |(_, chat)| view.has(*chat))
     }
 
     /// How many chats there are.
-    pub(super) fn count(&self, dialect: Dialect, product: Option<Kind>) -> usize {
-        self.lists.get(&(dialect, product)).map_or(0, BTreeSet::len)
+    pub(super) fn count(&self, dialect: Dialect, inbox: &str) -> usize {
+        self.lists.get(&(dialect, inbox.to_owned())).map_or(0, BTreeSet::len)
     }
 
     /// The messages of version 1, newest first, from before `end` on.

@@ -15,9 +15,9 @@ use super::exchange::Incoming;
 use super::world::World;
 use crate::time::UnixMillis;
 
-pub(super) use ids::{chat, chat_v1, message, message_v1};
+pub(super) use ids::{chat, chat_v1, message, message_v1, product};
 pub(super) use index::Unipile;
-pub use switches::UnipileSwitches;
+pub use switches::{KeyOf, UnipileSwitches};
 #[cfg(test)]
 pub(super) use v2::{Cache, Control, Left, Pace};
 

@@ -48,8 +48,8 @@ pub struct Settings {
 
 impl Settings {
     pub(super) fn problem(&self) -> Option<(&'static str, String)> {
-        if self.path.as_os_str().is_empty() {
-            return Some(("path", "is empty".into()));
+        if let Some(problem) = crate::settings::file_problem(&self.path) {
+            return Some(("path", problem));
         }
         if Names::of(&self.path).is_none() {
             return Some(("path", "names no file".into()));

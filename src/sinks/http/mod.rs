@@ -17,6 +17,7 @@ use reqwest::{Client, Url};
 use super::network::{Refusal, Resolver};
 use super::template::Template;
 use super::{BuildError, Delivered, Error, Outgoing, Sink, without};
+use crate::connect;
 use crate::model::chain;
 use crate::time::UnixMillis;
 use preset::Preset;
@@ -58,11 +59,8 @@ impl Http {
     async fn attempt(&self, event: &Outgoing) -> Result<(), Error> {
         let body = match &self.template {
             None => event.body.clone(),
-            Some(template) => template.render(&event.body).map_err(|error| Error {
-                rejected: true,
-                detail: format!("the template fails: {}", error.summary),
-                reply: Some(error.detail),
-                wait: None,
+            Some(template) => template.render(&event.body).map_err(|error| {
+                Error::rejected(format!("the template fails: {}", error.summary)).with_reply(error.detail)
             })?,
         };
         let timestamp = UnixMillis::now().as_millis() / 1000;
@@ -124,9 +122,14 @@ impl Sink for Http {
 
 fn transport(error: reqwest::Error) -> Error {
     let error = error.without_url();
-    match refusal(&error) {
-        Some(refusal) => Error::retry(refusal.to_string()),
-        None => Error::retry(chain(&error, REPLY_LIMIT)),
+    if let Some(refusal) = refusal(&error) {
+        return Error::refused(refusal.to_string(), "look at url and network");
+    }
+    let detail = connect::in_words(&error).unwrap_or_else(|| chain(&error, REPLY_LIMIT));
+    // On the way to an https receiver; a proxy of an http one answers with status 407.
+    match detail.contains("proxy authorization required") {
+        true => Error::refused(detail, "look at proxy: it wants a login"),
+        false => Error::retry(detail),
     }
 }
 

@@ -1,14 +1,14 @@
-//! What a reply means: delivered, to be tried again, or rejected.
+//! What a reply means: delivered, or what the receiver has against it.
 
 use std::time::Duration;
 
-use reqwest::Response;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
 use super::preset::Preset;
 use crate::model::{Untrusted, cut_at};
-use crate::sinks::Error;
+use crate::sinks::{Blame, Error};
 use crate::time::UnixMillis;
 
 /// First bytes of a refusal that are kept.
@@ -27,27 +27,47 @@ pub(super) async fn judge(mut response: Response, preset: Option<Preset>) -> Res
     if (200..300).contains(&status) {
         return Ok(());
     }
+    let (blame, remedy) = blame(status);
     Err(Error {
-        rejected: rejects(status),
+        blame,
         detail: described(answered, status),
+        remedy,
         reply: Some(Untrusted(cut_at(&String::from_utf8_lossy(&reply), REPLY_LIMIT)).to_string()),
         wait: wait.max(wait_in(&value)),
     })
 }
 
-/// Whether another attempt would meet the same refusal. Those that ask for patience would not, and neither would what a
-/// server says of itself or of another place.
-fn rejects(status: u16) -> bool {
-    (400..500).contains(&status) && !matches!(status, 408 | 425 | 429)
+/// What a status speaks of, and what a person can do. Only the four that name the body are about the
+/// event; what a gateway, a proxy or a receiver in the middle of a restart says is about the address.
+fn blame(status: u16) -> (Blame, Option<&'static str>) {
+    let (blame, remedy) = match status {
+        400 | 413 | 415 | 422 => return (Blame::Body, None),
+        408 | 425 | 429 | 500.. => return (Blame::Moment, None),
+        300..400 => (Blame::Address, "redirects are not followed; put the address it has moved to into url"),
+        401 | 403 => (Blame::Address, "look at headers, secret and url: the receiver does not let us in"),
+        404 => (Blame::Address, "look at url; a receiver that is being started or edited comes back by itself"),
+        405 => (Blame::Address, "look at url: what is there takes no POST"),
+        407 => (Blame::Address, "look at proxy: it wants a login"),
+        410 => (
+            Blame::AddressGone,
+            "the receiver says that it is gone for good; put its new address into url, or remove the sink",
+        ),
+        421 => (Blame::Address, "look at url: the server does not answer for this host"),
+        451 => (Blame::Address, "the receiver may not take it for legal reasons; ask whoever runs it"),
+        _ => (Blame::Address, "look at url, and ask whoever runs the receiver"),
+    };
+    (blame, Some(remedy))
 }
 
+/// A refusal in words: `status 404 (Not Found)`.
 fn described(answered: u16, status: u16) -> String {
-    match status {
-        300..400 => {
-            format!("status {status}: redirects to another place are not followed; put the new address into url")
-        }
-        _ if answered != status => format!("status {answered}, but the reply itself says no (as status {status})"),
-        _ => format!("status {status}"),
+    let named = |code: u16| {
+        let reason = StatusCode::from_u16(code).ok().and_then(|status| status.canonical_reason());
+        reason.map_or_else(|| format!("status {code}"), |reason| format!("status {code} ({reason})"))
+    };
+    match answered == status {
+        true => named(status),
+        false => format!("status {answered}, but the reply itself says no (as {})", named(status)),
     }
 }
 
@@ -79,14 +99,22 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_refusal_is_final_unless_it_asks_for_patience() {
-        for status in [400, 401, 403, 404, 405, 409, 410, 413, 415, 422, 451, 499] {
-            assert!(rejects(status), "{status}");
+    fn four_statuses_speak_of_the_body_some_of_the_moment_and_all_others_of_the_address() {
+        for status in 100..=650 {
+            let expected = match status {
+                400 | 413 | 415 | 422 => Blame::Body,
+                408 | 425 | 429 | 500.. => Blame::Moment,
+                410 => Blame::AddressGone,
+                _ => Blame::Address,
+            };
+            let (blame, remedy) = blame(status);
+            assert_eq!(blame, expected, "{status}");
+            assert_eq!(remedy.is_some(), matches!(blame, Blame::Address | Blame::AddressGone), "{status}");
         }
-        for status in [301, 302, 304, 307, 308, 408, 425, 429, 500, 502, 503, 504, 599, 600] {
-            assert!(!rejects(status), "{status}");
-        }
-        assert!(described(307, 307).contains("not followed; put the new address into url"));
+        assert_eq!(described(404, 404), "status 404 (Not Found)");
+        assert_eq!(described(304, 304), "status 304 (Not Modified)");
+        assert_eq!(described(599, 599), "status 599");
+        assert_eq!(described(200, 429), "status 200, but the reply itself says no (as status 429 (Too Many Requests))");
     }
 
     #[test]

@@ -11,17 +11,22 @@ use serde::{Deserialize, Deserializer};
 use super::headers;
 use super::preset::Preset;
 use super::signature::{Secrets, SignatureError};
+use crate::connect::{Proxy, ProxyError};
 use crate::model::{Patterns, kind, sample_events};
-use crate::settings::Rate;
+use crate::settings::{OneOrMany, Rate};
 use crate::sinks::network::Network;
 use crate::sinks::template::{Escape, Template};
 
-const DEFAULT_RETRY: [Duration; 7] = {
+const DEFAULT_RETRY: [Duration; 10] = {
+    const MINUTE: u64 = 60;
     const HOUR: u64 = 3600;
     [
+        Duration::from_secs(1),
         Duration::from_secs(5),
-        Duration::from_secs(300),
-        Duration::from_secs(1800),
+        Duration::from_secs(30),
+        Duration::from_secs(2 * MINUTE),
+        Duration::from_secs(10 * MINUTE),
+        Duration::from_secs(30 * MINUTE),
         Duration::from_secs(2 * HOUR),
         Duration::from_secs(5 * HOUR),
         Duration::from_secs(10 * HOUR),
@@ -40,7 +45,7 @@ pub struct Settings {
     url: SecretString,
     /// `whsec_...` or `whsk_...`, or several while rotating; without one, events are not signed.
     #[serde(default)]
-    secret: Option<OneOrMany>,
+    secret: Option<OneOrMany<SecretString>>,
     /// Sent with every event. The values are secrets.
     #[serde(default)]
     headers: BTreeMap<String, SecretString>,
@@ -73,14 +78,7 @@ pub struct Settings {
     pub(super) network: Network,
     /// A proxy, with its user and password if it wants any.
     #[serde(default)]
-    proxy: Option<SecretString>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(SecretString),
-    Many(Vec<SecretString>),
+    proxy: Option<Proxy>,
 }
 
 fn default_timeout() -> Duration {
@@ -243,11 +241,10 @@ impl Settings {
         if self.network != Network::Any {
             return Err(("proxy", "makes the connections, so network could not be kept; remove one of the two".into()));
         }
-        let url = Url::parse(proxy.expose_secret()).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        let url = url.ok_or_else(|| ("proxy", "must be a URL that begins with http:// or https://".to_owned()))?;
+        let refused = |error: ProxyError| ("proxy", error.to_string());
+        let url = proxy.url().map_err(refused)?;
         self.network.check_host(&url).map_err(|refusal| ("proxy", format!("names an address, and {refusal}")))?;
-        // Its own words may repeat the URL, and with it the password.
-        reqwest::Proxy::all(url).map(Some).map_err(|_| ("proxy", "is not the URL of a proxy".to_owned()))
+        proxy.through().map(Some).map_err(refused)
     }
 }
 

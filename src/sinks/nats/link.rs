@@ -15,6 +15,7 @@ use futures_util::future::{BoxFuture, Shared};
 use tokio_util::sync::CancellationToken;
 
 use super::DETAIL_LIMIT;
+use crate::connect::in_words;
 use crate::model::{Untrusted, cut_at};
 use crate::sinks::Error;
 
@@ -112,10 +113,14 @@ async fn connect(servers: Vec<ServerAddr>, options: ConnectOptions, timeout: Dur
 }
 
 fn refused(error: &ConnectError) -> Error {
-    Error::retry(match error.kind() {
+    match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-            "the server refuses our login; look at credentials, token, user and password".to_owned()
+            Error::refused("the server refuses our login", "look at credentials, token, user and password")
         }
-        _ => format!("no connection: {}", Untrusted(cut_at(&error.to_string(), DETAIL_LIMIT))),
-    })
+        _ => {
+            let words = in_words(error);
+            let words = words.unwrap_or_else(|| Untrusted(cut_at(&error.to_string(), DETAIL_LIMIT)).to_string());
+            Error::retry(format!("no connection: {words}"))
+        }
+    }
 }

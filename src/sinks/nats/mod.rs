@@ -62,7 +62,18 @@ impl Nats {
         match link.peek() {
             Some(Ok(link)) => {
                 let detail = format!("no acknowledgement within {waited}");
-                Error { reply: link.news.complaint(), ..Error::retry(detail) }
+                let complaint = link.news.complaint();
+                // The server drops what may not be published, and says so beside.
+                let is_forbidden =
+                    complaint.as_ref().is_some_and(|said| said.to_ascii_lowercase().contains("permissions violation"));
+                let error = match is_forbidden {
+                    true => Error::refused(
+                        detail,
+                        "the server does not let this login publish on the subject; look at its permissions",
+                    ),
+                    false => Error::retry(detail),
+                };
+                Error { reply: complaint, ..error }
             }
             _ => Error::retry(format!("no connection within {waited}")),
         }
@@ -110,18 +121,18 @@ fn failure(error: &PublishError, subject: &str) -> Error {
     let said = || Untrusted(cut_at(&error.to_string(), DETAIL_LIMIT)).to_string();
     match error.kind() {
         PublishErrorKind::StreamNotFound => {
-            let detail = "no JetStream stream takes the subject; create one, e.g. with nats stream add";
-            Error { reply: Some(subject::shown(subject)), ..Error::retry(detail) }
+            let remedy = "create a stream, e.g. with nats stream add, or look at subject";
+            Error::refused("no JetStream stream takes the subject", remedy).with_reply(subject::shown(subject))
         }
         PublishErrorKind::MaxPayloadExceeded => {
             let detail = format!("the event is too long; raise max_payload of the server: {}", said());
-            Error { rejected: true, ..Error::retry(detail) }
+            Error::rejected(detail)
         }
         PublishErrorKind::BrokenPipe => Error::retry("the connection was lost before the acknowledgement"),
         _ => match refusal(error) {
             Some(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM) => {
                 let detail = "the event is too long; raise the maximum message size of the stream";
-                Error { rejected: true, ..Error::retry(detail) }
+                Error::rejected(detail)
             }
             Some(_) => Error::retry(said()),
             None => Error::retry(format!("no acknowledgement: {}", said())),

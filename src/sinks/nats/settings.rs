@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::subject::Subject;
 use crate::model::Patterns;
-use crate::settings::Rate;
+use crate::settings::{OneOrMany, Rate};
 use crate::sinks::http::default_retry;
 
 /// The keys of a NATS sink.
@@ -18,7 +18,7 @@ use crate::sinks::http::default_retry;
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The server, or the servers of a cluster. Kept as a secret: there may be a password in it.
-    url: OneOrMany,
+    url: OneOrMany<SecretString>,
     /// Makes the subject of an event; by default its account and type.
     #[serde(default)]
     subject: Option<String>,
@@ -43,13 +43,6 @@ pub struct Settings {
     /// At most so many attempts in so long.
     #[serde(default)]
     pub(in crate::sinks) rate: Option<Rate>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(SecretString),
-    Many(Vec<SecretString>),
 }
 
 fn default_timeout() -> Duration {

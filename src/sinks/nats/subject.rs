@@ -57,7 +57,7 @@ pub(super) fn shown(subject: &str) -> String {
 }
 
 fn rejected(detail: String, reply: String) -> Error {
-    Error { rejected: true, detail, reply: Some(reply), wait: None }
+    Error::rejected(detail).with_reply(reply)
 }
 
 fn flaw(subject: &str) -> Option<&'static str> {
@@ -76,6 +76,7 @@ fn flaw(subject: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sinks::Blame;
 
     fn checked(source: &str, events: &[&str]) -> Result<(), String> {
         let events = Patterns::new(events.iter().map(|&pattern| pattern.to_owned()).collect()).unwrap();
@@ -116,7 +117,10 @@ mod tests {
         assert_eq!(of(&"x".repeat(LIMIT - 2)).unwrap().len(), LIMIT);
         for (text, reason) in [("", "has an empty token"), (&*"word".repeat(300), "is longer than 1024 bytes")] {
             let error = of(text).unwrap_err();
-            assert!(error.rejected && error.detail.ends_with(reason) && !error.detail.contains("word"), "{error:?}");
+            assert!(
+                error.blame == Blame::Body && error.detail.ends_with(reason) && !error.detail.contains("word"),
+                "{error:?}"
+            );
             assert!(error.recorded().len() < 300, "{error:?}");
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::stream;
 use inboxd::model::{SinkName, kind, sample_events};
 use inboxd::settings::Read;
-use inboxd::sinks::{self, Delivered, Outgoing, Settings, Sink};
+use inboxd::sinks::{self, Blame, Delivered, Outgoing, Settings, Sink};
 use rustix::process::Signal;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ async fn values_of_an_event_cannot_leave_their_token_of_the_subject() {
     for (text, why) in [("", "has an empty token"), ("x".repeat(1100).as_str(), "is longer than 1024 bytes")] {
         let delivered = sink.deliver(&[event("evt_x", text)]).await;
         let failure = failure(&delivered);
-        assert!(failure.rejected && failure.detail.ends_with(why), "{failure:?}");
+        assert!(failure.blame == Blame::Body && failure.detail.ends_with(why), "{failure:?}");
     }
     assert_eq!(server.count().await, 4);
 }
@@ -89,7 +89,7 @@ async fn an_event_too_long_for_the_server_or_the_stream_is_rejected() {
     for (length, of) in [(30_000, "max_payload of the server"), (10_000, "maximum message size of the stream")] {
         let delivered = sink.deliver(&[event("evt_long", &"x".repeat(length))]).await;
         let failure = failure(&delivered);
-        assert!(failure.rejected && failure.detail.contains(of), "{failure:?}");
+        assert!(failure.blame == Blame::Body && failure.detail.contains(of), "{failure:?}");
     }
     assert_eq!(sink.deliver(&[event("evt_short", "x")]).await.count, 1, "the connection has survived it");
 }
@@ -108,7 +108,7 @@ async fn a_full_stream_is_tried_again() {
     assert_eq!(sink.deliver(&[event("evt_1", "x")]).await.count, 1);
     let delivered = sink.deliver(&[event("evt_2", "x")]).await;
     let failure = failure(&delivered);
-    assert!(!failure.rejected && failure.detail.contains("maximum messages exceeded"), "{failure:?}");
+    assert!(failure.blame == Blame::Moment && failure.detail.contains("maximum messages exceeded"), "{failure:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,7 +127,7 @@ async fn a_server_that_stops_answering_costs_a_timeout_and_nothing_twice() {
             None => stored += 1,
         }
     };
-    assert!(!silence.rejected && silence.detail == "no acknowledgement within 1s", "{silence:?}");
+    assert!(silence.blame == Blame::Moment && silence.detail == "no acknowledgement within 1s", "{silence:?}");
     let delivered = sink.deliver(&[event(&format!("evt_{stored}"), "x")]).await;
     assert!(failure(&delivered).detail.starts_with("no connection"), "{delivered:?}");
     server.signal(Signal::CONT);

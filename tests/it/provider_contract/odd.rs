@@ -64,7 +64,7 @@ impl Asked {
 
     async fn list(&self) -> Result<Listing, inboxd::providers::Error> {
         let inbox = self.provider.inbox().unwrap();
-        let folder = inbox.folders().await.unwrap().remove(0);
+        let folder = inbox.folders().await.unwrap().listed.remove(0);
         inbox.list(ListRequest { folder: &folder, since: None, cursor: None }).await
     }
 

@@ -24,7 +24,7 @@ pub(super) async fn conversation(account: &Account, provider: &dyn Provider) -> 
         return (*followed.conversation).clone();
     }
     let inbox = provider.inbox().unwrap();
-    let folder = inbox.folders().await.unwrap().remove(0);
+    let folder = inbox.folders().await.unwrap().listed.remove(0);
     let listing = inbox.list(ListRequest { folder: &folder, since: None, cursor: None }).await.unwrap();
     listing.rows.into_iter().next().unwrap().conversation
 }

@@ -10,7 +10,8 @@ use super::{DIALECT, Refusal, answer, check_account};
 use crate::simulator::Endpoint;
 use crate::simulator::conversation::Conversation;
 use crate::simulator::exchange::{Answer, Incoming, Twist};
-use crate::simulator::unipile::index::{Activity, EMPTY, View};
+use crate::simulator::switches::ListTimes;
+use crate::simulator::unipile::index::{Activity, EMPTY, EVERY_INBOX, View};
 use crate::simulator::unipile::query;
 use crate::simulator::world::{ConversationRef, Kind, State};
 use crate::time::UnixMillis;
@@ -73,14 +74,16 @@ fn listed(state: &mut State, page: &Page, twist: Twist) -> Result<Answer, Refusa
             && filters.unread.is_none_or(|wanted| wanted == unread())
             && account_type == "LINKEDIN"
     };
-    let mut chats = state.unipile.chats(DIALECT, None, end).filter(takes);
+    let mut chats = state.unipile.chats(DIALECT, EVERY_INBOX, end).filter(takes);
     let places: Vec<Activity> = chats.by_ref().take(page.limit).collect();
     let last = places.last().filter(|_| chats.next().is_some()).map(|(activity, chat)| Last {
         id: state.conversations[chat.0].id.clone(),
         date: UnixMillis::from_millis(*activity),
     });
     let account = &state.settings.unipile_v1_account_id;
-    let items: Vec<_> = places.iter().map(|(_, chat)| body(&state.conversations[chat.0], view, account)).collect();
+    let times = state.switches.unipile.v1_list_times;
+    let body = |(_, chat): &Activity| body(&state.conversations[chat.0], view, account, times);
+    let items: Vec<_> = places.iter().map(body).collect();
     let cursor = page.cursor(last, twist.repeat_cursor);
     Ok(Answer::ok(&List { object: "ChatList", items, cursor }))
 }
@@ -116,7 +119,7 @@ fn found(state: &mut State, id: &str, account_id: Option<&str>, twist: Twist) ->
     let place = conversation.messages.iter().rposition(|message| view.shows(message));
     let writer = Writer::new(conversation, state);
     let body = WithLast {
-        chat: body(conversation, view, &state.settings.unipile_v1_account_id),
+        chat: body(conversation, view, &state.settings.unipile_v1_account_id, state.switches.unipile.v1_list_times),
         last_message: place.map(|place| writer.message(&conversation.messages[place])),
     };
     let answer = Answer::ok(&body);
@@ -130,7 +133,7 @@ fn unread(conversation: &Conversation, view: View) -> u32 {
     view.latest(conversation).is_some_and(|message| !message.outbound).into()
 }
 
-fn body<'a>(conversation: &'a Conversation, view: View, account_id: &'a str) -> ChatBody<'a> {
+fn body<'a>(conversation: &'a Conversation, view: View, account_id: &'a str, times: ListTimes) -> ChatBody<'a> {
     let folder = match conversation.kind {
         Kind::Standard => "INBOX_LINKEDIN_CLASSIC",
         Kind::SalesNavigator => "INBOX_LINKEDIN_SALES_NAVIGATOR",
@@ -146,7 +149,7 @@ fn body<'a>(conversation: &'a Conversation, view: View, account_id: &'a str) -> 
         attendee_provider_id: &conversation.person.profile_id,
         name: &conversation.person.name,
         r#type: 0,
-        timestamp: timestamp.filter(|at| at.as_millis() != EMPTY),
+        timestamp: timestamp.filter(|at| at.as_millis() != EMPTY).map(|at| times.of(at)),
         unread_count: unread(conversation, view),
         archived: 0,
         muted_until: None,

@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::simulator::Endpoint;
 use crate::simulator::exchange::{Answer, Asked, Incoming, Twist, Voice};
 use crate::simulator::switches::Switches;
+use crate::simulator::unipile::KeyOf;
 use crate::simulator::world::{ConversationRef, Dialect, State, World};
 use crate::time::UnixMillis;
 
@@ -147,6 +148,9 @@ fn authorise(state: &State, incoming: &Incoming) -> Result<(), Refusal> {
         None | Some(b"") => Err(Refusal::new("missing_credentials", "The X-API-KEY header is missing.")),
         Some(key) if key != state.settings.unipile_api_key.as_bytes() => {
             Err(Refusal::new("insufficient_privileges", "The access token is not valid."))
+        }
+        Some(_) if state.switches.unipile.key_of == KeyOf::V2 => {
+            Err(Refusal::new("missing_credentials", "Missing credentials."))
         }
         Some(_) => Ok(()),
     }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::paging::number;
-use super::{Refusal, answer, check_account};
+use super::{Ask, Refusal, answer, answer_live, check_account};
 use crate::simulator::Endpoint;
 use crate::simulator::exchange::{Answer, Incoming};
 use crate::simulator::people::OWNER;
@@ -37,6 +37,23 @@ pub(super) async fn one(Path(id): Path<String>, incoming: Incoming) -> Response 
         Ok(Answer::ok(&account(state)))
     };
     answer(incoming, Endpoint::UnipileAccount, respond).await
+}
+
+/// The owner, as LinkedIn knows them: whoever is not connected there has none.
+pub(super) async fn me(Path(account): Path<String>, incoming: Incoming) -> Response {
+    let ask = Ask { endpoint: Endpoint::UnipileMe, account, goes_on: false };
+    let respond = |state: &mut State, _| {
+        let me = json!({
+            "object": "User",
+            "id": ids::owner(state.settings.seed),
+            "type": "individual",
+            "display_name": OWNER.name(),
+            "public_identifier": OWNER.slug,
+            "profile_url": OWNER.url(),
+        });
+        Ok(Answer::ok(&me))
+    };
+    answer_live(incoming, ask, |_| Vec::new(), respond).await
 }
 
 fn account(state: &State) -> Value {

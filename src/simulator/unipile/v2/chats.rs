@@ -5,13 +5,14 @@ use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::paging::{RawQuery, Wanted, envelope, product, stamp, written};
+use super::paging::{RawQuery, Wanted, envelope, stamp, written};
 use super::{Ask, Below, Refusal, answer_live};
 use crate::simulator::Endpoint;
 use crate::simulator::conversation::Conversation;
 use crate::simulator::exchange::{Answer, Incoming, Twist};
 use crate::simulator::people::OWNER;
-use crate::simulator::unipile::index::{Activity, EMPTY, View};
+use crate::simulator::unipile::ids;
+use crate::simulator::unipile::index::{Activity, EMPTY, EVERY_INBOX, View};
 use crate::simulator::unipile::switches::UnipileSwitches;
 use crate::simulator::world::{ConversationRef, Dialect, Kind, State};
 use crate::time::UnixMillis;
@@ -19,24 +20,25 @@ use crate::time::UnixMillis;
 const DIALECT: Dialect = Dialect::UnipileV2;
 
 /// Which chats a list has.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Of {
-    /// Every product's.
-    All,
-    /// One product's.
-    Product(Kind),
-    /// One product's that have an unread message.
-    Unread(Kind),
-    /// None.
-    Nobody,
+struct Of {
+    /// Those filed in this inbox.
+    inbox: String,
+    /// Of these, those that have an unread message.
+    unread: bool,
 }
 
 impl Of {
-    fn product(self) -> Option<Kind> {
-        match self {
-            Self::Product(kind) | Self::Unread(kind) => Some(kind),
-            Self::All | Self::Nobody => None,
+    fn inbox(id: &str) -> Self {
+        match id.strip_suffix("_UNREAD") {
+            Some(product) => Self { inbox: format!("{product}_PRIMARY"), unread: true },
+            None => Self { inbox: id.to_owned(), unread: false },
         }
+    }
+
+    fn product(&self) -> Option<Kind> {
+        [Kind::Standard, Kind::SalesNavigator, Kind::Recruiter]
+            .into_iter()
+            .find(|kind| self.inbox.starts_with(&format!("{}_", ids::product(*kind))))
     }
 }
 
@@ -79,7 +81,7 @@ pub(super) async fn of_inbox(Path((account, inbox)): Below, incoming: Incoming) 
     let ask = Ask { endpoint: Endpoint::UnipileInboxChats, account, goes_on };
     let respond = |state: &mut State, twist| {
         let of = check_inbox(&inbox, &state.switches.unipile)?;
-        listed(state, &format!("inboxes/{inbox}"), of, &raw?, twist)
+        listed(state, &format!("inboxes/{inbox}"), &of, &raw?, twist)
     };
     answer_live(incoming, ask, |_| Vec::new(), respond).await
 }
@@ -88,7 +90,7 @@ pub(super) async fn of_account(Path(account): Path<String>, incoming: Incoming) 
     let raw = RawQuery::of(&incoming);
     let goes_on = raw.as_ref().is_ok_and(RawQuery::goes_on);
     let ask = Ask { endpoint: Endpoint::UnipileChats, account, goes_on };
-    let respond = |state: &mut State, twist| listed(state, "chats", Of::All, &raw?, twist);
+    let respond = |state: &mut State, twist| listed(state, "chats", &Of::inbox(EVERY_INBOX), &raw?, twist);
     answer_live(incoming, ask, |_| Vec::new(), respond).await
 }
 
@@ -114,14 +116,10 @@ fn check_inbox(inbox: &str, switches: &UnipileSwitches) -> Result<Of, Refusal> {
     if is_one_of(&switches.disabled_inboxes) {
         return Err(Refusal::forbidden("Messaging is off for this inbox."));
     }
-    Ok(match product(inbox) {
-        Some((kind, "PRIMARY")) => Of::Product(kind),
-        Some((kind, "UNREAD")) => Of::Unread(kind),
-        _ => Of::Nobody,
-    })
+    Ok(Of::inbox(inbox))
 }
 
-fn listed(state: &mut State, list: &str, of: Of, raw: &RawQuery, twist: Twist) -> Result<Answer, Refusal> {
+fn listed(state: &mut State, list: &str, of: &Of, raw: &RawQuery, twist: Twist) -> Result<Answer, Refusal> {
     raw.refuse_filters()?;
     let now = UnixMillis::now();
     state.settle_chats(now);
@@ -129,22 +127,18 @@ fn listed(state: &mut State, list: &str, of: Of, raw: &RawQuery, twist: Twist) -
     let wanted = Wanted::<Activity>::read(raw, list, of.product(), switches)?;
     let view = state.unipile.view(DIALECT, now);
     let filters = &wanted.filters;
-    let filtered = filters.before.is_some() || filters.after.is_some() || matches!(of, Of::Unread(_) | Of::Nobody);
+    let filtered = filters.before.is_some() || filters.after.is_some() || of.unread;
     let takes = |(activity, chat): &Activity| {
         filters.takes(stamp(UnixMillis::from_millis(*activity), switches))
-            && match of {
-                Of::All | Of::Product(_) => true,
-                Of::Unread(_) => unread(&state.conversations[chat.0], view) > 0,
-                Of::Nobody => false,
-            }
+            && (!of.unread || unread(&state.conversations[chat.0], view) > 0)
     };
-    let behind = |end: Activity| state.unipile.chats(DIALECT, of.product(), end).filter(|place| takes(place));
+    let behind = |end: Activity| state.unipile.chats(DIALECT, &of.inbox, end).filter(|place| takes(place));
     let everything = (i64::MAX, ConversationRef(usize::MAX));
     let keyed = behind(wanted.behind.unwrap_or(everything)).map(|place| (place, place.1));
     let (page, next) = wanted.page(keyed, twist.repeat_cursor);
     let total = switches
         .total_count
-        .then(|| if filtered { behind(everything).count() } else { state.unipile.count(DIALECT, of.product()) });
+        .then(|| if filtered { behind(everything).count() } else { state.unipile.count(DIALECT, &of.inbox) });
     let bodies: Vec<_> = page.iter().map(|chat| body(&state.conversations[chat.0], view, switches)).collect();
     Ok(Answer::ok(&envelope(bodies, total, next)))
 }
@@ -162,7 +156,7 @@ fn body<'a>(conversation: &'a Conversation, view: View, switches: &UnipileSwitch
         name: &person.name,
         last_message_timestamp: latest
             .filter(|message| switches.last_message_timestamp && message.sent_at.as_millis() != EMPTY)
-            .map(|message| written(message.sent_at, switches)),
+            .map(|message| written(switches.list_times.of(message.sent_at), switches)),
         muted_until: false,
         user_id: &person.profile_id,
         is_group: false,
@@ -171,7 +165,7 @@ fn body<'a>(conversation: &'a Conversation, view: View, switches: &UnipileSwitch
         r#type: "1to1",
         is_pinned: false,
         is_readonly: false,
-        is_archived: false,
+        is_archived: conversation.inbox.ends_with("_ARCHIVED"),
         folders: [],
         participants_count: 2,
         unread_count: unread(conversation, view),

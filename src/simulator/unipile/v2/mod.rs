@@ -19,6 +19,7 @@ use serde_json::json;
 use crate::simulator::Endpoint;
 use crate::simulator::exchange::{Answer, Asked, Incoming, Twist, Voice};
 use crate::simulator::switches::Switches;
+use crate::simulator::unipile::KeyOf;
 use crate::simulator::world::{ConversationRef, State, World};
 use crate::time::UnixMillis;
 
@@ -33,6 +34,7 @@ pub(super) fn routes() -> Router<World> {
         .route("/accounts", get(accounts::list))
         .route("/accounts/", get(accounts::list))
         .route("/accounts/{account}", get(accounts::one))
+        .route("/{account}/users/me", get(accounts::me))
         .route("/{account}/inboxes", get(inboxes::list))
         .route("/{account}/inboxes/{inbox}/chats", get(chats::of_inbox))
         .route("/{account}/chats", get(chats::of_account))
@@ -238,6 +240,10 @@ fn authorise(state: &State, incoming: &Incoming) -> Result<(), Refusal> {
         Some(key) if key != state.settings.unipile_api_key.as_bytes() => {
             refused("api/expired_authorization", "The API key is not valid.")
         }
+        // What the other generation gave out is not taken for a key at all.
+        Some(_) if state.switches.unipile.key_of == KeyOf::V1 => {
+            refused("errors/missing_credentials", "Missing credentials.")
+        }
         Some(_) => Ok(()),
     }
 }
@@ -258,6 +264,7 @@ fn check_status(state: &State) -> Result<(), Refusal> {
         "disconnected" => ("provider/invalid_authorization", "Account is disconnected."),
         "paused" => ("api/inactive_subscription", "Account is paused."),
         "errored" => ("provider/server_error", "Account is in error."),
+        _ if !state.switches.unipile.is_connected => ("provider/invalid_authorization", "Account is disconnected."),
         _ => return Ok(()),
     };
     Err(Refusal::new(status_of(error_type), error_type, detail))

@@ -196,13 +196,6 @@ pub(super) fn envelope(
     Envelope { data, total_count, next_cursor }
 }
 
-/// The product of an inbox, and its view; companies and what else there may be have none of the chats.
-pub(super) fn product(inbox: &str) -> Option<(Kind, &str)> {
-    let products =
-        [("CLASSIC_", Kind::Standard), ("SALES_NAVIGATOR_", Kind::SalesNavigator), ("RECRUITER_", Kind::Recruiter)];
-    products.into_iter().find_map(|(prefix, kind)| Some((kind, inbox.strip_prefix(prefix)?)))
-}
-
 /// A time at the precision of the answers.
 pub(super) fn stamp(at: UnixMillis, switches: &UnipileSwitches) -> UnixMillis {
     if !switches.timestamps_in_seconds {

@@ -1,11 +1,19 @@
 //! How the parts read their settings: each owns its settings type, the configuration hands it a table. Durations and
 //! sizes are written with units; a bare number where a unit is needed is an error.
 
+mod path;
+mod span;
+mod written;
+
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
+
+pub use path::file_problem;
+pub use span::{LONGEST, NoDuration, parse_duration, read_duration};
+pub use written::{OneOrMany, Written, array, flag, list, texts};
 
 /// Reads a table of the configuration into the settings of a part: JSON values in, an error with its key path out.
 pub trait Read {
@@ -15,19 +23,12 @@ pub trait Read {
     fn read<T: DeserializeOwned>(&self, table: serde_json::Value) -> Result<T, Self::Error>;
 }
 
-/// Reads `"30s"`, `"6h"`, `"1d 12h"`.
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    let bare_number = text.trim().bytes().all(|b| b.is_ascii_digit());
-    if bare_number { None } else { humantime::parse_duration(text.trim()).ok() }
-}
-
 /// Reads `"256MiB"`, `"1 GB"`: bytes.
 pub fn parse_size(text: &str) -> Option<u64> {
     let bare_number = text.trim().bytes().all(|b| b.is_ascii_digit());
     if bare_number { None } else { text.trim().parse::<bytesize::ByteSize>().ok().map(|size| size.as_u64()) }
 }
 
-const DURATION: &str = "expected a duration with a unit, such as \"30s\", \"10m\" or \"6h\"";
 const RATE: &str = "expected a rate of at least 1, such as \"10/s\", \"30/m\" or \"500/h\"";
 const SIZE: &str = "expected a size with a unit, such as \"256MiB\"";
 
@@ -37,8 +38,12 @@ pub mod duration {
 
     /// Reads text with a unit.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(deserializer).map_err(|_| serde::de::Error::custom(DURATION))?;
-        parse_duration(&text).ok_or_else(|| serde::de::Error::custom(DURATION))
+        let text = String::deserialize(deserializer).map_err(|_| refused(NoDuration::Unreadable))?;
+        read_duration(&text).map_err(refused)
+    }
+
+    pub(super) fn refused<E: serde::de::Error>(why: NoDuration) -> E {
+        E::custom(why)
     }
 }
 
@@ -58,9 +63,9 @@ pub mod durations {
 
     /// Reads a list of texts with units.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
-        let texts = Vec::<String>::deserialize(deserializer).map_err(|_| serde::de::Error::custom(DURATION))?;
-        let durations: Option<Vec<_>> = texts.iter().map(|text| parse_duration(text)).collect();
-        durations.ok_or_else(|| serde::de::Error::custom(DURATION))
+        let unreadable = |_| duration::refused(NoDuration::Unreadable);
+        let texts = Vec::<String>::deserialize(deserializer).map_err(unreadable)?;
+        texts.iter().map(|text| read_duration(text)).collect::<Result<_, _>>().map_err(duration::refused)
     }
 }
 
@@ -131,14 +136,6 @@ pub fn optional_count<'de, D: Deserializer<'de>, T: std::str::FromStr + TryFrom<
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_bare_number_is_not_a_duration() {
-        assert_eq!(parse_duration("90"), None);
-        assert_eq!(parse_duration("1d 12h"), Some(Duration::from_secs(36 * 3600)));
-        assert_eq!(parse_duration("100ms"), Some(Duration::from_millis(100)));
-        assert_eq!(parse_duration("soon"), None);
-    }
 
     #[test]
     fn a_rate_is_a_number_and_a_unit_of_time() {

@@ -1,0 +1,161 @@
+//! The exclusive right to a database.
+//!
+//! # Locking
+//!
+//! One process per database, by whatever name it is called. Two `flock`s are taken before SQLite
+//! opens anything, and held for life:
+//!
+//! - on a lock file beside the file that the path leads to: it is there before the database is;
+//! - on the database file itself: a bind mount shows one file in two folders, and then only the
+//!   file knows.
+//!
+//! The second one is a descriptor of the database file, and closing any of those would drop
+//! SQLite's own POSIX locks on it. So it is closed last, after SQLite's.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::error::{OpenError, failed};
+
+/// As many links after each other as Linux follows.
+const MOST_LINKS: usize = 40;
+
+/// The file that a path leads to, through symbolic links; it need not exist yet, and neither need
+/// the folders above it.
+pub fn resolved(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match fs::read_link(&path) {
+            Ok(target) => path = path.parent().unwrap_or(Path::new("")).join(target),
+            Err(_) => {
+                // What is no link, and what is not there, is where its folder is.
+                let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(path) };
+                let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+                return match fs::canonicalize(folder) {
+                    Ok(folder) => Ok(folder.join(name)),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => std::path::absolute(&path),
+                    Err(error) => Err(error),
+                };
+            }
+        }
+    }
+    Err(io::Error::other("more symbolic links after each other than the system follows"))
+}
+
+/// The exclusive right to a database; given back when dropped, and by the system when the process
+/// dies.
+pub(super) struct Lock {
+    _beside: File,
+    _database: Option<File>,
+}
+
+impl Lock {
+    /// Takes the lock beside the database, whose folder is made where it is missing.
+    pub(super) fn beside(database: &Path) -> Result<Self, OpenError> {
+        let path = PathBuf::from(format!("{}.lock", database.display()));
+        if let Some(folder) = database.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(|e| failed("created")(folder, e))?;
+        }
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| failed("opened")(&path, e))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let holder = format!("another inboxd{}", holder(&mut file));
+                return Err(OpenError::Locked { path: database.display().to_string(), holder });
+            }
+            Err(TryLockError::Error(e)) => return Err(failed("locked")(&path, e)),
+        }
+        let note = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+        note.map_err(|e| failed("written")(&path, e))?;
+        Ok(Self { _beside: file, _database: None })
+    }
+
+    /// Takes the lock on the database itself. A file with a second name is refused: SQLite keeps
+    /// its journals beside the name, and two names would have two.
+    pub(super) fn hold(&mut self, database: &Path) -> Result<(), OpenError> {
+        let file = OpenOptions::new().read(true).write(true).open(database);
+        let file = file.map_err(|e| failed("opened")(database, e))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(OpenError::Locked {
+                    path: database.display().to_string(),
+                    holder: "another inboxd by another name of the file".into(),
+                });
+            }
+            // Some file systems know no locks; the one beside the database was there to be had.
+            Err(TryLockError::Error(error)) => {
+                tracing::warn!(%error, path = %database.display(),
+                    "the database file itself cannot be locked; the lock beside it holds");
+            }
+        }
+        let metadata = file.metadata().map_err(|e| failed("opened")(database, e))?;
+        if metadata.nlink() > 1 {
+            return Err(OpenError::Linked { path: database.display().to_string(), names: metadata.nlink() });
+        }
+        self._database = Some(file);
+        Ok(())
+    }
+}
+
+/// `" (process 123)"` where the lock file says so; the message is useful without it too.
+fn holder(lock: &mut File) -> String {
+    let mut holder = String::new();
+    match lock.take(32).read_to_string(&mut holder).map(|_| holder.trim().parse::<u32>()) {
+        Ok(Ok(process)) => format!(" (process {process})"),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_path_leads_to_one_file_through_links_whether_it_exists_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        fs::create_dir(folder.join("new")).unwrap();
+        symlink("new", folder.join("old")).unwrap();
+        symlink("old/inboxd.db", folder.join("link.db")).unwrap();
+        let real = folder.join("new/inboxd.db");
+        for _ in ["missing", "there"] {
+            for name in ["new/inboxd.db", "old/inboxd.db", "link.db", "./new/../old/inboxd.db"] {
+                assert_eq!(resolved(&folder.join(name)).unwrap(), real, "{name}");
+            }
+            fs::write(&real, "").unwrap();
+        }
+        symlink("loop.db", folder.join("loop.db")).unwrap();
+        assert!(resolved(&folder.join("loop.db")).is_err());
+        assert_eq!(resolved(&folder.join("no/such/folder.db")).unwrap(), folder.join("no/such/folder.db"));
+    }
+
+    #[test]
+    fn the_lock_belongs_to_the_file_and_not_to_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, other] = ["one.db", "other.db"].map(|name| folder.path().join(name));
+        fs::write(&one, "").unwrap();
+        let mut first = Lock::beside(&one).unwrap();
+        first.hold(&one).unwrap();
+        assert!(matches!(Lock::beside(&one), Err(OpenError::Locked { .. })));
+        fs::hard_link(&one, &other).unwrap();
+        let mut second = Lock::beside(&other).unwrap();
+        assert!(matches!(second.hold(&other), Err(OpenError::Locked { .. })));
+        drop(first);
+        assert!(matches!(second.hold(&other), Err(OpenError::Linked { names: 2, .. })));
+        fs::remove_file(&one).unwrap();
+        second.hold(&other).unwrap();
+    }
+}
