@@ -108,6 +108,9 @@ fn poll(source: SourceId, account: &AccountName, conversation: &Arc<Conversation
         sent_at: Some(now),
         sender: Sender { id: None, name: Some("Ada Byron".into()), profile_url: None },
         text: TEXT.into(),
+        subject: None,
+        quoted: None,
+        forwarded: None,
         attachments: vec![],
         flags: vec![],
         unannounced: false,
@@ -128,6 +131,8 @@ fn poll(source: SourceId, account: &AccountName, conversation: &Arc<Conversation
         ends_walk: false,
         mark: None,
         covers_gaps_from: None,
+        read_from: None,
+        unreadable: Default::default(),
         due: Box::new(move |_| now + Duration::from_secs(60)),
     }
 }

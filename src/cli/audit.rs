@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{ConfigFile, FOUND_PROBLEMS, Failure};
 use crate::model::{Untrusted, counted, json_line};
-use crate::store::{AccountOverview, ConversationOverview, GapOverview, Overview};
+use crate::store::{AccountOverview, ConversationOverview, FolderOverview, GapOverview, Overview, UnreadOverview};
 use crate::time::UnixMillis;
 
 #[derive(Debug, clap::Args)]
@@ -38,6 +38,14 @@ struct AuditedInbox {
     listed_at: Option<UnixMillis>,
     /// Why conversations may be missing; null: it was listed lately.
     stale: Option<String>,
+    /// Rows that could not be read; each may be a conversation.
+    unreadable: Option<UnreadOverview>,
+}
+
+impl AuditedInbox {
+    fn has_problem(&self) -> bool {
+        self.stale.is_some() || self.unreadable.is_some()
+    }
 }
 
 /// What the audit says of one conversation.
@@ -50,13 +58,15 @@ struct Audited {
     /// Why it may lack messages; null: it lacks none up to `verified_until`, and that is young enough.
     stale: Option<String>,
     gaps: Vec<GapOverview>,
+    /// Messages that could not be read.
+    unreadable: Option<UnreadOverview>,
     /// Long history under way: pages read so far.
     walk_pages: Option<u32>,
 }
 
 impl Audited {
     fn has_problem(&self) -> bool {
-        self.stale.is_some() || !self.gaps.is_empty()
+        self.stale.is_some() || !self.gaps.is_empty() || self.unreadable.is_some()
     }
 }
 
@@ -73,6 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     out.flush()?;
     let conversations = audit.conversations.iter().filter(|audited| audited.has_problem()).count();
     let inboxes = audit.inboxes.iter().filter(|inbox| inbox.stale.is_some()).count();
+    let unread = audit.inboxes.iter().filter(|inbox| inbox.unreadable.is_some()).count();
     let mut found = Vec::new();
     if conversations > 0 {
         let of = counted(audit.conversations.len(), "conversation");
@@ -80,6 +91,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     if inboxes > 0 {
         found.push("an inbox is not listed, so that conversations may be missing".to_owned());
+    }
+    if unread > 0 {
+        found.push("an inbox lists what cannot be read, which may be conversations".to_owned());
     }
     if found.is_empty() { Ok(()) } else { Err(Failure::new(FOUND_PROBLEMS, found.join("; "))) }
 }
@@ -92,6 +106,7 @@ fn show(out: &mut impl std::io::Write, audit: &Audit) -> std::io::Result<()> {
         if let Some(stale) = &inbox.stale {
             writeln!(out, "    STALE: {}", Untrusted(stale))?;
         }
+        show_unreadable(out, inbox.unreadable.as_ref(), "row")?;
     }
     for audited in &audit.conversations {
         let name = audited.title.as_deref().unwrap_or(&audited.conversation);
@@ -106,6 +121,7 @@ fn show(out: &mut impl std::io::Write, audit: &Audit) -> std::io::Result<()> {
             let to = gap.high.map_or_else(|| gap.found_at.to_string(), |high| high.to_string());
             writeln!(out, "    GAP: from {from} to {to}: {}", Untrusted(&gap.reason))?;
         }
+        show_unreadable(out, audited.unreadable.as_ref(), "message")?;
         if let Some(pages) = audited.walk_pages {
             writeln!(out, "    a long history is being read, {pages} pages so far")?;
         }
@@ -113,11 +129,23 @@ fn show(out: &mut impl std::io::Write, audit: &Audit) -> std::io::Result<()> {
     Ok(())
 }
 
+fn show_unreadable(out: &mut impl std::io::Write, unread: Option<&UnreadOverview>, noun: &str) -> std::io::Result<()> {
+    let Some(unread) = unread else { return Ok(()) };
+    let count = counted(unread.items as usize, noun);
+    let UnreadOverview { looks, first_seen_at, last_seen_at, .. } = unread;
+    writeln!(
+        out,
+        "    UNREADABLE: {count}, the first of them {}; met since {first_seen_at}, last {last_seen_at}",
+        Untrusted(looks)
+    )
+}
+
 fn audit(overview: &Overview, now: UnixMillis) -> Audit {
-    let (mut inboxes, mut conversations) = (Vec::new(), Vec::new());
+    let (mut inboxes, mut conversations) = (Vec::<AuditedInbox>::new(), Vec::new());
     for account in &overview.accounts {
         inboxes.extend(audit_inbox(account));
         for conversation in account.conversations.iter().filter(|c| c.followed || !c.gaps.is_empty()) {
+            let unreadable = conversation.unreadable.clone().filter(|_| conversation.followed);
             conversations.push(Audited {
                 account: account.name.clone(),
                 conversation: conversation.id.clone(),
@@ -125,12 +153,12 @@ fn audit(overview: &Overview, now: UnixMillis) -> Audit {
                 verified_until: conversation.verified_until,
                 stale: if conversation.followed { stale(account, conversation, now) } else { None },
                 gaps: conversation.gaps.clone(),
+                unreadable,
                 walk_pages: conversation.walk_pages,
             });
         }
     }
-    let complete = !conversations.iter().any(Audited::has_problem)
-        && inboxes.iter().all(|inbox: &AuditedInbox| inbox.stale.is_none());
+    let complete = !conversations.iter().any(Audited::has_problem) && !inboxes.iter().any(AuditedInbox::has_problem);
     Audit { complete, at: now, inboxes, conversations }
 }
 
@@ -139,13 +167,17 @@ fn audit_inbox(account: &AccountOverview) -> Vec<AuditedInbox> {
     if !account.configured || !account.discovers {
         return vec![];
     }
-    let inbox = |folder: &str, listed_at, stale| AuditedInbox {
+    let inbox = |folder: &str, listed_at, stale, unreadable| AuditedInbox {
         account: account.name.clone(),
         folder: folder.to_owned(),
         listed_at,
         stale,
+        unreadable,
     };
-    let listed = account.inbox.iter().filter(|folder| folder.swept_at.is_some() || folder.failing_since.is_some());
+    let was_listed = |folder: &&FolderOverview| {
+        folder.swept_at.is_some() || folder.failing_since.is_some() || folder.unreadable.is_some()
+    };
+    let listed = account.inbox.iter().filter(was_listed);
     let folders: Vec<_> = listed
         .map(|folder| {
             let stale = match (&folder.failure_class, folder.first_swept_at) {
@@ -156,10 +188,10 @@ fn audit_inbox(account: &AccountOverview) -> Vec<AuditedInbox> {
                 (None, None) => Some("its first listing has not come to its end".into()),
                 (None, Some(_)) => None,
             };
-            inbox(&folder.folder, folder.swept_at, stale)
+            inbox(&folder.folder, folder.swept_at, stale, folder.unreadable.clone())
         })
         .collect();
-    if folders.is_empty() { vec![inbox("", None, Some("it has not been listed yet".into()))] } else { folders }
+    if folders.is_empty() { vec![inbox("", None, Some("it has not been listed yet".into()), None)] } else { folders }
 }
 
 /// Why a conversation may lack messages. What the provider or a person has to repair counts at once, everything else when

@@ -9,7 +9,7 @@ use super::{ConfigFile, Failure};
 use crate::model::{Untrusted, counted, json_line};
 use crate::ops::control::{self, Request};
 use crate::scheduler::Schedule;
-use crate::store::{AccountOverview, ConversationOverview, FolderOverview, Overview, SinkOverview};
+use crate::store::{AccountOverview, ConversationOverview, FolderOverview, Overview, SinkOverview, UnreadOverview};
 use crate::time::UnixMillis;
 
 #[derive(Debug, clap::Args)]
@@ -159,7 +159,14 @@ fn folder_state(folder: &FolderOverview, now: UnixMillis) -> String {
         let detail = folder.failure_detail.as_deref().unwrap_or_default();
         state += &format!(", FAILING ({class}) for {}: {}", since(folder.failing_since, now), Untrusted(detail));
     }
+    if let Some(unread) = &folder.unreadable {
+        state += &format!(", {}", unreadable(unread, "row"));
+    }
     state
+}
+
+fn unreadable(unread: &UnreadOverview, noun: &str) -> String {
+    format!("{} UNREADABLE ({})", counted(unread.items as usize, noun), Untrusted(&unread.looks))
 }
 
 fn since(moment: Option<UnixMillis>, now: UnixMillis) -> String {
@@ -199,6 +206,9 @@ fn conversation_state(c: &ConversationOverview, paused: bool, now: UnixMillis) -
     }
     if !c.gaps.is_empty() {
         parts.push(format!("{} GAPS", c.gaps.len()));
+    }
+    if let Some(unread) = &c.unreadable {
+        parts.push(unreadable(unread, "message"));
     }
     if c.edits > 0 {
         parts.push(format!("{} edits seen", c.edits));

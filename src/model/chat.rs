@@ -35,7 +35,8 @@ fn begins_isolate(c: char) -> bool {
     matches!(c, '\u{2066}'..='\u{2068}')
 }
 
-fn ends_a_line(c: char) -> bool {
+/// Whether a line ends here, for any of the usual readers.
+pub(super) fn ends_a_line(c: char) -> bool {
     matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::envelope::{Envelope, stable_id};
 use super::notice::ConversationView;
-use super::{AccountName, Conversation, Direction, Flag, Message, MessageId, Sender, cut_at, raw::compact};
+use super::{AccountName, Cited, Conversation, Direction, Flag, Message, MessageId, Sender, cut_at, raw::compact};
 use crate::time::UnixMillis;
 
 /// Types of events.
@@ -137,7 +137,7 @@ pub(super) struct MessageData<'a> {
 
 /// A message as an event shows it. What the provider does not give is null.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Message")]
+#[schemars(rename = "Message", transform = younger_than_events_on_record)]
 struct MessageView<'a> {
     /// The provider's id of the message, normalised; unique only together with account and conversation. With the flag
     /// `id_synthetic` the provider gave none.
@@ -150,6 +150,12 @@ struct MessageView<'a> {
     sender: &'a Sender,
     /// The text; empty when there are attachments alone.
     text: &'a str,
+    /// The subject of an InMail.
+    subject: Option<&'a str>,
+    /// What a reply quotes.
+    quoted: Option<&'a Cited>,
+    /// What is passed on.
+    forwarded: Option<&'a Cited>,
     /// Attachments, each as the provider sent it.
     attachments: &'a [Value],
     /// What is unusual about the message; mostly empty.
@@ -159,6 +165,14 @@ struct MessageView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<BTreeMap<String, Value>>")]
     raw: Raw<'a>,
+}
+
+/// Events that an older release has recorded are delivered as they are: without these.
+fn younger_than_events_on_record(schema: &mut Schema) {
+    const YOUNGER: [&str; 3] = ["subject", "quoted", "forwarded"];
+    if let Some(Value::Array(required)) = schema.get_mut("required") {
+        required.retain(|name| !YOUNGER.iter().any(|younger| name == younger));
+    }
 }
 
 /// The provider's own object: left out, or null or there.
@@ -172,6 +186,9 @@ impl<'a> MessageView<'a> {
             sent_at: message.sent_at,
             sender: &message.sender,
             text: &message.text,
+            subject: message.subject.as_deref(),
+            quoted: message.quoted.as_deref(),
+            forwarded: message.forwarded.as_deref(),
             attachments: &message.attachments,
             flags: &message.flags,
             raw,
@@ -228,6 +245,9 @@ fn fitting(kind: &str, id: &str, context: &EventContext<'_>, message: &Message, 
     {
         part.truncate(part.floor_char_boundary(NAME_LIMIT));
     }
+    for cited in [&mut smaller.quoted, &mut smaller.forwarded].into_iter().flatten() {
+        cited.shorten(NAME_LIMIT);
+    }
     let mut body = render(kind, id, context, &smaller, seen, raw);
     if body.len() > EVENT_LIMIT {
         smaller.flags.push(Flag::TextCut);
@@ -241,7 +261,7 @@ fn fitting(kind: &str, id: &str, context: &EventContext<'_>, message: &Message, 
     body
 }
 
-/// Longest sender name or profile kept in an event that is too large.
+/// Longest sender name, profile or repeated text kept in an event that is too large.
 const NAME_LIMIT: usize = 512;
 
 fn render(kind: &str, id: &str, context: &EventContext<'_>, message: &Message, seen: Seen, raw: Raw<'_>) -> String {
@@ -282,6 +302,9 @@ mod tests {
             sent_at: UnixMillis::parse("2026-11-20T09:14:03.512Z"),
             sender: Sender { id: Some("ACoAAb1".into()), name: Some("Ada Byron".into()), profile_url: None },
             text: text.into(),
+            subject: None,
+            quoted: None,
+            forwarded: None,
             attachments: vec![],
             flags: vec![],
             unannounced: false,
@@ -322,7 +345,8 @@ mod tests {
                 "message": {
                     "id": "2-TTE=", "direction": "inbound", "sent_at": "2026-11-20T09:14:03.512Z",
                     "sender": {"id": "ACoAAb1", "name": "Ada Byron", "profile_url": null},
-                    "text": "See you then", "attachments": [], "flags": []
+                    "text": "See you then", "subject": null, "quoted": null, "forwarded": null,
+                    "attachments": [], "flags": []
                 },
                 "seen": {"at": "2026-11-20T09:14:31.002Z", "route": "poll", "late": false, "backfill": false}
             }

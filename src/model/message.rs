@@ -9,7 +9,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::MessageId;
+use super::{Cited, MessageId};
 use crate::time::UnixMillis;
 
 /// Who wrote a message, seen from the account's owner.
@@ -68,6 +68,15 @@ pub struct Message {
     pub sender: Sender,
     /// The text, empty for attachments alone.
     pub text: String,
+    /// The subject of an InMail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// What a reply quotes. Boxed, because hardly any message has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quoted: Option<Box<Cited>>,
+    /// What is passed on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarded: Option<Box<Cited>>,
     /// Attachments, each as the provider sent it. Parsed, so that a line break between its tokens cannot split an event.
     pub attachments: Vec<Value>,
     /// What is unusual about it.
@@ -84,21 +93,66 @@ pub struct Message {
 impl Message {
     /// A hash of what a person would call the content, to notice that a known message was edited.
     pub fn content_hash(&self) -> i64 {
+        let mut hasher = self.hashed_words();
+        // Without any of these the hash is that of releases which did not know them.
+        if let Some(subject) = &self.subject {
+            hash_part(&mut hasher, b"subject", &[subject]);
+        }
+        for (name, cited) in [(b"quoted".as_slice(), &self.quoted), (b"forwarded", &self.forwarded)] {
+            if let Some(cited) = cited {
+                hash_part(&mut hasher, name, &[cited.id.as_deref().unwrap_or_default(), &cited.text]);
+            }
+        }
+        first_of(hasher)
+    }
+
+    /// The same as releases made it that read neither subject nor quoted nor forwarded messages. A message
+    /// that was recorded by one of them has not changed where this is equal.
+    pub fn content_hash_of_words(&self) -> i64 {
+        first_of(self.hashed_words())
+    }
+
+    fn hashed_words(&self) -> Sha256 {
         let mut hasher = Sha256::new();
         hasher.update(self.text.as_bytes());
         if self.flags.contains(&Flag::Deleted) {
             hasher.update([0xff]);
         }
-        let digest = hasher.finalize();
-        let mut first = [0; 8];
-        first.copy_from_slice(&digest[..8]);
-        i64::from_be_bytes(first)
+        hasher
+    }
+
+    /// Whether nothing can be told of it but that it is there.
+    pub fn says_nothing(&self) -> bool {
+        let Self { id, sent_at, sender, text, subject, quoted, forwarded, attachments, .. } = self;
+        id.as_str().is_empty()
+            && sent_at.is_none()
+            && *sender == Sender::default()
+            && text.is_empty()
+            && (subject, quoted, forwarded) == (&None, &None, &None)
+            && attachments.is_empty()
     }
 
     /// Position in the conversation: by time, then by id; messages without a time come last.
     pub fn order(&self) -> (i64, &str) {
         (self.sent_at.map_or(i64::MAX, UnixMillis::as_millis), self.id.as_str())
     }
+}
+
+/// Texts with their lengths, so that none can be taken for a part of another.
+fn hash_part(hasher: &mut Sha256, name: &[u8], texts: &[&str]) {
+    hasher.update([0xfe]);
+    hasher.update(name);
+    for text in texts {
+        hasher.update((text.len() as u64).to_be_bytes());
+        hasher.update(text.as_bytes());
+    }
+}
+
+fn first_of(hasher: Sha256) -> i64 {
+    let digest = hasher.finalize();
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    i64::from_be_bytes(first)
 }
 
 /// Gives every message with an empty id one made of its sender, time, text and its ordinal among equals, so that
@@ -133,11 +187,41 @@ mod tests {
             sent_at: Some(UnixMillis::from_millis(1_000)),
             sender: Sender::default(),
             text: text.into(),
+            subject: None,
+            quoted: None,
+            forwarded: None,
             attachments: vec![],
             flags: vec![],
             unannounced: false,
             raw: None,
         }
+    }
+
+    #[test]
+    fn the_content_is_what_was_written_with_its_subject_and_what_it_repeats() {
+        let plain = nameless("a");
+        assert_eq!(plain.content_hash(), plain.content_hash_of_words());
+        assert_eq!(plain.content_hash(), -3_848_465_438_864_589_366, "as the first release had it");
+        let cited = |text: &str| Some(Box::new(Cited { text: text.into(), ..Cited::default() }));
+        let all = [
+            plain.clone(),
+            Message { subject: Some("a".into()), ..plain.clone() },
+            Message { quoted: cited("a"), ..plain.clone() },
+            Message { quoted: cited("b"), ..plain.clone() },
+            Message { forwarded: cited("a"), ..plain.clone() },
+        ];
+        let hashes: std::collections::HashSet<_> = all.iter().map(Message::content_hash).collect();
+        assert_eq!(hashes.len(), all.len());
+        assert!(all.iter().all(|message| message.content_hash_of_words() == plain.content_hash()));
+    }
+
+    #[test]
+    fn a_message_says_nothing_only_where_nothing_of_it_is_known() {
+        let empty = Message { sent_at: None, ..nameless("") };
+        assert!(empty.says_nothing());
+        assert!(!nameless("").says_nothing());
+        assert!(!Message { id: MessageId::new("1"), ..empty.clone() }.says_nothing());
+        assert!(!Message { subject: Some("Hi".into()), ..empty }.says_nothing());
     }
 
     #[test]

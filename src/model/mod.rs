@@ -1,6 +1,7 @@
 //! The nouns: accounts, conversations, messages, events and their ids. No I/O, no async, no policy.
 
 mod chat;
+mod cited;
 mod conversation;
 mod envelope;
 mod event;
@@ -15,9 +16,11 @@ mod schema;
 #[cfg(test)]
 #[path = "../../tests/it/support/strict.rs"]
 mod strict;
+mod unreadable;
 mod untrusted;
 
 pub use chat::{END_OF_ISOLATE, open_isolates};
+pub use cited::{Cited, subject};
 pub use conversation::{Conversation, ConversationType, Listed};
 pub use event::{EVENT_LIMIT, Event, EventContext, Route, Seen, event_id, kind};
 pub use ids::{AccountName, ConversationId, InvalidName, MessageId, SinkName};
@@ -27,4 +30,5 @@ pub use notice::{BudgetPeriod, BudgetView, Change, ConversationView, Notice, Pat
 pub use readable::{Readable, counted, readable_line};
 pub use sample::sample_events;
 pub use schema::event_schema;
+pub use unreadable::Unreadable;
 pub use untrusted::{Untrusted, chain, cut_at};

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::chat::{line, lines};
+use super::chat::{ends_a_line, line, lines};
 use super::{Untrusted, kind};
 
 /// Renders an event for a terminal: time, account, direction, person and text, with nothing in it that could move the
@@ -30,7 +30,8 @@ pub fn readable_line(event: &str) -> String {
         Some(true) => format!(" [{mark}]"),
         _ => String::new(),
     });
-    let words = Untrusted(text(&event, "/data/message/text"));
+    let parts: Vec<_> = written(&event["data"]["message"]).iter().map(|part| Untrusted(part).to_string()).collect();
+    let words = parts.join(" / ");
     let person = Untrusted(person(&event));
     format!("{time}  {account}  {arrow} {person}: {words}{}{}", attached(&event), marks.concat())
 }
@@ -60,7 +61,8 @@ impl Readable {
             kind::MESSAGE_CHANGED => " · changed",
             _ => "",
         };
-        let words = format!("{}{}", lines(text(event, "/data/message/text")), attached(event));
+        let parts: Vec<_> = written(&event["data"]["message"]).iter().map(|part| lines(part)).collect();
+        let words = format!("{}{}", parts.join("\n"), attached(event));
         let summary = if words.is_empty() { "(no text)" } else { words.trim_start_matches(' ') };
         Self { headline: format!("{to}{}{change}", place(event)), summary: summary.to_owned() }
     }
@@ -128,6 +130,40 @@ fn attached(event: &Value) -> String {
     }
 }
 
+/// Characters of another message that are repeated: enough to know which one it is.
+const REPEATED: usize = 200;
+
+/// What a message says, part by part: subject, what it quotes, text, what it passes on.
+fn written(message: &Value) -> Vec<String> {
+    let quoted = repeated(&message["quoted"]).map(|quoted| {
+        let lines: Vec<_> = quoted.trim().split(ends_a_line).map(|line| format!("> {line}")).collect();
+        lines.join("\n")
+    });
+    let forwarded = repeated(&message["forwarded"]).map(|forwarded| format!("Forwarded: {forwarded}"));
+    let own = |name: &str| message[name].as_str().map(str::to_owned);
+    let parts = [own("subject"), quoted, own("text"), forwarded];
+    parts.into_iter().flatten().filter(|part| !part.trim().is_empty()).collect()
+}
+
+/// The beginning of another message, behind the name of its author.
+fn repeated(cited: &Value) -> Option<String> {
+    let text = cited.as_object()?.get("text")?.as_str()?;
+    let mut shown: String = text.chars().take(REPEATED).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    if shown.trim().is_empty() {
+        shown = match cited["attachments"].as_u64() {
+            Some(count) if count > 0 => format!("[{count} attached]"),
+            _ => "(no text)".to_owned(),
+        };
+    }
+    Some(match cited["sender"]["name"].as_str() {
+        Some(name) => format!("{name}: {shown}"),
+        None => shown,
+    })
+}
+
 /// A number with its noun, in the plural where it should be: "1 sink", "2 sinks".
 pub fn counted(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
@@ -179,6 +215,21 @@ mod tests {
             json!({"direction": "inbound", "sender": {"name": "\u{202e}\u{7}"}, "text": "\u{1b}\n"}),
         );
         assert_eq!((read.headline.as_str(), read.summary.as_str()), ("Ada Byron · sales", "(no text)"));
+    }
+
+    #[test]
+    fn subject_quote_and_forward_are_told_with_the_text() {
+        let full = json!({"direction": "inbound", "sender": {"name": "Ada"}, "subject": "Lunch", "text": "At noon?",
+            "quoted": {"sender": {"name": "Robin"}, "text": "Where?\nAnd when?", "attachments": 0},
+            "forwarded": {"sender": {"name": null}, "text": "x".repeat(300), "attachments": 0}});
+        let long = format!("{}…", "x".repeat(200));
+        let read = message("message.new", full.clone());
+        assert_eq!(read.summary, format!("Lunch\n> Robin: Where?\n> And when?\nAt noon?\nForwarded: {long}"));
+        let line = readable_line(&json!({"subject": "2-Q", "data": {"message": full}}).to_string());
+        assert!(line.contains("Lunch / > Robin: Where?\\n> And when? / At noon? / Forwarded: xxx"), "{line}");
+        let bare = json!({"text": "", "subject": null, "quoted": null,
+            "forwarded": {"sender": {"name": "Ada"}, "text": "", "attachments": 2}});
+        assert_eq!(message("message.new", bare).summary, "Forwarded: Ada: [2 attached]");
     }
 
     #[test]

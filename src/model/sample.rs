@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::notice::ConversationView;
 use super::{
-    AccountName, BudgetPeriod, BudgetView, Change, Conversation, ConversationId, ConversationType, Direction, Event,
-    EventContext, Flag, Message, MessageId, Notice, Route, Seen, Sender, SinkName, SinkNotice, kind,
+    AccountName, BudgetPeriod, BudgetView, Change, Cited, Conversation, ConversationId, ConversationType, Direction,
+    Event, EventContext, Flag, Message, MessageId, Notice, Route, Seen, Sender, SinkName, SinkNotice, kind,
 };
 use crate::time::UnixMillis;
 
@@ -45,18 +45,21 @@ fn view() -> ConversationView<'static> {
     }
 }
 
+fn sender() -> Sender {
+    Sender { id: Some("ACoAAb1".into()), name: Some("Ada Byron".into()), profile_url: Some(PERSON_URL.into()) }
+}
+
 fn full() -> Message {
     Message {
         id: MessageId::new("2-TTE="),
         direction: Direction::Inbound,
         sent_at: Some(moment()),
-        sender: Sender {
-            id: Some("ACoAAb1".into()),
-            name: Some("Ada Byron".into()),
-            profile_url: Some(PERSON_URL.into()),
-        },
+        sender: sender(),
         // Whoever forgets to escape meets it here, and not in the first message that has a quote in it.
         text: "See you \"then\"\nand there".into(),
+        subject: Some("Lunch".into()),
+        quoted: Some(Box::new(Cited::new(Some("2-QUE=".into()), sender(), "Where?\nAnd when?", 0))),
+        forwarded: Some(Box::new(Cited::new(None, sender(), "The \"old\" place", 1))),
         attachments: vec![serde_json::json!({"type": "file", "name": "deck.pdf"})],
         flags: vec![Flag::Edited],
         unannounced: false,
@@ -70,6 +73,9 @@ fn bare() -> Message {
         sent_at: None,
         sender: Sender::default(),
         text: String::new(),
+        subject: None,
+        quoted: None,
+        forwarded: None,
         attachments: vec![],
         flags: vec![],
         ..full()

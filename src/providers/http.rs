@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, StatusCode};
 
+use super::encoding::{self, Encoded};
 use super::{Class, Error, Fault, Quota};
 use crate::backoff;
 use crate::connect::{self, Proxy};
@@ -91,7 +92,23 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer { status: response.status(), headers: response.headers().clone(), body })
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = match encoding::decoded(body, &headers, BODY_LIMIT) {
+        Ok(body) => without_bom(body),
+        Err(Encoded::TooLarge) => return Err(too_large()),
+        // The status of a refusal says enough.
+        Err(_) if !status.is_success() => vec![],
+        Err(encoded) => return Err(Error::new(Class::Protocol, encoded.to_string())),
+    };
+    Ok(Answer { status, headers, body })
+}
+
+/// JSON begins without a byte order mark, but some servers write one.
+fn without_bom(mut body: Vec<u8>) -> Vec<u8> {
+    if body.starts_with(b"\xef\xbb\xbf") {
+        body.drain(..3);
+    }
+    body
 }
 
 /// What a status means that is not the API's own answer, but of what stands between.
@@ -220,6 +237,13 @@ mod tests {
         assert_eq!(read("7", "2020-01-01T00:00:00Z").unwrap().resets_in, Duration::from_secs(1), "it has just ended");
         assert_eq!(read("7", "99999999").unwrap().resets_in, Duration::from_secs(86_400), "no wait is longer");
         assert_eq!(quota(&HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_an_answer() {
+        assert_eq!(without_bom(b"\xef\xbb\xbf{}".to_vec()), b"{}");
+        assert_eq!(without_bom(b"{}".to_vec()), b"{}");
+        assert_eq!(without_bom(b"\xef\xbb".to_vec()), b"\xef\xbb");
     }
 
     #[tokio::test]

@@ -6,10 +6,12 @@
 
 mod address;
 mod connectsafely;
+mod encoding;
 mod http;
 mod json;
 mod linkedapi;
 mod linkup;
+mod names;
 mod redact;
 mod settings;
 mod unipile;
@@ -23,7 +25,7 @@ use crate::backoff::Backoff;
 use crate::model::{Conversation, Message};
 use crate::time::UnixMillis;
 
-pub use crate::model::Listed;
+pub use crate::model::{Listed, Unreadable};
 pub use http::{TlsError, install_tls};
 pub use settings::{COMMON_KEYS, NAMES, Settings, build};
 
@@ -194,6 +196,8 @@ pub struct Listing {
     pub credits: u32,
     /// What is left of the provider's rate limit, where the answer says.
     pub quota: Option<Quota>,
+    /// What of the answer could not be read.
+    pub unreadable: Unreadable,
     /// When it was answered, by the provider's clock; `None` where the answer does not say.
     pub answered_at: Option<UnixMillis>,
 }
@@ -265,6 +269,8 @@ pub struct Page {
     pub credits: u32,
     /// What is left of the provider's rate limit, where the answer says.
     pub quota: Option<Quota>,
+    /// What of the answer could not be read.
+    pub unreadable: Unreadable,
 }
 
 /// Up to when an answer holds everything there is.

@@ -30,9 +30,20 @@ pub(super) fn mailbox_owner(urn: &str) -> Option<&str> {
     rest.split([',', ')']).next().filter(|owner| !owner.is_empty())
 }
 
-/// LinkedIn's internal ids of people begin so, those of Sales Navigator with `ACw`; anything else is a vanity name, which cannot be compared with one.
+/// LinkedIn's internal ids of people: `ACo…` is that of a member, `ACw…` that of a person in Sales Navigator. Anything else is
+/// a vanity name, which cannot be compared with one.
 pub(super) fn is_opaque(profile_id: &str) -> bool {
-    profile_id.starts_with("ACoAA") || profile_id.starts_with("ACwAA")
+    let rest = PEOPLE.iter().find_map(|prefix| profile_id.strip_prefix(prefix));
+    // A vanity name that begins so goes on in lower case.
+    rest.is_some_and(|rest| rest.starts_with(|c: char| !c.is_ascii_lowercase()))
+}
+
+const PEOPLE: [&str; 2] = ["ACo", "ACw"];
+
+/// Whether two ids are of one kind, so that they are one person's only where they are equal. Ids of different kinds say
+/// nothing about each other, and neither do vanity names, which people change.
+pub(super) fn are_comparable(one: &str, other: &str) -> bool {
+    is_opaque(one) && is_opaque(other) && one.get(..3) == other.get(..3)
 }
 
 /// The text after the last comma inside parentheses, or after the last colon, where that is a `2-` token.
@@ -66,6 +77,15 @@ mod tests {
         for urn in ["urn:li:msg:3:41", "nonsense", "a,b", "urn:li:x:(a,2-b", "2-"] {
             assert_eq!(message_id(urn), urn);
         }
+    }
+
+    #[test]
+    fn only_internal_ids_of_one_kind_can_be_compared() {
+        assert!(are_comparable("ACoAAB1o", "ACoAAx") && are_comparable("ACwAAB1o", "ACwAAx"));
+        for other in ["ACwAAB1o", "robin-keller", "ACosta", "acoaab1o", ""] {
+            assert!(!are_comparable("ACoAAB1o", other) && !are_comparable(other, "ACoAAB1o"), "{other}");
+        }
+        assert!(!are_comparable("robin-keller", "mara-lind"));
     }
 
     #[test]

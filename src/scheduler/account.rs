@@ -122,11 +122,7 @@ impl AccountLoop {
         let credits = prices.iter().any(|price| *price > 0).then(|| {
             Credits::new(shared.store.clone(), account.id, account.credits, account.calendar.clone(), account.spent)
         });
-        let books = Books {
-            store: shared.store.clone(),
-            account: account.id,
-            calendar: account.calendar,
-        };
+        let books = Books { store: shared.store.clone(), account: account.id, calendar: account.calendar };
         let gate = Gate::new(account.name.clone(), account.budget, prices, credits, books);
         let poller = Arc::new(Poller {
             account: account.name,
@@ -141,6 +137,7 @@ impl AccountLoop {
             keys: RandomState::new(),
             looking: tokio::sync::Mutex::default(),
             others_wait: AtomicBool::new(false),
+            odd: super::odd::OddFields::default(),
         });
         let kept = || {
             let kept = |p: &Polled| Kept {

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use super::budget::Budget;
 use super::credits::{Credits, Reserved};
 use super::pacing::Rate;
+use crate::calendar::Calendar;
 use crate::model::{AccountName, BudgetPeriod};
 use crate::providers::{self, Call, Class, Fault, Listing, Page, Quota};
-use crate::calendar::Calendar;
 use crate::store::{self, AccountId, Store};
 use crate::time::UnixMillis;
 

@@ -8,7 +8,7 @@ use super::due::Rhythm;
 use super::gate::Purpose;
 use super::{Baseline, Polling};
 use crate::model::{Conversation, Route};
-use crate::store::{Announce, Mark, OpenGaps, SourceId, Walk};
+use crate::store::{Announce, Mark, OpenGaps, SourceId, UnreadMessages, Walk};
 use crate::time::UnixMillis;
 
 /// A conversation as it is handed to a poll, and given back by it.
@@ -29,6 +29,8 @@ pub(super) struct Job {
     /// Everything up to here is known to be recorded.
     pub(super) verified_until: Option<UnixMillis>,
     pub(super) gaps: Option<OpenGaps>,
+    /// What of it could not be read.
+    pub(super) unread: Option<UnreadMessages>,
     /// What a sweep has shown, if that is why it is polled.
     pub(super) mark: Option<Mark>,
     /// A sweep has shown that it moved.
@@ -80,10 +82,14 @@ impl Job {
         if let Some(lapsed) = self.lapsed_at {
             bound = bound.min(lapsed - bounds.overlap);
         }
-        match self.gaps.filter(|_| self.recheck) {
-            Some(gaps) => Some(bound.min(gaps.low?)),
-            None => Some(bound),
+        if let Some(gaps) = self.gaps.filter(|_| self.recheck) {
+            bound = bound.min(gaps.low?);
         }
+        // What could not be read may be a message that can be read now.
+        if let Some(unread) = self.unread.filter(|unread| self.recheck || unread.is_fresh(now)) {
+            bound = bound.min(unread.low?);
+        }
+        Some(bound)
     }
 
     /// What becomes of the unknown messages that a poll finds which began at `asked_at`.
@@ -167,6 +173,7 @@ pub(super) mod tests {
             lapsed_at: None,
             verified_until: None,
             gaps: None,
+            unread: None,
             mark: None,
             moved: false,
             walk: None,
@@ -189,6 +196,13 @@ pub(super) mod tests {
         assert_eq!(bound(&gap(None)), None);
         assert_eq!(bound(&Job { recheck: false, ..gap(Some(100)) }), Some(990), "a gap is the recheck's business");
         assert_eq!(bound(&Job { lapsed_at: Some(at(400)), ..job() }), Some(390));
+        let unread = |first_seen: i64| {
+            let unread = UnreadMessages { low: Some(at(200)), first_seen_at: at(first_seen) };
+            Job { unread: Some(unread), ..job() }
+        };
+        assert_eq!(bound(&unread(1_999)), Some(200));
+        assert_eq!(bound(&unread(-3_600_000)), Some(990), "what stays unreadable is the recheck's business");
+        assert_eq!(bound(&Job { recheck: true, ..unread(-3_600_000) }), Some(200));
     }
 
     #[test]

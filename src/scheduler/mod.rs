@@ -17,6 +17,7 @@ mod failure;
 mod gate;
 mod job;
 mod monitoring;
+mod odd;
 mod outcome;
 mod pace;
 mod pacing;

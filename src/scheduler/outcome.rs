@@ -81,6 +81,14 @@ impl AccountLoop {
         job.watermark = recorded.watermark;
         job.history_until = recorded.history_until;
         job.last_message_at = recorded.last_message_at;
+        match (job.unread, recorded.unread) {
+            (None, Some(_)) => tracing::warn!(account = %self.poller.account, conversation = %job.conversation.id,
+                "the provider's answer has messages that cannot be read; the others are, and audit tells of these until they can be"),
+            (Some(_), None) => tracing::info!(account = %self.poller.account, conversation = %job.conversation.id,
+                "what could not be read of the conversation has been read"),
+            _ => {}
+        }
+        job.unread = recorded.unread;
         if job.gaps.is_some() && coverage.verified_until.is_some() {
             job.gaps = recorded.gaps;
         }

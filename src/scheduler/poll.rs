@@ -11,8 +11,9 @@ use std::sync::atomic::AtomicBool;
 use super::Polling;
 use super::gate::{Closed, Gate, Heard, Purpose};
 use super::job::{Bounds, Job};
+use super::odd::OddFields;
 use super::walk::{self, Step};
-use crate::model::{AccountName, BudgetPeriod};
+use crate::model::{AccountName, BudgetPeriod, Unreadable};
 use crate::providers::{self, Call, Class, Page, PageRequest, Proof, Provider};
 use crate::status::Hold;
 use crate::store::{self, AccountId, Announce, PageRecord, PollRecord, Recorded, Store, Walk};
@@ -34,6 +35,7 @@ pub(super) struct Poller {
     pub(super) looking: tokio::sync::Mutex<()>,
     /// More is due than may be in flight: a long walk gives way.
     pub(super) others_wait: AtomicBool,
+    pub(super) odd: OddFields,
 }
 
 /// How a poll ended well.
@@ -147,7 +149,10 @@ impl Poller {
         };
         // Recorded beside each other, so that they share a commit.
         let taken = jobs.iter_mut().zip(pages).map(async |(job, page)| match page {
-            Ok(page) => Some(self.take_first_page(job, page, asked_at).await),
+            Ok(page) => {
+                self.tell_odd(&page.unreadable);
+                Some(self.take_first_page(job, page, asked_at).await)
+            }
             Err(_) => None,
         });
         let taken = futures_util::future::join_all(taken).await;
@@ -201,7 +206,9 @@ impl Poller {
         let permit = self.gate.admit(Call::Page, job.purpose()).await?;
         let page = self.provider.page(PageRequest { conversation: &job.conversation, since, cursor }).await;
         self.gate.settle(permit, Heard::page(&page)).await;
-        Ok(page?)
+        let page = page?;
+        self.tell_odd(&page.unreadable);
+        Ok(page)
     }
 
     /// Looks at the account where the provider needs that to judge what comes next. One look serves
@@ -242,11 +249,15 @@ impl Poller {
         if matches!(step, Step::Complete | Step::StartOverIfNew(_)) && is_quiet(job, coverage, fingerprint) {
             return Ok(Found::Quiet(coverage));
         }
-        let (cursor, staged) = match step {
-            Step::StartOverIfNew(cursor) if !self.knows_all(job, &page).await? => (Some(cursor), vec![]),
-            Step::Complete | Step::StartOverIfNew(_) => (None, vec![]),
-            Step::StartOver(cursor) => (Some(cursor), vec![]),
-            Step::GoOn(cursor) => (Some(cursor), std::mem::take(&mut page.messages)),
+        let nothing = || (vec![], Unreadable::default());
+        let (cursor, (staged, unreadable)) = match step {
+            Step::StartOverIfNew(cursor) if !self.knows_all(job, &page).await? => (Some(cursor), nothing()),
+            Step::Complete | Step::StartOverIfNew(_) => (None, nothing()),
+            Step::StartOver(cursor) => (Some(cursor), nothing()),
+            Step::GoOn(cursor) => {
+                let page = std::mem::take(&mut page);
+                (Some(cursor), (page.messages, page.unreadable))
+            }
         };
         if cursor.is_none() {
             return self.record(job, page, Recording { announce, coverage, fingerprint, low, ends_walk: false }).await;
@@ -261,8 +272,10 @@ impl Poller {
             messages: staged.len() as u64,
             proved_until: coverage.verified_until,
             has_gap: false,
+            unreadable: unreadable.items,
         };
-        self.store.stage_page(PageRecord { source: job.source, walk: walk.clone(), messages: staged }).await?;
+        let record = PageRecord { source: job.source, walk: walk.clone(), messages: staged, unreadable };
+        self.store.stage_page(record).await?;
         job.walk = Some(walk.clone());
         self.read_on(job, walk).await
     }
@@ -290,6 +303,8 @@ impl Poller {
             lapsed_at: coverage.lapsed_at,
             ends_walk,
             mark: job.mark.clone(),
+            read_from: low,
+            unreadable: page.unreadable,
             covers_gaps_from: (job.gaps.is_some() && coverage.verified_until.is_some()).then_some(low),
             due: Box::new(move |last_message_at| polled_at + rhythm.interval(last_message_at, polled_at)),
         };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::job::Job;
 use super::poll::{Coverage, Failure, Found, Poller, Recording};
 use super::walk::{self, Step};
+use crate::model::Unreadable;
 use crate::providers::{self, Class, Page};
 use crate::store::{PageRecord, Walk};
 
@@ -23,6 +24,8 @@ struct Progress {
     title: Option<String>,
     /// What the last page says of the provider's collecting.
     last: Option<Coverage>,
+    /// How what could not be read looks.
+    unreadable: Unreadable,
 }
 
 impl Poller {
@@ -70,12 +73,17 @@ impl Poller {
         walk.proved_until = walk.proved_until.zip(coverage.verified_until).map(|(walk, page)| walk.min(page));
         progress.last = Some(coverage);
         progress.title = progress.title.take().or(page.title);
+        progress.unreadable.looks = progress.unreadable.looks.or(page.unreadable.looks);
         let repeats = next.as_deref() == Some(cursor);
         walk.pages += 1;
         walk.messages += page.messages.len() as u64;
+        walk.unreadable += page.unreadable.items;
         walk.cursor = next;
-        let record = PageRecord { source: job.source, walk: walk.clone(), messages: page.messages };
-        let unseen = self.store.stage_page(record).await?;
+        // What cannot be read may be new as well.
+        let unread = page.unreadable.items as usize;
+        let record =
+            PageRecord { source: job.source, walk: walk.clone(), messages: page.messages, unreadable: page.unreadable };
+        let unseen = self.store.stage_page(record).await? + unread;
         job.walk = Some(walk.clone());
         if !repeats && (unseen > 0 || walk.cursor.is_none()) {
             return Ok(());
@@ -137,7 +145,8 @@ impl Poller {
             low: walk.low,
             ends_walk: true,
         };
-        let page = Page { title: progress.title, ..Page::default() };
+        let unreadable = Unreadable { items: walk.unreadable, ..progress.unreadable };
+        let page = Page { title: progress.title, unreadable, ..Page::default() };
         let mut found = self.record(job, page, recording).await?;
         if let Found::Recorded { recorded, .. } = &mut found {
             recorded.announced += announced;

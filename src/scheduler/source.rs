@@ -50,6 +50,7 @@ pub(super) fn known(polled: Polled, polling: &Polling, now: Now) -> (SourceState
             lapsed_at: source.lapsed_at,
             verified_until: source.verified_until,
             gaps: source.gaps,
+            unread: source.unread,
             mark: None,
             moved: false,
             walk: source.walk,

@@ -15,9 +15,9 @@ use super::gate::{Heard, Purpose};
 use super::monitoring::{MonitorStep, Monitored, Monitors};
 use super::poll::{Failure, Poller};
 use super::{Baseline, seldom};
-use crate::model::{Conversation, ConversationId, Listed};
+use crate::model::{Conversation, ConversationId, Listed, Unreadable};
 use crate::providers::{Call, Class, Error, Folders, ListRequest, Listing};
-use crate::store::{Discovery, Line, Mark, Noted, Source, SourceId, SweptFolder};
+use crate::store::{Discovery, Line, Mark, Noted, Source, SourceId, SweptFolder, UnreadPage, UnreadRows};
 use crate::time::UnixMillis;
 
 /// Which folders an inbox has seldom changes.
@@ -77,6 +77,12 @@ pub(super) struct Sweep {
     youngest: Option<UnixMillis>,
     pages: u32,
     empty_pages: u32,
+    /// It began at the top, so that it has seen everything above where it is.
+    from_the_top: bool,
+    /// It goes on to where rows could not be read before.
+    looks_down: bool,
+    /// Rows that it could not read.
+    unreadable: Unreadable,
 }
 
 /// One step of a sweep: one request.
@@ -154,7 +160,22 @@ impl Sweeps {
             (Some(began), cursor @ Some(_)) if goes_to_the_end => (began, cursor, folder.youngest),
             _ => (now, None, None),
         };
-        Sweep { since, folder, position, began, cursor, seen: HashSet::new(), youngest, pages: 0, empty_pages: 0 }
+        let unread = folder.unread.filter(|unread| unread.is_due(now));
+        let since = since.and_then(|since| unread.map_or(Some(since), |unread| Some(since.min(unread.low?))));
+        Sweep {
+            since,
+            position,
+            began,
+            from_the_top: cursor.is_none(),
+            looks_down: unread.is_some(),
+            cursor,
+            folder,
+            seen: HashSet::new(),
+            youngest,
+            pages: 0,
+            empty_pages: 0,
+            unreadable: Unreadable::default(),
+        }
     }
 
     fn started_at(&self, folder: &SweptFolder) -> Option<UnixMillis> {
@@ -274,7 +295,44 @@ impl Sweep {
             (Some(oldest), Some(noticed)) => oldest <= noticed,
             _ => true,
         };
-        page.rows > 0 && !page.moved && reaches_back
+        let looks_on = self.looks_down && !self.has_reached_unread(page.oldest);
+        page.rows > 0 && !page.moved && reaches_back && !looks_on
+    }
+
+    fn has_reached_unread(&self, oldest: Option<UnixMillis>) -> bool {
+        let reach = self.folder.unread.and_then(|unread| unread.reach);
+        oldest.zip(reach).is_some_and(|(oldest, reach)| oldest <= reach)
+    }
+
+    /// Notes what of a page could not be read, for the record.
+    fn note_unread(&mut self, met: Unreadable, oldest: Option<UnixMillis>) -> Option<UnreadPage> {
+        if met.items == 0 {
+            return None;
+        }
+        self.unreadable.items += met.items;
+        self.unreadable.looks = self.unreadable.looks.or(met.looks);
+        let now = UnixMillis::now();
+        let rows = UnreadRows {
+            low: self.since,
+            reach: oldest,
+            page: self.pages,
+            first_seen_at: self.folder.unread.map_or(now, |unread| unread.first_seen_at),
+            last_seen_at: now,
+        };
+        self.folder.unread = Some(rows);
+        Some(UnreadPage { folder: self.folder.folder.clone(), rows, met: self.unreadable.clone() })
+    }
+
+    /// Whether it has read everything where rows could not be read before, once it has come to its end.
+    fn settles(&self, page: &PageSeen, at_the_end: bool) -> bool {
+        let Some(unread) = self.folder.unread else { return false };
+        let asked_as_far = match (self.since, unread.low) {
+            (None, _) => true,
+            (Some(since), Some(low)) => since <= low,
+            (Some(_), None) => false,
+        };
+        let reached = (at_the_end && asked_as_far) || self.has_reached_unread(page.oldest);
+        self.from_the_top && self.unreadable.items == 0 && reached
     }
 }
 
@@ -307,7 +365,14 @@ impl Poller {
         let listing = self.list(sweep, purpose).await?;
         sweep.pages += 1;
         let oldest = listing.rows.iter().filter_map(|row| row.last_activity_at).min();
-        sweep.empty_pages = if listing.rows.is_empty() { sweep.empty_pages + 1 } else { 0 };
+        self.tell_odd(&listing.unreadable);
+        let knew_of_unread = sweep.folder.unread.is_some();
+        let unread = sweep.note_unread(listing.unreadable, oldest);
+        if unread.is_some() && !knew_of_unread {
+            tracing::warn!(account = %self.account, folder = sweep.folder(),
+                "the inbox lists what cannot be read; the rest is, and audit tells of it until it can be");
+        }
+        sweep.empty_pages = if listing.rows.is_empty() && unread.is_none() { sweep.empty_pages + 1 } else { 0 };
         let repeats = listing.next.is_some() && listing.next == sweep.cursor;
         if repeats || sweep.empty_pages > MOST_EMPTY_PAGES || sweep.pages >= MOST_PAGES {
             return Err(Error::new(Class::Protocol, "the listing of the inbox does not come to an end").into());
@@ -319,15 +384,21 @@ impl Poller {
         // A time ahead of our clock must not make later sweeps stop too early.
         sweep.youngest = sweep.youngest.max(youngest.map(|at| at.min(UnixMillis::now())));
         let (count, marked): (usize, Vec<bool>) = (rows.len(), rows.iter().map(|row| row.mark.is_some()).collect());
-        let noted = self.store.note_listed(self.account_id, rows, sweep.discovery(&settings, listed_at)).await?;
+        let discovery = sweep.discovery(&settings, listed_at);
+        let noted = self.store.note_listed(self.account_id, rows, unread, discovery).await?;
         let is_news = |(noted, marked): (&Noted, bool)| marked && !matches!(noted, Noted::Unmoved);
         let page = PageSeen { rows: count, moved: noted.iter().zip(marked).any(is_news), oldest };
-        let goes_to_the_end = sweep.goes_to_the_end(&settings);
+        let (goes_to_the_end, at_the_end) = (sweep.goes_to_the_end(&settings), listing.next.is_none());
         sweep.cursor = listing.next.filter(|_| goes_to_the_end || !sweep.is_complete(&page));
         let (folder, began) = (sweep.folder.folder.clone(), sweep.began);
         if sweep.cursor.is_none() {
-            let first_activity =
-                self.store.finish_sweep(self.account_id, folder, began, sweep.youngest, settings.discover).await?;
+            let settles = sweep.settles(&page, at_the_end);
+            let (account, youngest) = (self.account_id, sweep.youngest);
+            let finished = self.store.finish_sweep(account, folder, began, youngest, settings.discover, settles);
+            let first_activity = finished.await?;
+            if settles {
+                sweep.folder.unread = None;
+            }
             if settings.discover {
                 sweep.folder.first_activity = first_activity;
                 sweep.folder.first_swept_at.get_or_insert(began);

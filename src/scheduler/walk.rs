@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use crate::model::{Cited, Flag, Message};
 use crate::providers::{Page, Rest};
 use crate::time::UnixMillis;
 
@@ -33,21 +34,26 @@ pub(super) fn step(page: &Page, low: Option<UnixMillis>) -> Step {
     }
 }
 
-/// A number that is equal for pages with the same messages, in any order. Keyed per process, so nobody can make two
+/// A number that is equal for pages with the same messages and as many that cannot be read, in any order. Keyed per process, so nobody can make two
 /// pages look alike.
 pub(super) fn fingerprint(page: &Page, keys: &RandomState) -> u64 {
+    let cited = |cited: &Option<Box<Cited>>| cited.as_ref().map(|cited| keys.hash_one((&cited.id, &cited.text)));
+    let content = |m: &Message| {
+        let is_deleted = m.flags.contains(&Flag::Deleted);
+        (keys.hash_one((&m.text, &m.subject, is_deleted)), cited(&m.quoted), cited(&m.forwarded))
+    };
     let sum = page
         .messages
         .iter()
-        .map(|m| keys.hash_one((m.id.as_str(), m.sent_at.map(UnixMillis::as_millis), &m.text)))
+        .map(|m| keys.hash_one((m.id.as_str(), m.sent_at.map(UnixMillis::as_millis), content(m))))
         .fold(0u64, u64::wrapping_add);
-    keys.hash_one((page.messages.len(), sum)) | 1
+    keys.hash_one((page.messages.len(), page.unreadable.items, sum)) | 1
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Direction, Message, MessageId, Sender};
+    use crate::model::{Direction, MessageId, Sender};
 
     fn page(times: &[i64], rest: Rest) -> Page {
         let messages = times.iter().map(|&t| Message {
@@ -56,6 +62,9 @@ mod tests {
             sent_at: Some(UnixMillis::from_millis(t)),
             sender: Sender::default(),
             text: String::new(),
+            subject: None,
+            quoted: None,
+            forwarded: None,
             attachments: vec![],
             flags: vec![],
             unannounced: false,
@@ -89,6 +98,12 @@ mod tests {
         assert_eq!(of(&[1, 2, 3]), of(&[3, 1, 2]));
         assert_ne!(of(&[1, 2, 3]), of(&[1, 2]));
         assert_ne!(of(&[]), of(&[0]));
+        let mut subject = page(&[1, 2, 3], Rest::Nothing);
+        subject.messages[0].subject = Some("another".into());
+        assert_ne!(of(&[1, 2, 3]), fingerprint(&subject, &keys));
+        let mut odd = page(&[1, 2, 3], Rest::Nothing);
+        odd.unreadable.items = 1;
+        assert_ne!(of(&[1, 2, 3]), fingerprint(&odd, &keys));
         assert_ne!(of(&[]), 0, "zero means that no page has been recorded yet");
     }
 }

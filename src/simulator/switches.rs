@@ -257,6 +257,8 @@ pub enum Truncation {
 pub enum SenderForm {
     /// The opaque profile id.
     ProfileId,
+    /// The opaque profile id, in a field called `senderId`.
+    SenderId,
     /// The slug of the public profile.
     Slug,
     /// The field is left out.
@@ -347,6 +349,8 @@ pub struct ConnectSafelySwitches {
     pub sender: SenderForm,
     /// What `isSentByOwner` says.
     pub owner_flag: OwnerFlag,
+    /// The owner's name as messages show it: with a title or an emoji that the account's own record lacks.
+    pub owner_name: Option<String>,
     /// Spelling of `messageUrn`.
     pub message_urn: UrnForm,
     /// Whether messages without attachments have `attachments: null`.
@@ -392,6 +396,7 @@ impl Default for ConnectSafelySwitches {
             sent_at_string: false,
             sender: SenderForm::ProfileId,
             owner_flag: OwnerFlag::True,
+            owner_name: None,
             message_urn: UrnForm::Mailbox,
             null_attachments: false,
             sales_navigator_ignores_since: true,

@@ -308,7 +308,8 @@ mod tests {
             compiled("{{ headline }}|{{ summary }}|{{ data.message.raw }}|{{ data.nothing }}", Escape::Plain);
         assert_eq!(
             template.render(&message()).unwrap(),
-            "Ada Byron · sales|See you \"then\"\nand there [1 attached]||"
+            "Ada Byron · sales|Lunch\n> Ada Byron: Where?\n> And when?\nSee you \"then\"\nand there\n\
+             Forwarded: Ada Byron: The \"old\" place [1 attached]||"
         );
     }
 

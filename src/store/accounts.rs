@@ -144,13 +144,8 @@ mod tests {
         let followed = store.follow_conversation(account, conversation, Duration::from_secs(60)).await.unwrap();
         let source = followed.unwrap().id;
         let proved = UnixMillis::now() - Duration::from_secs(5);
-        let quiet = QuietPoll {
-            source,
-            polled_at: proved,
-            verified_until: Some(proved),
-            lapsed_at: None,
-            due_at: proved,
-        };
+        let quiet =
+            QuietPoll { source, polled_at: proved, verified_until: Some(proved), lapsed_at: None, due_at: proved };
         store.record_quiet_poll(quiet);
         let due_at = UnixMillis::now() + Duration::from_secs(60);
         store.record_failure(source, "transient", "status 503".into(), 1, due_at).await.unwrap();

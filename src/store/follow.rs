@@ -15,6 +15,7 @@ use super::quiet;
 use super::spending;
 use super::sweeps::{self, SweptFolder};
 use super::syncs::{self, SyncRow};
+use super::unreadable::{self, UnreadMessages};
 use super::walks::{self, Walk};
 use super::{AccountId, Error, SinkId, SourceId, Store, millis};
 use crate::calendar::Day;
@@ -121,6 +122,8 @@ pub struct Source {
     pub swept: bool,
     /// What is missing of it.
     pub gaps: Option<OpenGaps>,
+    /// Messages of it that could not be read.
+    pub unread: Option<UnreadMessages>,
     /// A walk to go on with.
     pub walk: Option<Walk>,
     /// Where upkeep at the provider stands.
@@ -367,6 +370,7 @@ fn read_source(r: &rusqlite::Row<'_>) -> rusqlite::Result<(Conversation, Source)
         swept: r.get(15)?,
         last_polled_at: millis(r.get(16)?),
         gaps: None,
+        unread: None,
         walk: None,
         sync: None,
     };
@@ -401,5 +405,6 @@ fn complete(tx: &Connection, source: &mut Source) -> Result<(), Error> {
     source.walk = walks::load_one(tx, source.id)?;
     source.sync = syncs::load_one(tx, source.id)?;
     source.gaps = gaps::open(tx, source.id)?;
+    source.unread = unreadable::open(tx, source.id)?;
     Ok(())
 }

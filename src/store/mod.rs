@@ -28,6 +28,7 @@ mod seen;
 mod spending;
 mod sweeps;
 mod syncs;
+mod unreadable;
 mod walks;
 mod writer;
 
@@ -52,6 +53,7 @@ pub use operator::Refused;
 pub use outbox::{Attempt, ClaimLimit, Lane, Outcome, Owed, Settled, Settlement, SinkHealth, Standing};
 pub use overview::{
     AccountOverview, ConversationOverview, FolderOverview, GapOverview, Overview, SinkOverview, Tail, TailedEvent,
+    UnreadOverview,
 };
 pub use quiet::QuietPoll;
 pub use record_poll::{Announce, Mark, PollRecord, Recorded};
@@ -60,6 +62,7 @@ pub use retention::Pruned;
 pub use spending::{Limits, Reservation, Reserved};
 pub use sweeps::{Discovery, Line, Noted, SweptFolder};
 pub use syncs::{SyncRow, SyncState};
+pub use unreadable::{UnreadMessages, UnreadPage, UnreadRows};
 pub use walks::{PageRecord, Walk};
 use writer::Writer;
 

@@ -82,6 +82,8 @@ pub struct FolderOverview {
     pub failure_class: Option<String>,
     /// What went wrong.
     pub failure_detail: Option<String>,
+    /// Rows that could not be read; null: there are none.
+    pub unreadable: Option<UnreadOverview>,
 }
 
 /// A range that could not be read and is still missing.
@@ -95,6 +97,19 @@ pub struct GapOverview {
     pub reason: String,
     /// When it was found.
     pub found_at: UnixMillis,
+}
+
+/// Items of which nothing could be told, and which have not been read since.
+#[derive(Clone, Debug, Serialize)]
+pub struct UnreadOverview {
+    /// How many; each may be a message, or in an inbox a conversation.
+    pub items: u32,
+    /// How the first of them looks.
+    pub looks: String,
+    /// When they were first met.
+    pub first_seen_at: UnixMillis,
+    /// When they were last met.
+    pub last_seen_at: UnixMillis,
 }
 
 /// One conversation.
@@ -145,6 +160,8 @@ pub struct ConversationOverview {
     pub edits: u64,
     /// Ranges that could not be read and are still missing.
     pub gaps: Vec<GapOverview>,
+    /// Messages that could not be read; null: there are none.
+    pub unreadable: Option<UnreadOverview>,
     /// Polls failed in a row.
     pub failures: u32,
     /// Since when.
@@ -304,8 +321,10 @@ fn spent(tx: &Connection, account: i64, day: Day) -> rusqlite::Result<Spent> {
 
 fn folders(tx: &Connection, account: i64) -> rusqlite::Result<Vec<FolderOverview>> {
     let mut statement = tx.prepare_cached(
-        "SELECT folder, first_swept_at, swept_at, failing_since, failure_class, failure_detail FROM sweeps
-         WHERE account = ?1 ORDER BY folder",
+        "SELECT s.folder, s.first_swept_at, s.swept_at, s.failing_since, s.failure_class, s.failure_detail,
+                u.items, u.looks, u.first_seen_at, u.last_seen_at
+         FROM sweeps s LEFT JOIN unreadable_rows u ON u.account = s.account AND u.folder = s.folder
+         WHERE s.account = ?1 ORDER BY s.folder",
     )?;
     let rows = statement.query_map([account], |r| {
         Ok(FolderOverview {
@@ -315,9 +334,21 @@ fn folders(tx: &Connection, account: i64) -> rusqlite::Result<Vec<FolderOverview
             failing_since: millis(r.get(3)?),
             failure_class: r.get(4)?,
             failure_detail: r.get(5)?,
+            unreadable: unread(r, 6)?,
         })
     })?;
     rows.collect()
+}
+
+/// Four columns, all null where nothing is on record.
+fn unread(r: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Option<UnreadOverview>> {
+    let Some(items) = r.get(first)? else { return Ok(None) };
+    Ok(Some(UnreadOverview {
+        items,
+        looks: r.get(first + 1)?,
+        first_seen_at: UnixMillis::from_millis(r.get(first + 2)?),
+        last_seen_at: UnixMillis::from_millis(r.get(first + 3)?),
+    }))
 }
 
 fn conversations(tx: &Connection, account: i64) -> rusqlite::Result<Vec<ConversationOverview>> {
@@ -329,8 +360,10 @@ fn conversations(tx: &Connection, account: i64) -> rusqlite::Result<Vec<Conversa
                 c.first_polled_at, w.messages,
                 CASE WHEN w.pages IS NULL THEN NULL
                      ELSE (SELECT min(sent_at) FROM staged_messages m WHERE m.conversation = c.id) END,
-                a.configured AND (c.follow IN ('pinned', 'stored') OR (c.follow = 'discovered' AND a.discovers))
-         FROM conversations c JOIN accounts a ON a.id = c.account LEFT JOIN syncs s ON s.conversation = c.id LEFT JOIN walks w ON w.conversation = c.id
+                a.configured AND (c.follow IN ('pinned', 'stored') OR (c.follow = 'discovered' AND a.discovers)),
+                u.items, u.looks, u.first_seen_at, u.last_seen_at
+         FROM conversations c JOIN accounts a ON a.id = c.account LEFT JOIN syncs s ON s.conversation = c.id
+            LEFT JOIN walks w ON w.conversation = c.id LEFT JOIN unreadable_messages u ON u.conversation = c.id
          WHERE c.account = ?1 ORDER BY c.conversation_id",
     )?;
     let now = UnixMillis::now();
@@ -359,6 +392,7 @@ fn conversations(tx: &Connection, account: i64) -> rusqlite::Result<Vec<Conversa
             walk_reached: millis(r.get(24)?),
             edits: r.get(13)?,
             gaps: if has_gaps { gaps(tx, r.get(19)?)? } else { vec![] },
+            unreadable: unread(r, 26)?,
             failures: r.get(15)?,
             failing_since: millis(r.get(16)?),
             failure_class: r.get(17)?,

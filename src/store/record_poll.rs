@@ -11,8 +11,10 @@ use rusqlite::{OptionalExtension, params};
 use super::announce::{Outlet, StateChange};
 use super::list_times::reaches;
 use super::quiet::{self, VERIFIED_NOW};
-use super::{Error, OpenGaps, SourceId, Store, gaps, walks};
-use crate::model::{AccountName, Change, Conversation, Event, EventContext, Flag, Message, Route, Seen, kind};
+use super::{Error, OpenGaps, SourceId, Store, UnreadMessages, gaps, unreadable, walks};
+use crate::model::{
+    AccountName, Change, Conversation, Event, EventContext, Flag, Message, Route, Seen, Unreadable, kind,
+};
 use crate::time::UnixMillis;
 
 /// A message may be stamped this far ahead of our clock before its time is taken for an error.
@@ -94,6 +96,10 @@ pub struct PollRecord {
     pub ends_walk: bool,
     /// What the inbox said when it moved, if that was the reason to look.
     pub mark: Option<Mark>,
+    /// From where on it has read everything; `None`: from the beginning.
+    pub read_from: Option<UnixMillis>,
+    /// What of it could not be read.
+    pub unreadable: Unreadable,
     /// Set where gaps are open: from where on this poll has read everything, `None` being the beginning.
     pub covers_gaps_from: Option<Option<UnixMillis>>,
     /// When the next poll is due, from the time of the youngest message.
@@ -121,6 +127,8 @@ pub struct Recorded {
     pub mark_kept: bool,
     /// What is still missing of the conversation.
     pub gaps: Option<OpenGaps>,
+    /// What of the conversation could not be read and is still on record.
+    pub unread: Option<UnreadMessages>,
     /// A change of state was announced.
     pub noticed: bool,
 }
@@ -169,6 +177,8 @@ fn record_poll(outlet: Outlet<'_>, mut poll: PollRecord) -> Result<Recorded, Err
     if let Some(low) = poll.covers_gaps_from {
         (recorded.gaps, recorded.noticed) = gaps::close_covered(outlet, poll.source, low)?;
     }
+    let proves = poll.verified_until.is_some();
+    recorded.unread = unreadable::settle(outlet.tx, poll.source, poll.read_from, &poll.unreadable, proves, outlet.now)?;
     recorded.noticed |= announce_lapse(outlet, poll.source, lapsed_before, poll.lapsed_at)?;
     let found_some = recorded.announced + recorded.silent > 0;
     let mark = poll.mark.filter(|mark| {
@@ -262,6 +272,7 @@ impl<'a> Recording<'a> {
             due_at: UnixMillis::from_millis(due_at),
             mark_kept: true,
             gaps: None,
+            unread: None,
             noticed: false,
         };
         let lapsed_before = super::millis(lapsed_at);
@@ -339,12 +350,14 @@ impl<'a> Recording<'a> {
             )?
             .query_row(key, |r| Ok((r.get(0)?, r.get(1)?)))
             .optional()?;
-        if let Some((_, was_told)) = known.filter(|(hash, _)| *hash != content_hash) {
-            self.recorded.edited += 1;
+        if let Some((hash, was_told)) = known.filter(|(hash, _)| *hash != content_hash) {
+            // Recorded by a release that did not read all that counts as content now: it says what it said.
+            let is_read_anew = hash == message.content_hash_of_words();
+            self.recorded.edited += u32::from(!is_read_anew);
             tx.prepare_cached("UPDATE messages SET content_hash = ?3 WHERE conversation = ?1 AND message_id = ?2")?
                 .execute(params![self.source.0, message.id.as_str(), content_hash])?;
             // History, and what no person wrote, stays silent whatever becomes of it.
-            if was_told {
+            if was_told && !is_read_anew {
                 self.announce_change(message, content_hash)?;
             }
         }

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::follow::{Follow, insert, load_source};
 use super::list_times::{is_later, line_of_history, line_of_newcomers};
-use super::{AccountId, Error, Mark, Source, SourceId, Store, millis};
+use super::{AccountId, Error, Mark, Source, SourceId, Store, UnreadPage, UnreadRows, millis, unreadable};
 use crate::model::{Conversation, Listed};
 use crate::time::UnixMillis;
 
@@ -38,6 +38,8 @@ pub struct SweptFolder {
     pub started_at: Option<UnixMillis>,
     /// While that start is under way.
     pub workflow_id: Option<String>,
+    /// Rows that could not be read.
+    pub unread: Option<UnreadRows>,
 }
 
 /// What becomes of conversations that a sweep finds.
@@ -90,14 +92,22 @@ pub enum Noted {
 }
 
 impl Store {
-    /// Compares a page of the inbox with what is known, and follows what is new. Answers in the order of the rows.
+    /// Compares a page of the inbox with what is known, and follows what is new. What of it could not be read is put on
+    /// record. Answers in the order of the rows.
     pub async fn note_listed(
         &self,
         account: AccountId,
         rows: Vec<Listed>,
+        unread: Option<UnreadPage>,
         discovery: Discovery,
     ) -> Result<Vec<Noted>, Error> {
-        self.write(move |tx| rows.into_iter().map(|row| note(tx, account, row, discovery)).collect()).await
+        self.write(move |tx| {
+            if let Some(page) = &unread {
+                unreadable::note_rows(tx, account, page)?;
+            }
+            rows.into_iter().map(|row| note(tx, account, row, discovery)).collect()
+        })
+        .await
     }
 
     /// Records where the first sweep over a folder goes on, and the youngest activity it has seen: an inbox may be longer
@@ -128,7 +138,8 @@ impl Store {
     }
 
     /// Records that a sweep over a folder, begun then, has come to its end. `activity` is the youngest it has seen; the
-    /// first sweep is the first that `discovers`. Returns the youngest activity of that first sweep.
+    /// first sweep is the first that `discovers`. Where it has read all rows that could not be read before, that is
+    /// `settled`. Returns the youngest activity of that first sweep.
     pub async fn finish_sweep(
         &self,
         account: AccountId,
@@ -136,8 +147,12 @@ impl Store {
         began: UnixMillis,
         activity: Option<UnixMillis>,
         discovers: bool,
+        settled: bool,
     ) -> Result<Option<UnixMillis>, Error> {
         self.write(move |tx| {
+            if settled {
+                unreadable::settle_rows(tx, account, &folder)?;
+            }
             // Of an empty folder the others that have been listed tell the provider's time.
             let first_activity = "CASE WHEN ?5 THEN coalesce(?4, (SELECT max(o.activity) FROM sweeps o
                 WHERE o.account = ?1 AND o.folder <> ?2)) END";
@@ -220,10 +235,15 @@ pub(super) fn load(tx: &Connection, account: AccountId) -> Result<Vec<SweptFolde
             began_at: millis(r.get(6)?),
             cursor: r.get(7)?,
             youngest: millis(r.get(8)?),
+            unread: None,
             first_activity: millis(r.get(9)?),
         })
     })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let mut folders = rows.collect::<Result<Vec<_>, _>>()?;
+    for folder in &mut folders {
+        folder.unread = unreadable::open_rows(tx, account, &folder.folder)?;
+    }
+    Ok(folders)
 }
 
 fn note(tx: &Connection, account: AccountId, row: Listed, discovery: Discovery) -> Result<Noted, Error> {
@@ -385,7 +405,7 @@ mod tests {
     /// The line of a conversation that a sweep finds.
     async fn line_of(store: &Store, account: AccountId, id: &str, at: UnixMillis, line: Line) -> Option<UnixMillis> {
         let discovery = Discovery { discover: true, line, max_interval: SECOND };
-        let noted = store.note_listed(account, vec![row(id, at)], discovery).await.unwrap().remove(0);
+        let noted = store.note_listed(account, vec![row(id, at)], None, discovery).await.unwrap().remove(0);
         let Noted::Found(found, _) = noted else { panic!("{noted:?}") };
         found.1.line
     }
@@ -398,7 +418,7 @@ mod tests {
         let at = |seconds: u32| UnixMillis::from_millis(1_700_000_000_500) + seconds * SECOND;
         let (ours, folders) = (at(8 * 3600), ["main", "empty", "other"].map(str::to_owned));
         let sweep = async |folder: &String, youngest: Option<UnixMillis>| {
-            store.finish_sweep(account, folder.clone(), ours, youngest, true).await.unwrap()
+            store.finish_sweep(account, folder.clone(), ours, youngest, true, false).await.unwrap()
         };
         let first_activity = sweep(&folders[0], Some(at(60))).await;
         assert_eq!(first_activity, Some(at(60)));
@@ -415,9 +435,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("inboxd.db")).unwrap();
         let account = store.account("connectsafely", AccountName::new("work").unwrap()).await.unwrap();
-        let swept = store.finish_sweep(account, String::new(), UnixMillis::now(), None, true).await.unwrap();
+        let swept = store.finish_sweep(account, String::new(), UnixMillis::now(), None, true, false).await.unwrap();
         assert_eq!(swept, None);
-        let later = store.finish_sweep(account, String::new(), UnixMillis::now(), Some(UnixMillis::now()), true).await;
+        let later =
+            store.finish_sweep(account, String::new(), UnixMillis::now(), Some(UnixMillis::now()), true, false).await;
         assert_eq!(later.unwrap(), None, "what comes later is no part of the first sweep");
     }
 }

@@ -11,8 +11,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::announce::Outlet;
 use super::record_poll::Recording;
-use super::{Announce, Error, Recorded, SourceId, Store, millis};
-use crate::model::{AccountName, Conversation, EventContext, Message, Route};
+use super::{Announce, Error, Recorded, SourceId, Store, millis, unreadable};
+use crate::model::{AccountName, Conversation, EventContext, Message, Route, Unreadable};
 use crate::time::UnixMillis;
 
 /// Messages announced in one transaction: enough to make the commit cheap, few enough not to hold up other writes.
@@ -39,6 +39,8 @@ pub struct Walk {
     pub proved_until: Option<UnixMillis>,
     /// It ended before its lower bound: the rest is on record as a gap.
     pub has_gap: bool,
+    /// Messages on its pages that could not be read.
+    pub unreadable: u32,
 }
 
 impl Walk {
@@ -56,9 +58,12 @@ pub struct PageRecord {
     pub walk: Walk,
     /// The page.
     pub messages: Vec<Message>,
+    /// What of it could not be read.
+    pub unreadable: Unreadable,
 }
 
-const COLUMNS: &str = "conversation, low, cursor, baseline, route, started_at, pages, messages, proved_until, has_gap";
+const COLUMNS: &str = "conversation, low, cursor, baseline, route, started_at, pages, messages, proved_until, has_gap,
+    unreadable";
 
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<(SourceId, Walk)> {
     let walk = Walk {
@@ -71,6 +76,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<(SourceId, Walk)> {
         messages: row.get(7)?,
         proved_until: millis(row.get(8)?),
         has_gap: row.get(9)?,
+        unreadable: row.get(10)?,
     };
     Ok((SourceId(row.get(0)?), walk))
 }
@@ -140,9 +146,11 @@ impl Store {
 fn stage_page(tx: &Connection, page: &PageRecord) -> Result<usize, Error> {
     let walk = &page.walk;
     tx.prepare_cached(
-        "INSERT INTO walks (conversation, low, cursor, baseline, route, started_at, pages, messages, proved_until)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-         ON CONFLICT (conversation) DO UPDATE SET low = ?2, cursor = ?3, pages = ?7, messages = ?8, proved_until = ?9",
+        "INSERT INTO walks (conversation, low, cursor, baseline, route, started_at, pages, messages, proved_until,
+            unreadable)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+         ON CONFLICT (conversation) DO UPDATE SET low = ?2, cursor = ?3, pages = ?7, messages = ?8, proved_until = ?9,
+            unreadable = ?10",
     )?
     .execute(params![
         page.source.0,
@@ -154,7 +162,12 @@ fn stage_page(tx: &Connection, page: &PageRecord) -> Result<usize, Error> {
         walk.pages,
         walk.messages,
         walk.proved_until.map(UnixMillis::as_millis),
+        walk.unreadable,
     ])?;
+    if page.unreadable.items > 0 {
+        let met = Unreadable { items: walk.unreadable, ..page.unreadable.clone() };
+        unreadable::note(tx, page.source, walk.low, &met, UnixMillis::now())?;
+    }
     let mut statement = tx.prepare_cached(
         "INSERT INTO staged_messages (conversation, sent_at, message_id, body) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT DO NOTHING",
@@ -218,6 +231,9 @@ mod tests {
             sent_at: None,
             sender: Sender::default(),
             text: "text".into(),
+            subject: None,
+            quoted: None,
+            forwarded: None,
             attachments: vec![],
             flags: vec![],
             unannounced: false,
@@ -260,8 +276,10 @@ mod tests {
             messages: 1,
             proved_until: None,
             has_gap: false,
+            unreadable: 0,
         };
-        let unseen = store.stage_page(PageRecord { source, walk, messages: vec![message] }).await.unwrap();
+        let page = PageRecord { source, walk, messages: vec![message], unreadable: Unreadable::default() };
+        let unseen = store.stage_page(page).await.unwrap();
         assert_eq!(unseen, 1);
         let body: String = Connection::open(&path)
             .unwrap()

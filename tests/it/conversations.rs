@@ -148,7 +148,8 @@ async fn an_audit_is_one_json_object_that_names_every_followed_conversation() {
         for row in rows {
             let mut keys: Vec<_> = row.as_object().unwrap().keys().map(String::as_str).collect();
             keys.sort_unstable();
-            let expected = ["account", "conversation", "gaps", "stale", "title", "verified_until", "walk_pages"];
+            let expected =
+                ["account", "conversation", "gaps", "stale", "title", "unreadable", "verified_until", "walk_pages"];
             assert_eq!(keys, expected);
             assert_eq!(row["gaps"], Value::Array(vec![]));
         }

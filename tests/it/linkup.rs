@@ -216,9 +216,10 @@ async fn who_wrote_is_told_only_where_it_is_certain() {
     let cases = [
         (Dialect::LinkupV1, json!({}), false, true, [Unknown, Unknown]),
         (Dialect::LinkupV1, owner(), false, true, [Outbound, Inbound]),
-        (Dialect::LinkupV2, json!({}), false, true, [Unknown, Inbound]),
+        // The inbox tells who the owner is, by the message of theirs that it shows.
+        (Dialect::LinkupV2, json!({}), false, true, [Outbound, Inbound]),
         (Dialect::LinkupV2, json!({}), true, true, [Outbound, Inbound]),
-        (Dialect::LinkupV2, json!({}), false, false, [Unknown, Inbound]),
+        (Dialect::LinkupV2, json!({}), false, false, [Outbound, Inbound]),
         (Dialect::LinkupV2, owner(), false, true, [Outbound, Inbound]),
     ];
     for (dialect, more, by_profile, vanity, expected) in cases {

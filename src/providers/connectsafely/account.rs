@@ -2,55 +2,31 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::{ConnectSafely, SEGMENT, errors};
-use crate::model::Direction;
-use crate::providers::{Class, Error, Fault, http, urn};
+use crate::providers::json::Document;
+use crate::providers::{Class, Error, Fault, http};
 use percent_encoding::utf8_percent_encode;
 
 /// `/account/*` is limited to ten requests a minute, and a name seldom changes.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(900);
 const ASK_AGAIN_AFTER_FAILURE: Duration = Duration::from_secs(60);
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// How an account does, and whose it is.
 struct Status {
-    #[serde(default)]
-    public_id: Option<String>,
-    #[serde(default)]
-    first_name: Option<String>,
-    #[serde(default)]
-    last_name: Option<String>,
-    #[serde(default)]
+    identity: Identity,
     status: Option<String>,
-    #[serde(default)]
     enabled: Option<bool>,
-    #[serde(default)]
     has_tokens: Option<bool>,
 }
 
 /// What tells the owner's own messages where sender ids do not.
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
-    public_id: Option<String>,
-    name: Option<String>,
-}
-
-impl Identity {
-    /// Compares with the owner's public id, then with the name. Equal is the owner; a different public id is not.
-    pub(super) fn direction(&self, sender: Option<&str>, name: Option<&str>) -> Option<Direction> {
-        let direction = |same: bool| if same { Direction::Outbound } else { Direction::Inbound };
-        // An internal id says nothing beside a public one.
-        let public = sender.filter(|sender| !urn::is_opaque(sender));
-        if let (Some(sender), Some(own)) = (public, self.public_id.as_deref()) {
-            return Some(direction(sender.eq_ignore_ascii_case(own)));
-        }
-        let (name, own) = name.zip(self.name.as_deref())?;
-        Some(direction(name.trim().eq_ignore_ascii_case(own.trim())))
-    }
+    pub(super) public_id: Option<String>,
+    pub(super) name: Option<String>,
 }
 
 #[derive(Default)]
@@ -67,13 +43,7 @@ impl Owner {
         {
             return identity.clone();
         }
-        let identity = api.account_status().await.ok().map(|status| Identity {
-            public_id: status.public_id.filter(|id| !id.is_empty()),
-            name: match (status.first_name, status.last_name) {
-                (Some(first), Some(last)) => Some(format!("{first} {last}")),
-                _ => None,
-            },
-        });
+        let identity = api.account_status().await.ok().map(|status| status.identity);
         *asked = Some((Instant::now(), identity.clone()));
         identity
     }
@@ -86,7 +56,18 @@ impl ConnectSafely {
         if !answer.status.is_success() {
             return Err(errors::refusal(&answer));
         }
-        serde_json::from_slice(&answer.body).map_err(|e| http::malformed(&answer, &e))
+        let document = Document::of(&answer.body);
+        let account = document.object().map_err(|e| http::malformed(&answer, &e))?;
+        let name = account.filled("firstName").zip(account.filled("lastName"));
+        Ok(Status {
+            identity: Identity {
+                public_id: account.filled("publicId").map(Into::into),
+                name: name.map(|(first, last)| format!("{first} {last}")),
+            },
+            status: account.text("status").map(Into::into),
+            enabled: account.flag("enabled"),
+            has_tokens: account.flag("hasTokens"),
+        })
     }
 
     /// Fails with `auth` where the account waits for a person.
@@ -110,20 +91,5 @@ impl ConnectSafely {
             return Ok(());
         };
         Err(Error::new(Class::Auth, problem).at_fault(Fault::SignedOut))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_owner_is_known_by_public_id_or_name_and_an_internal_id_decides_nothing() {
-        let owner = Identity { public_id: Some("robin-keller".into()), name: Some("Robin Keller".into()) };
-        assert_eq!(owner.direction(Some("robin-keller"), None), Some(Direction::Outbound));
-        assert_eq!(owner.direction(Some("ada-byron"), Some("Robin Keller")), Some(Direction::Inbound));
-        assert_eq!(owner.direction(Some("ACoAAB1o"), Some("Robin Keller")), Some(Direction::Outbound));
-        assert_eq!(owner.direction(Some("ACoAAB1o"), None), None);
-        assert_eq!(owner.direction(None, None), None);
     }
 }

@@ -1,132 +1,119 @@
 //! The answer of the messages endpoint, read tolerantly: only an array of messages is required. Field names drift
 //! between the documentation and live replies, and the whole payload may stand under `data`.
 
-use serde::Deserialize;
-use serde_json::Value;
-
-use super::ConnectSafely;
-use super::nested::Nested;
+use super::direction::{Sides, Signs};
+use super::{ConnectSafely, nested};
 use crate::model::{Conversation, Direction, Flag, Message, MessageId, Sender, assign_missing_ids, cut_at};
-use crate::providers::json::Received;
-use crate::providers::{Page, Rest, http, urn};
+use crate::providers::http::{self, Answer};
+use crate::providers::json::{Document, Object, Scalar, kept};
+use crate::providers::{Error, Page, Rest, Unreadable, urn};
 use crate::time::UnixMillis;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// What an answer says.
 pub(super) struct Payload {
-    #[serde(default)]
-    success: Option<bool>,
-    #[serde(default)]
-    data: Option<Box<Payload>>,
-    #[serde(default)]
-    messages: Option<Vec<Received<WireMessage>>>,
-    #[serde(default)]
-    participants: Option<Vec<Participant>>,
-    #[serde(default)]
+    messages: Vec<Told>,
+    /// How many messages it has, those among them that cannot be read.
+    length: usize,
+    participants: Vec<Participant>,
     has_more: Option<bool>,
-    #[serde(default)]
-    cursor: Option<Value>,
-    #[serde(default)]
-    note: Option<Value>,
+    cursor: Option<String>,
+    /// The owner, as the URN of a message names them.
+    owner: Option<String>,
+    note: Option<String>,
+    unreadable: Unreadable,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireMessage {
-    #[serde(default)]
-    message_urn: Option<String>,
-    #[serde(default)]
-    text: Option<String>,
-    #[serde(default)]
-    sent_at: Option<Value>,
-    #[serde(default)]
-    sender_profile_id: Option<String>,
-    #[serde(default)]
-    sender_name: Option<String>,
-    #[serde(default)]
-    is_sent_by_owner: Option<bool>,
-    #[serde(default)]
-    attachments: Option<Vec<Value>>,
+/// A message whose direction is still to be found out.
+struct Told {
+    message: Message,
+    is_own: Option<bool>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+impl Told {
+    fn signs(&self) -> Signs<'_> {
+        let Sender { id, name, .. } = &self.message.sender;
+        Signs { sender: id.as_deref(), name: name.as_deref(), is_own: self.is_own }
+    }
+}
+
+/// One of the people in a conversation.
 pub(super) struct Participant {
-    #[serde(default)]
     profile_id: Option<String>,
-    #[serde(default)]
     name: Option<String>,
 }
 
-impl Nested for Payload {
-    const ARRAY: &str = "messages";
-
-    fn success(&self) -> Option<bool> {
-        self.success
-    }
-
-    fn has_array(&self) -> bool {
-        self.messages.is_some()
-    }
-
-    fn take_nested(&mut self) -> Option<Box<Self>> {
-        self.data.take()
+impl Participant {
+    pub(super) fn all(of: &Object<'_>) -> Vec<Self> {
+        let participants = of.objects("participants").into_iter();
+        participants
+            .map(|object| Self {
+                profile_id: object.filled("profileId").map(Into::into),
+                name: object.filled("name").map(Into::into),
+            })
+            .collect()
     }
 }
 
 impl Payload {
+    pub(super) fn read(answer: &Answer) -> Result<Self, Error> {
+        let document = Document::of(&answer.body);
+        let (payload, items) = nested::payload(&document, answer, "messages")?;
+        let mut owner = None;
+        let messages = items.each("an object without id, time, sender, text and attachments", |object, raw| {
+            let urn = object.filled("messageUrn");
+            if owner.is_none() {
+                owner = urn.as_deref().and_then(urn::mailbox_owner).map(str::to_owned);
+            }
+            let message = message(object, urn.as_deref().unwrap_or_default());
+            let told = |message| Told { message, is_own: object.flag("isSentByOwner") };
+            (!message.says_nothing()).then(|| told(Message { raw: Some(kept(raw)), ..message }))
+        });
+        Ok(Self {
+            messages,
+            length: items.len(),
+            participants: Participant::all(&payload),
+            has_more: payload.flag("hasMore"),
+            cursor: payload.filled("cursor").map(Into::into),
+            owner,
+            note: payload.filled("note").map(Into::into),
+            unreadable: document.unreadable(),
+        })
+    }
+
     pub(super) fn len(&self) -> usize {
-        self.messages.as_ref().map_or(0, Vec::len)
+        self.length
     }
 
     /// The cursor towards older messages, if there are any. Without `hasMore`, a cursor alone says so.
     pub(super) fn older(&self) -> Option<String> {
-        let cursor = match &self.cursor {
-            Some(Value::String(cursor)) if !cursor.is_empty() => cursor.clone(),
-            Some(Value::Number(cursor)) => cursor.to_string(),
-            _ => return None,
-        };
-        self.has_more.unwrap_or(true).then_some(cursor)
+        self.cursor.clone().filter(|_| self.has_more.unwrap_or(true))
     }
 }
 
 impl ConnectSafely {
     /// Turns a payload into a page of the model.
     pub(super) async fn read(&self, conversation: &Conversation, payload: Payload, rest: Rest) -> Page {
-        if let Some(note) = payload.note.as_ref().and_then(Value::as_str) {
+        if let Some(note) = &payload.note {
             tracing::debug!(conversation = %conversation.id, note = http::safe(note), "the provider added a note");
         }
-        let wire = payload.messages.unwrap_or_default();
-        let owner = urn::mailbox_owner(&conversation.address)
-            .or_else(|| wire.iter().find_map(|m| urn::mailbox_owner(m.part.message_urn.as_deref()?)))
-            .map(str::to_owned);
-        let needs_identity = wire.iter().any(|m| by_profile_id(&m.part, owner.as_deref()).is_none());
+        let owner = urn::mailbox_owner(&conversation.address).or(payload.owner.as_deref());
+        let participants = payload.participants.iter().map(|p| (p.profile_id.as_deref(), p.name.as_deref())).collect();
+        let mut sides = Sides { owner: owner.into_iter().collect(), identity: None, participants };
+        let is_told_by_id = |told: &Told| {
+            let ids = owner.zip(told.message.sender.id.as_deref());
+            ids.is_some_and(|(own, sender)| own == sender || urn::are_comparable(own, sender))
+        };
+        let needs_identity = !payload.messages.iter().all(is_told_by_id);
         let identity = if needs_identity { self.owner.identity(self).await } else { None };
-        let participants = payload.participants.unwrap_or_default();
-        let title = title(&participants, owner.as_deref());
-        let mut messages: Vec<_> = wire
-            .into_iter()
-            .map(|Received { part: m, raw }| {
-                let direction = by_profile_id(&m, owner.as_deref())
-                    .or_else(|| identity.as_ref()?.direction(m.sender_profile_id.as_deref(), m.sender_name.as_deref()))
-                    .or(if m.is_sent_by_owner == Some(true) { Some(Direction::Outbound) } else { None })
-                    .unwrap_or(Direction::Unknown);
-                Message { raw: Some(raw), ..message(m, direction) }
-            })
-            .collect();
+        sides.identity = identity.as_ref();
+        sides.learn(payload.messages.iter().map(Told::signs));
+        let directions: Vec<_> = payload.messages.iter().map(|told| sides.direction(told.signs())).collect();
+        let title = title(&payload.participants, owner);
+        let told = payload.messages.into_iter().zip(directions);
+        let mut messages: Vec<_> = told.map(|(told, direction)| Message { direction, ..told.message }).collect();
         assign_missing_ids(&mut messages);
-        Page { messages, rest, title, ..Page::default() }
+        Page { messages, rest, title, unreadable: payload.unreadable, ..Page::default() }
     }
-}
-
-/// The direction, where the sender's id is of the same kind as the owner's. `isSentByOwner` is reported as unreliable
-/// and used last, and only when it says yes.
-fn by_profile_id(message: &WireMessage, owner: Option<&str>) -> Option<Direction> {
-    let (sender, owner) = message.sender_profile_id.as_deref().zip(owner)?;
-    if sender == owner {
-        return Some(Direction::Outbound);
-    }
-    (urn::is_opaque(sender) && urn::is_opaque(owner)).then_some(Direction::Inbound)
 }
 
 /// Longest title in bytes: a group of twenty has a readable one, a page of names has none.
@@ -134,28 +121,39 @@ const TITLE_LIMIT: usize = 200;
 
 pub(super) fn title(participants: &[Participant], owner: Option<&str>) -> Option<String> {
     let others = participants.iter().filter(|p| owner.is_none() || p.profile_id.as_deref() != owner);
-    let names: Vec<_> = others.filter_map(|p| p.name.as_deref()).filter(|name| !name.is_empty()).collect();
+    let names: Vec<_> = others.filter_map(|p| p.name.as_deref()).collect();
     (!names.is_empty()).then(|| cut_at(&names.join(", "), TITLE_LIMIT).to_owned())
 }
 
-fn message(wire: WireMessage, direction: Direction) -> Message {
-    let sent_at = match &wire.sent_at {
-        Some(Value::Number(number)) => number.as_i64().and_then(UnixMillis::from_wire_millis),
-        Some(Value::String(text)) => {
-            text.parse().map_or_else(|_| UnixMillis::parse(text), UnixMillis::from_wire_millis)
-        }
-        _ => None,
-    };
-    let urn = wire.message_urn.unwrap_or_default();
+fn message(object: &Object<'_>, urn: &str) -> Message {
+    let sent_at = object.time("sentAt", moment);
+    // Live replies have the second name, or none at all.
+    let sender = object.filled("senderProfileId").or_else(|| object.filled("senderId"));
+    let name = full_name(object).or_else(|| object.filled("senderName").map(Into::into));
     Message {
-        id: MessageId::new(urn::message_id(&urn)),
-        direction,
+        id: MessageId::new(urn::message_id(urn)),
+        direction: Direction::Unknown,
         sent_at,
-        sender: Sender { id: wire.sender_profile_id, name: wire.sender_name, profile_url: None },
-        text: wire.text.unwrap_or_default(),
-        attachments: wire.attachments.unwrap_or_default(),
+        sender: Sender { id: sender.map(Into::into), name, profile_url: None },
+        text: object.words("text").unwrap_or_default().into(),
+        subject: object.text("subject").as_deref().and_then(crate::model::subject),
+        quoted: None,
+        forwarded: None,
+        attachments: object.attachments("attachments"),
         flags: if sent_at.is_none() { vec![Flag::TimeUnknown] } else { vec![] },
         unannounced: false,
         raw: None,
     }
+}
+
+/// A name in its parts.
+fn full_name(object: &Object<'_>) -> Option<String> {
+    let name = object.object_of("senderName")?;
+    let parts: Vec<_> = ["firstName", "lastName"].iter().filter_map(|part| name.filled(part)).collect();
+    (!parts.is_empty()).then(|| parts.join(" "))
+}
+
+/// ISO 8601, a number of milliseconds, or one as text.
+pub(super) fn moment(value: &Scalar<'_>) -> Option<UnixMillis> {
+    value.whole_number().map_or_else(|| UnixMillis::parse(value.as_str()), UnixMillis::from_wire_millis)
 }

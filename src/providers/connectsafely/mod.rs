@@ -6,6 +6,7 @@
 //! public clients; the real service has not been called.
 
 mod account;
+mod direction;
 mod errors;
 mod inbox;
 mod messages;
@@ -175,7 +176,7 @@ impl Provider for ConnectSafely {
         }
         let answer = self.get(&format!("/conversations/{urn}/messages"), &query).await?;
         let asked_by_cursor = request.cursor.is_some_and(|c| c != FROM_NEWEST);
-        let payload = nested::payload::<messages::Payload>(&answer).map_err(|mut error| {
+        let payload = messages::Payload::read(&answer).map_err(|mut error| {
             if asked_by_cursor && answer.status.as_u16() == 400 {
                 error = Error::new(Class::Protocol, format!("the cursor was refused: {}", error.detail));
                 error.cursor_refused = true;

@@ -1,41 +1,32 @@
 //! Answers that may stand under `data`, and say in two places whether they are a success.
 
-use serde::de::DeserializeOwned;
-
 use super::errors;
 use crate::providers::http::{self, Answer};
-use crate::providers::{Class, Error, json};
+use crate::providers::json::{Document, List, Object};
+use crate::providers::{Class, Error};
 
-/// A payload that may hold itself.
-pub(super) trait Nested: DeserializeOwned {
-    /// The array that makes it one.
-    const ARRAY: &str;
-
-    fn success(&self) -> Option<bool>;
-
-    fn has_array(&self) -> bool;
-
-    fn take_nested(&mut self) -> Option<Box<Self>>;
-}
-
-/// Reads an answer; anything but a success with its array is an error.
-pub(super) fn payload<T: Nested>(answer: &Answer) -> Result<T, Error> {
+/// The object of an answer that has its list, and the list; anything but a success with one is an error.
+pub(super) fn payload<'d>(
+    document: &'d Document<'_>,
+    answer: &Answer,
+    list: &'static str,
+) -> Result<(Object<'d>, List<'d>), Error> {
     if !answer.status.is_success() {
         return Err(errors::refusal(answer));
     }
-    let mut outer: T = json::parse(&answer.body).map_err(|e| http::malformed(answer, &e))?;
-    if outer.success() == Some(false) {
+    let outer = document.object().map_err(|e| http::malformed(answer, &e))?;
+    let is_refused = |object: &Object<'_>| object.flag("success") == Some(false);
+    if is_refused(&outer) {
         return Err(errors::refusal(answer));
     }
-    let inner = match outer.take_nested() {
-        Some(inner) if !outer.has_array() => *inner,
+    let inner = match outer.object("data") {
+        Some(inner) if outer.raw(list).is_none() => inner,
         _ => outer,
     };
-    if inner.success() == Some(false) {
+    if is_refused(&inner) {
         return Err(errors::refusal(answer));
     }
-    if !inner.has_array() {
-        return Err(Error::new(Class::Protocol, format!("the answer has no {} array", T::ARRAY)));
-    }
-    Ok(inner)
+    let items = inner.list(list);
+    let items = items.ok_or_else(|| Error::new(Class::Protocol, format!("the answer has no {list} array")))?;
+    Ok((inner, items))
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::providers::http::{self, Answer};
-use crate::providers::json;
+use crate::providers::json::{self, Document, Object};
 use crate::providers::{Class, Error, Fault};
 use crate::time::UnixMillis;
 
@@ -30,20 +30,38 @@ struct Refusal {
 pub(super) struct WireError {
     #[serde(rename = "type", alias = "reason")]
     pub(super) kind: String,
+    /// Any JSON, because only a text in it is shown.
     #[serde(default)]
-    pub(super) message: Option<String>,
+    pub(super) message: serde_json::Value,
 }
 
-/// The `result` of an answer.
-pub(super) fn result<T: DeserializeOwned>(answer: &Answer) -> Result<T, Error> {
-    let envelope = json::parse::<Envelope<T>>(&answer.body);
-    if answer.status.is_success()
-        && let Ok(Envelope { success: Some(true), result: Some(result) }) = envelope
-    {
-        return Ok(result);
+/// The envelope of an answer, once it has been seen to be a success with a `result`.
+pub(super) fn success<'d>(document: &'d Document<'_>, answer: &Answer) -> Result<Object<'d>, Error> {
+    let envelope = document.object();
+    match envelope {
+        Ok(envelope)
+            if answer.status.is_success()
+                && envelope.flag("success") == Some(true)
+                && envelope.raw("result").is_some() =>
+        {
+            Ok(envelope)
+        }
+        envelope => Err(refusal(answer, envelope.err())),
     }
+}
+
+/// The `result` of an answer, which has to be exactly what it should be.
+pub(super) fn result<T: DeserializeOwned>(answer: &Answer) -> Result<T, Error> {
+    match json::parse::<Envelope<T>>(&answer.body) {
+        Ok(Envelope { success: Some(true), result: Some(result) }) if answer.status.is_success() => Ok(result),
+        envelope => Err(refusal(answer, envelope.err())),
+    }
+}
+
+/// What an answer without a result stands for.
+fn refusal(answer: &Answer, malformed: Option<serde_json::Error>) -> Error {
     if let Ok(Refusal { error }) = json::parse(&answer.body) {
-        return Err(classified(&error, answer));
+        return classified(&error, answer);
     }
     if !answer.status.is_success() {
         let detail = format!("status {}: {}", answer.status.as_u16(), http::excerpt(&answer.body));
@@ -51,12 +69,12 @@ pub(super) fn result<T: DeserializeOwned>(answer: &Answer) -> Result<T, Error> {
         // The service itself says what it refuses.
         let fault =
             if http::class_of_status(answer.status) == Class::Transient { Fault::Unsaid } else { Fault::Address };
-        return Err(Error::new(http::class_of_status(answer.status), detail).with_wait(wait).at_fault(fault));
+        return Error::new(http::class_of_status(answer.status), detail).with_wait(wait).at_fault(fault);
     }
-    Err(match envelope {
-        Err(error) => http::malformed(answer, &error),
-        Ok(_) => Error::new(Class::Protocol, format!("status {} without a result", answer.status.as_u16())),
-    })
+    match malformed {
+        Some(error) => http::malformed(answer, &error),
+        None => Error::new(Class::Protocol, format!("status {} without a result", answer.status.as_u16())),
+    }
 }
 
 fn classified(error: &WireError, answer: &Answer) -> Error {
@@ -89,7 +107,7 @@ pub(super) fn of_type(error: &WireError) -> Error {
         "workingHoursWaitExpired" => (Class::Transient, None),
         _ => (Class::Protocol, None),
     };
-    let message = error.message.as_deref().unwrap_or_default();
+    let message = error.message.as_str().unwrap_or_default();
     let mut classified = Error::new(class, format!("{}: {message}", error.kind)).with_wait(wait);
     classified.whole_product = error.kind == "noSalesNavigator";
     classified.fault = match error.kind.as_str() {

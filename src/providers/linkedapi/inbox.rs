@@ -8,15 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use reqwest::Method;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Serialize;
 
-use super::poll::{WireMessage, message, time};
+use super::poll::{SAYS_NOTHING, of, told};
 use super::{LinkedApi, errors, one_spelling, wire_type};
-use crate::model::{Conversation, ConversationId, ConversationType, assign_missing_ids};
-use crate::providers::json::Received;
+use crate::model::{Conversation, ConversationId, ConversationType, Message, assign_missing_ids};
+use crate::providers::json::{Document, Object};
 use crate::providers::{
-    Class, Error, Folders, Inbox, ListRequest, Listed, Listing, Monitoring, Page, PageRequest, Proof, Started, Workflow,
+    Class, Error, Folders, Inbox, ListRequest, Listed, Listing, Monitoring, Page, PageRequest, Proof, Started,
+    Unreadable, Workflow,
 };
 use crate::time::UnixMillis;
 
@@ -50,32 +50,44 @@ impl Collected {
     }
 }
 
-#[derive(Deserialize)]
+/// What an answer says.
 struct Answered {
-    #[serde(default)]
-    messages: Option<Vec<Received<InboxMessage>>>,
+    messages: Vec<InboxMessage>,
+    unreadable: Unreadable,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// A message of the inbox, and what tells where it belongs.
 struct InboxMessage {
-    #[serde(default, rename = "type")]
-    kind: Option<Value>,
-    #[serde(default)]
+    kind: Option<String>,
     thread_id: Option<String>,
-    #[serde(default)]
-    person_public_url: Option<String>,
-    #[serde(default)]
-    person_hashed_url: Option<String>,
-    #[serde(flatten)]
-    wire: WireMessage,
+    /// The public address where the provider has it, else the one made of LinkedIn's own id.
+    person_url: Option<String>,
+    /// The id as it is written, quotes and all.
+    written_id: String,
+    message: Message,
 }
 
-impl InboxMessage {
-    /// The public address where the provider has it, else the one made of LinkedIn's own id.
-    fn person_url(&self) -> Option<String> {
-        let url = self.person_public_url.as_deref().or(self.person_hashed_url.as_deref())?;
-        Some(one_spelling(url))
+impl Answered {
+    /// `None`: the answer has no list of messages. Where each `has_thread`, one without its thread is as good as unread,
+    /// because nothing else tells where it belongs.
+    fn read(result: &Object<'_>, has_thread: bool) -> Option<Self> {
+        let without = if has_thread { "a message without a thread" } else { SAYS_NOTHING };
+        let messages = result.list("messages")?.each(without, |object, raw| {
+            let message = told(object, raw)?;
+            let thread_id: Option<String> = object.filled("threadId").map(Into::into);
+            if has_thread && thread_id.is_none() {
+                return None;
+            }
+            let person_url = object.filled("personPublicUrl").or_else(|| object.filled("personHashedUrl"));
+            Some(InboxMessage {
+                thread_id,
+                person_url: person_url.map(|url| one_spelling(&url)),
+                kind: object.text("type").map(Into::into),
+                written_id: object.scalar("id").and(object.raw("id")).map(|id| id.get().to_owned()).unwrap_or_default(),
+                message,
+            })
+        });
+        Some(Self { messages, unreadable: result.take_unreadable() })
     }
 }
 
@@ -96,23 +108,27 @@ pub(super) fn thread_id(conversation: &Conversation) -> Option<&str> {
 }
 
 impl LinkedApi {
-    async fn inbox_poll(&self, asked: Asked<'_>) -> Result<Vec<Received<InboxMessage>>, Error> {
+    async fn inbox_poll(&self, asked: Asked<'_>) -> Result<Answered, Error> {
+        let has_thread = asked.thread_id.is_none() && asked.person_url.is_none();
         let body = serde_json::to_vec(&asked).expect("strings and times always serialise");
         let answer = self.call(Method::POST, "/inbox/poll", Some(body)).await?;
-        let answered: Answered = errors::result(&answer)?;
-        answered.messages.ok_or_else(|| Error::new(Class::Protocol, "the answer has no messages array"))
+        let document = Document::of(&answer.body);
+        let result = errors::success(&document, &answer)?.object("result");
+        let answered = result.and_then(|result| Answered::read(&result, has_thread));
+        answered.ok_or_else(|| Error::new(Class::Protocol, "the answer has no messages array"))
     }
 
     /// Polls one thread. There are no pages: the answer is complete.
     pub(super) async fn poll_thread(&self, request: PageRequest<'_>, thread_id: &str) -> Result<Page, Error> {
         let kind = wire_type(request.conversation);
         let asked = Asked { since: request.since, kind, thread_id: Some(thread_id), person_url: None };
-        let messages = self.inbox_poll(asked).await?;
+        let Answered { messages, unreadable } = self.inbox_poll(asked).await?;
         // What the service mixes in of other threads is theirs.
-        let own = messages.into_iter().filter(|m| m.part.thread_id.as_deref().is_none_or(|id| id == thread_id));
-        let mut messages: Vec<_> = own.map(|m| message(request.conversation, m.part.wire, m.raw)).collect();
+        let own = messages.into_iter().filter(|m| m.thread_id.as_deref().is_none_or(|id| id == thread_id));
+        let mut messages: Vec<_> = own.map(|m| m.message).collect();
+        messages.iter_mut().for_each(|message| of(request.conversation, message));
         assign_missing_ids(&mut messages);
-        Ok(Page { messages, ..Page::default() })
+        Ok(Page { messages, unreadable, ..Page::default() })
     }
 
     /// Polls the conversation with one person: what the inbox has captured of it, and what a sync has loaded before.
@@ -120,15 +136,16 @@ impl LinkedApi {
         let kind = wire_type(request.conversation);
         let person_url = Some(request.conversation.address.as_str());
         let asked = Asked { since: request.since, kind, thread_id: None, person_url };
-        let messages = self.inbox_poll(asked).await?;
+        let Answered { messages, unreadable } = self.inbox_poll(asked).await?;
         // What the service mixes in of the other product is another conversation.
         let other = if kind == "nv" { "st" } else { "nv" };
-        let own = messages.into_iter().filter(|m| m.part.kind.as_ref().and_then(Value::as_str) != Some(other));
-        let mut messages: Vec<_> = own.map(|m| message(request.conversation, m.part.wire, m.raw)).collect();
+        let own = messages.into_iter().filter(|m| m.kind.as_deref() != Some(other));
+        let mut messages: Vec<_> = own.map(|m| m.message).collect();
+        messages.iter_mut().for_each(|message| of(request.conversation, message));
         assign_missing_ids(&mut messages);
         let is_collected = self.collected.of(kind).load(Ordering::Relaxed);
         let proof = if is_collected { Proof::Now } else { Proof::Cached };
-        Ok(Page { messages, proof, ..Page::default() })
+        Ok(Page { messages, proof, unreadable, ..Page::default() })
     }
 }
 
@@ -144,14 +161,15 @@ impl Inbox for LinkedApi {
         if polled.is_ok() || polled.as_ref().is_err_and(|error| error.class == Class::NotReady) {
             self.collected.of(request.folder).store(polled.is_ok(), Ordering::Relaxed);
         }
-        let messages = polled.map_err(|mut error| {
+        let answered = polled.map_err(|mut error| {
             // Which of the three the service says when monitoring is off is not documented.
             if matches!(error.class, Class::Gone) && error.whole_product {
                 error.detail = format!("{} has no inbox: {}", request.folder, error.detail);
             }
             error
         })?;
-        Ok(Listing { rows: threads(request.folder, messages), ..Listing::default() })
+        let (rows, unreadable) = (threads(request.folder, answered.messages), answered.unreadable);
+        Ok(Listing { rows, unreadable, ..Listing::default() })
     }
 
     fn monitoring(&self) -> Option<&dyn Monitoring> {
@@ -159,14 +177,13 @@ impl Inbox for LinkedApi {
     }
 }
 
-/// One row for each thread, by its youngest message. What belongs to no thread cannot be read again, and is left out.
-fn threads(kind: &str, messages: Vec<Received<InboxMessage>>) -> Vec<Listed> {
+/// One row for each thread, by its youngest message.
+fn threads(kind: &str, messages: Vec<InboxMessage>) -> Vec<Listed> {
     let mut rows: HashMap<String, Listed> = HashMap::new();
-    for Received { part: message, .. } in messages {
-        let Some(thread_id) = message.thread_id.clone().filter(|id| !id.is_empty()) else { continue };
-        let sent_at = message.wire.time.as_ref().and_then(time);
-        let person_url = message.person_url();
-        let mark = mark(sent_at, message.wire.id.as_ref());
+    for InboxMessage { thread_id, person_url, written_id, message, .. } in messages {
+        let Some(thread_id) = thread_id else { continue };
+        let sent_at = message.sent_at;
+        let mark = mark(sent_at, &written_id);
         let row = rows.entry(thread_id.clone()).or_insert_with(|| Listed {
             conversation: thread(kind, &thread_id, person_url),
             title: None,
@@ -183,8 +200,8 @@ fn threads(kind: &str, messages: Vec<Received<InboxMessage>>) -> Vec<Listed> {
 }
 
 /// Times may be coarse: the id tells two messages of one minute apart.
-fn mark(sent_at: Option<UnixMillis>, id: Option<&Value>) -> Option<String> {
-    Some(format!("{} {}", sent_at?.as_millis(), id.map(Value::to_string).unwrap_or_default()))
+fn mark(sent_at: Option<UnixMillis>, written_id: &str) -> Option<String> {
+    Some(format!("{} {written_id}", sent_at?.as_millis()))
 }
 
 #[async_trait]
@@ -210,17 +227,20 @@ mod tests {
 
     #[test]
     fn a_thread_is_listed_once_by_its_youngest_message() {
-        let answered: Answered = serde_json::from_str(
-            r#"{"messages":[
+        let document = Document::of(
+            br#"{"messages":[
                 {"id":"a","threadId":"2-X","time":"2026-03-01T09:05:00.000Z","sender":"them","text":"1"},
                 {"id":"c","threadId":"2-X","time":"2026-03-01T09:06:00.000Z","sender":"us","text":"3","personPublicUrl":null},
                 {"id":"b","threadId":"2-X","time":"2026-03-01T09:06:00.000Z","sender":"them","text":"2"},
                 {"id":"d","threadId":"2-Y","time":"2026-03-01T09:07:00.000Z","sender":"them","text":"4",
                  "personPublicUrl":"https://www.linkedin.com/in/ada/"},
-                {"id":"e","threadId":null,"time":"2026-03-01T09:08:00.000Z","sender":"them","text":"5"}]}"#,
-        )
-        .unwrap();
-        let rows = threads("st", answered.messages.unwrap());
+                {"id":"e","threadId":null,"time":"2026-03-01T09:08:00.000Z","sender":"them","text":"5"},
+                null]}"#,
+        );
+        let answered = Answered::read(&document.object().unwrap(), true).unwrap();
+        let rows = threads("st", answered.messages);
+        let unreadable = answered.unreadable;
+        assert_eq!((unreadable.items, unreadable.looks), (2, Some("a message without a thread")));
         let shown: Vec<_> =
             rows.iter().map(|row| (row.conversation.id.as_str(), row.mark.as_deref().unwrap())).collect();
         assert_eq!(shown, [("inbox:st:2-Y", "1772356020000 \"d\""), ("inbox:st:2-X", "1772355960000 \"c\"")]);

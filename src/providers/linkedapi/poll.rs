@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use reqwest::Method;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{LinkedApi, errors, one_spelling, wire_type};
 use crate::model::{Conversation, Direction, Flag, Message, MessageId, Sender, assign_missing_ids};
-use crate::providers::json::Received;
-use crate::providers::{Class, Error, Page, PageRequest, Proof};
+use crate::providers::http::Answer;
+use crate::providers::json::{Document, Object, Scalar, kept};
+use crate::providers::{Class, Error, Page, PageRequest, Proof, Unreadable};
 use crate::time::UnixMillis;
 
 #[derive(Serialize)]
@@ -24,37 +24,36 @@ struct Asked<'a> {
     since: Option<UnixMillis>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// What the answer has for one conversation.
 struct Entry {
-    #[serde(default)]
     person_url: Option<String>,
-    #[serde(default, rename = "type")]
     kind: Option<String>,
-    messages: Option<Vec<Received<WireMessage>>>,
-    #[serde(default)]
-    sync_until: Option<Value>,
+    /// `None`: the entry has no list of messages.
+    messages: Option<Vec<Message>>,
+    sync_until: Option<UnixMillis>,
+    unreadable: Unreadable,
 }
 
 impl Entry {
+    fn read(object: &Object<'_>) -> Self {
+        let messages = object.list("messages").map(|list| list.each(SAYS_NOTHING, |message, raw| told(message, raw)));
+        Self {
+            person_url: object.text("personUrl").map(Into::into),
+            kind: object.text("type").map(Into::into),
+            messages,
+            sync_until: object.time("syncUntil", time),
+            unreadable: object.take_unreadable(),
+        }
+    }
+
     fn answers(&self, conversation: &Conversation) -> bool {
         self.kind.as_deref() == Some(wire_type(conversation))
             && self.person_url.as_deref().is_some_and(|url| one_spelling(url) == one_spelling(&conversation.address))
     }
 }
 
-/// A message, as both channels have it.
-#[derive(Deserialize)]
-pub(super) struct WireMessage {
-    #[serde(default)]
-    pub(super) id: Option<Value>,
-    #[serde(default)]
-    sender: Option<String>,
-    #[serde(default)]
-    text: Option<String>,
-    #[serde(default)]
-    pub(super) time: Option<Value>,
-}
+/// What an item lacks that cannot be read.
+pub(super) const SAYS_NOTHING: &str = "an object without id, time, sender and text";
 
 impl LinkedApi {
     /// Polls one or more conversations, answered in the order asked.
@@ -65,9 +64,16 @@ impl LinkedApi {
             .collect();
         let body = serde_json::to_vec(&asked).expect("strings and times always serialise");
         let answer = self.call(Method::POST, "/conversations/poll", Some(body)).await?;
-        let entries: Vec<Entry> = errors::result(&answer)?;
-        matched(requests, entries)
+        matched(requests, entries(&answer)?)
     }
+}
+
+/// The entries of an answer. One that is no object answers nothing, and whoever waits for it asks alone.
+fn entries(answer: &Answer) -> Result<Vec<Entry>, Error> {
+    let document = Document::of(&answer.body);
+    let result = errors::success(&document, answer)?.list("result");
+    let list = result.ok_or_else(|| Error::new(Class::Protocol, "the result of the answer is no array"))?;
+    Ok(list.objects().map(|entry| Entry::read(&entry)).collect())
 }
 
 /// Puts the entries in the order of the requests, by type and person. That the answer keeps the order or repeats the
@@ -83,9 +89,9 @@ fn matched(requests: &[PageRequest<'_>], mut entries: Vec<Entry>) -> Result<Vec<
     }
     let mut by_person: HashMap<(String, String), Entry> = HashMap::with_capacity(entries.len());
     for entry in entries {
-        let kind = entry.kind.clone().unwrap_or_default();
-        let person = one_spelling(entry.person_url.as_deref().unwrap_or_default());
-        if by_person.insert((kind, person), entry).is_some() {
+        let (Some(kind), Some(url)) = (&entry.kind, &entry.person_url) else { continue };
+        let key = (kind.clone(), one_spelling(url));
+        if by_person.insert(key, entry).is_some() {
             return Err(Error::new(Class::Protocol, "the answer has two entries for one conversation"));
         }
     }
@@ -100,54 +106,89 @@ fn matched(requests: &[PageRequest<'_>], mut entries: Vec<Entry>) -> Result<Vec<
 }
 
 fn page(request: PageRequest<'_>, entry: Entry) -> Result<Page, Error> {
-    let Some(messages) = entry.messages else {
+    let Some(mut messages) = entry.messages else {
         return Err(Error::new(Class::Protocol, "the entry of the conversation has no messages array"));
     };
-    let mut messages: Vec<_> = messages.into_iter().map(|m| message(request.conversation, m.part, m.raw)).collect();
+    messages.iter_mut().for_each(|message| of(request.conversation, message));
     assign_missing_ids(&mut messages);
-    let proof = entry.sync_until.as_ref().and_then(time).map_or(Proof::Now, Proof::CollectedUntil);
-    Ok(Page { messages, proof, ..Page::default() })
+    let proof = entry.sync_until.map_or(Proof::Now, Proof::CollectedUntil);
+    Ok(Page { messages, proof, unreadable: entry.unreadable, ..Page::default() })
 }
 
-pub(super) fn message(conversation: &Conversation, wire: WireMessage, raw: Box<RawValue>) -> Message {
-    let sent_at = wire.time.as_ref().and_then(time);
-    let direction = match wire.sender.as_deref() {
+/// A message, as both channels have it; `None` where it says nothing.
+pub(super) fn told(object: &Object<'_>, raw: &RawValue) -> Option<Message> {
+    let sent_at = object.time("time", time);
+    let direction = match object.text("sender").as_deref() {
         Some("us") => Direction::Outbound,
         Some("them") => Direction::Inbound,
         _ => Direction::Unknown,
     };
-    let profile_url = if direction == Direction::Inbound { conversation.person_url.clone() } else { None };
-    let id = match wire.id {
-        Some(Value::String(id)) => id,
-        Some(Value::Number(id)) => id.to_string(),
-        _ => String::new(),
-    };
-    Message {
-        id: MessageId::new(id),
+    let message = Message {
+        id: MessageId::new(object.filled("id").unwrap_or_default()),
         direction,
         sent_at,
-        sender: Sender { id: None, name: None, profile_url },
-        text: wire.text.unwrap_or_default(),
+        sender: Sender::default(),
+        text: object.words("text").unwrap_or_default().into(),
+        subject: None,
+        quoted: None,
+        forwarded: None,
         attachments: vec![],
         flags: if sent_at.is_none() { vec![Flag::TimeUnknown] } else { vec![] },
         unannounced: false,
-        raw: Some(raw),
+        raw: None,
+    };
+    let says_nothing = message.says_nothing() && direction == Direction::Unknown;
+    (!says_nothing).then(|| Message { raw: Some(kept(raw)), ..message })
+}
+
+/// What the conversation knows of the author of one of its messages.
+pub(super) fn of(conversation: &Conversation, message: &mut Message) {
+    if message.direction == Direction::Inbound {
+        message.sender.profile_url.clone_from(&conversation.person_url);
     }
 }
 
 /// Times are RFC 3339 text; a number is taken for milliseconds.
-pub(super) fn time(value: &Value) -> Option<UnixMillis> {
-    match value {
-        Value::String(text) => UnixMillis::parse(text),
-        Value::Number(number) => UnixMillis::from_wire_millis(number.as_i64()?),
-        _ => None,
-    }
+pub(super) fn time(value: &Scalar<'_>) -> Option<UnixMillis> {
+    value.whole_number().map_or_else(|| UnixMillis::parse(value.as_str()), UnixMillis::from_wire_millis)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::ConversationSettings;
     use super::*;
+    use crate::providers::linkedapi::ConversationSettings;
+
+    fn conversation(person: &str) -> Conversation {
+        let person_url = format!("https://www.linkedin.com/in/{person}");
+        ConversationSettings { person_url, kind: "st".into() }.conversation().unwrap()
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_read_takes_no_other_with_it() {
+        let people = ["ada", "grace", "mara"].map(conversation);
+        let requests = people.each_ref().map(|conversation| PageRequest { conversation, since: None, cursor: None });
+        let entry = |person: &str, messages: &str| {
+            format!(r#"{{"personUrl":"https://www.linkedin.com/in/{person}","type":"st","messages":{messages}}}"#)
+        };
+        let good = r#"[{"id":7,"sender":"them","text":"hi","time":1764278128381}]"#;
+        let odd = r#"[null, {"text":{"text":"hello"},"sender":[]}, 5]"#;
+        let body = format!(
+            r#"{{"success":true,"result":[{},null,{},{}]}}"#,
+            entry("ada", good),
+            entry("mara", odd),
+            entry("grace", "{}")
+        );
+        let answer = Answer { status: Default::default(), headers: Default::default(), body: body.into_bytes() };
+        let pages = matched(&requests, entries(&answer).unwrap()).unwrap();
+        let [ada, grace, mara] = pages.try_into().unwrap();
+        let ada = ada.unwrap();
+        assert_eq!((ada.messages[0].id.as_str(), ada.messages[0].direction), ("7", Direction::Inbound));
+        assert_eq!(ada.unreadable, Unreadable::default());
+        assert_eq!(grace.unwrap_err().class, Class::Protocol);
+        let mara = mara.unwrap();
+        assert_eq!((mara.messages.len(), mara.messages[0].text.as_str()), (1, "hello"));
+        assert_eq!((mara.unreadable.items, mara.unreadable.fields), (2, vec!["sender"]));
+    }
 
     #[test]
     fn an_answer_in_another_spelling_of_the_addresses_is_matched_all_the_same() {
@@ -172,8 +213,10 @@ mod tests {
                 let messages = [serde_json::json!({"id": id, "text": "x", "time": "2026-01-01T00:00:00Z"})];
                 serde_json::json!({"personUrl": person_url, "type": kind, "messages": messages})
             });
-            let text = Value::from(entries.to_vec()).to_string();
-            let pages = matched(&requests, serde_json::from_str(&text).unwrap()).unwrap();
+            let text = serde_json::Value::from(entries.to_vec()).to_string();
+            let body = format!(r#"{{"success":true,"result":{text}}}"#).into_bytes();
+            let answer = Answer { status: Default::default(), headers: Default::default(), body };
+            let pages = matched(&requests, self::entries(&answer).unwrap()).unwrap();
             let ids: Vec<_> = pages.into_iter().map(|page| page.unwrap().messages[0].id.as_str().to_owned()).collect();
             assert_eq!(ids, ["1", "2", "3"]);
         }

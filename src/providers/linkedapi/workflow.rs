@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::errors::{self, WireError};
-use super::poll::time;
 use super::{DEFAULT_DAYS, LinkedApi, wire_type};
 use crate::model::Conversation;
 use crate::providers::{Class, Error, Started, Upkeep, Workflow};
+use crate::time::UnixMillis;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -113,6 +113,14 @@ impl LinkedApi {
     }
 }
 
+fn sync_until(value: &Value) -> Option<UnixMillis> {
+    match value {
+        Value::String(text) => UnixMillis::parse(text),
+        Value::Number(number) => UnixMillis::from_wire_millis(number.as_i64()?),
+        _ => None,
+    }
+}
+
 /// A completed workflow does not mean that its action worked.
 fn completed(completion: Option<Completion>) -> Workflow {
     let outcome = match completion {
@@ -123,7 +131,7 @@ fn completed(completion: Option<Completion>) -> Workflow {
     match outcome {
         Some(ActionOutcome { error: Some(error), .. }) => Workflow::Failed(errors::of_type(&error)),
         Some(ActionOutcome { success: Some(true), data, .. }) => {
-            Workflow::Done { sync_until: data.as_ref().and_then(|d| d.get("syncUntil")).and_then(time) }
+            Workflow::Done { sync_until: data.as_ref().and_then(|data| sync_until(&data["syncUntil"])) }
         }
         Some(_) => Workflow::Failed(Error::new(Class::Protocol, "the sync ended without success and without a reason")),
         None => Workflow::Failed(Error::new(Class::Protocol, "the completed workflow has no outcome")),

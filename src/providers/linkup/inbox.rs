@@ -2,13 +2,15 @@
 //! so a conversation that moved is read all the same.
 
 use async_trait::async_trait;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::reply::{Reply, moment, text};
+use super::Linkup;
+use super::person::{self, Author, Me};
+use super::reply::{Reply, moment};
 use super::settings::identified;
-use super::{Linkup, person};
 use crate::model::{ConversationType, cut_at};
+use crate::providers::http;
+use crate::providers::json::{Document, Object};
 use crate::providers::{Class, Error, Inbox, ListRequest, Listed, Listing};
 
 /// The field by which a row is told from anything else.
@@ -22,40 +24,38 @@ impl Inbox for Linkup {
     async fn list(&self, request: ListRequest<'_>) -> Result<Listing, Error> {
         let asked = self.asked(request.cursor);
         let answer = self.send(self.generation.inbox(request.cursor)).await?;
-        let reply = self.generation.reply(&answer, asked)?;
-        listing(&reply, request.cursor, self.settings.kind())
+        let credits = self.generation.reply(&answer, asked)?;
+        let document = Document::of(&answer.body);
+        let reply = Reply::of(document.object().map_err(|e| http::malformed(&answer, &e))?, credits);
+        let listing = listing(&reply, request.cursor, self.settings.kind(), &mut self.me())?;
+        Ok(Listing { unreadable: document.unreadable(), ..listing })
     }
 }
 
-fn listing(reply: &Reply, used: Option<&str>, kind: ConversationType) -> Result<Listing, Error> {
+fn listing(reply: &Reply<'_>, used: Option<&str>, kind: ConversationType, me: &mut Me) -> Result<Listing, Error> {
     let wire = reply.rows(ID).ok_or_else(|| Error::new(Class::Protocol, "the answer has no list of conversations"))?;
-    let rows: Vec<_> = wire.iter().filter_map(|row| listed(row, kind)).collect();
-    if rows.is_empty() && !wire.is_empty() {
-        return Err(Error::new(Class::Protocol, "no conversation in the list has an id"));
-    }
-    if rows.len() < wire.len() {
-        tracing::debug!(
-            rows = wire.len(),
-            without = wire.len() - rows.len(),
-            "the inbox lists conversations without an id"
-        );
-    }
+    let rows = wire.each("an object without an id", |row, _| listed(row, kind, me));
     // The cursor is opaque here: only a repetition tells that it does not advance.
     let next = reply.next_cursor().filter(|next| !wire.is_empty() && Some(next.as_str()) != used);
     Ok(Listing { rows, next, credits: reply.credits, ..Listing::default() })
 }
 
-fn listed(row: &Value, kind: ConversationType) -> Option<Listed> {
+fn listed(row: &Object<'_>, kind: ConversationType, me: &mut Me) -> Option<Listed> {
+    let last = row.object("last_message");
+    if let Some(last) = &last {
+        me.learn(&Author::of(last));
+    }
     // An id with a line break in it is nobody's, and would stand in the log.
-    let id = text(row, ID).filter(|id| !id.contains(char::is_control))?;
-    let participant = &row["participant"];
-    let last = &row["last_message"];
-    let last_activity_at = moment(&last["time"]);
+    let id = row.filled(ID).filter(|id| !id.contains(char::is_control))?;
+    let participant = row.object("participant");
+    let of_participant = |key| participant.as_ref().and_then(|participant| participant.filled(key));
+    let last_activity_at = last.as_ref().and_then(|last| last.time("time", moment));
+    let text = last.as_ref().and_then(|last| last.words("text"));
     Some(Listed {
-        conversation: identified(id, kind, text(participant, "profile_url").and_then(person::profile_url)),
-        title: text(participant, "name").map(|name| cut_at(name, TITLE_LIMIT).to_owned()),
+        conversation: identified(&id, kind, of_participant("profile_url").and_then(|url| person::profile_url(&url))),
+        title: of_participant("name").map(|name| cut_at(&name, TITLE_LIMIT).to_owned()),
         last_activity_at,
-        mark: last_activity_at.map(|at| format!("{} {}", at.as_millis(), digest(last["text"].as_str()))),
+        mark: last_activity_at.map(|at| format!("{} {}", at.as_millis(), digest(text.as_deref()))),
     })
 }
 
@@ -66,13 +66,14 @@ fn digest(text: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::providers::json::tests::object;
     use crate::time::UnixMillis;
 
     fn list(body: Value, used: Option<&str>) -> Result<Listing, Error> {
-        listing(&Reply::new(body, 2), used, ConversationType::Standard)
+        listing(&Reply::of(object(&body), 2), used, ConversationType::Standard, &mut Me::default())
     }
 
     fn row(time: i64, text: &str) -> Value {
@@ -115,7 +116,10 @@ mod tests {
         assert_eq!(list(json!({"data": {"x": [], "next_cursor": "a"}}), None).unwrap().next, None);
         let odd = json!({"data": {"x": [{"conversation_id": "2-A"}, {"name": "an advertisement"}]}});
         assert_eq!(list(odd, None).unwrap().rows.len(), 1);
-        for broken in [json!({"data": {}}), json!({"data": {"x": [{"name": "Mara"}]}}), json!({"data": {"x": [1]}})] {
+        for unread in [json!([{"name": "Mara"}]), json!([null]), json!([{"conversation_id": []}])] {
+            assert!(list(json!({"data": {"x": unread}}), None).unwrap().rows.is_empty());
+        }
+        for broken in [json!({"data": {}}), json!({"data": {"x": {}}}), json!({"data": {"x": [1]}})] {
             assert_eq!(list(broken.clone(), None).unwrap_err().class, Class::Protocol, "{broken}");
         }
     }

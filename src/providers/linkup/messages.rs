@@ -1,77 +1,65 @@
 //! Messages, read tolerantly: nothing but an object is required of one.
 
-use serde_json::Value;
-
-use super::person::{Author, Sides, profile_url};
-use super::reply::{Reply, moment, text};
+use super::person::{Author, Me, Sides};
+use super::reply::{Reply, moment};
 use super::settings::{Settings, is_profile};
 use crate::model::{Conversation, Direction, Flag, Message, MessageId, Sender, assign_missing_ids};
+use crate::providers::json::{Object, kept};
 use crate::providers::{Class, Error, urn};
 
-/// The messages of an answer, with those that it had as `received`; anything but an array of objects is an error.
+/// The messages of an answer; an error where it has no array of them. `me` learns from them.
 pub(super) fn read(
-    reply: &Reply,
-    received: &[u8],
+    reply: &Reply<'_>,
     conversation: &Conversation,
     settings: &Settings,
+    me: &mut Me,
 ) -> Result<Vec<Message>, Error> {
-    let wire = reply.messages().filter(|wire| wire.iter().all(Value::is_object));
-    let wire = wire.ok_or_else(|| Error::new(Class::Protocol, "the answer has no array of messages"))?;
-    let authors: Vec<_> = wire.iter().map(author).collect();
+    let list = reply.messages();
+    let list = list.ok_or_else(|| Error::new(Class::Protocol, "the answer has no array of messages"))?;
+    let mut owner_id = None;
+    let read = list.each("an object without id, time, sender, text and attachments", |object, raw| {
+        let author = Author::of(object);
+        let message = message(object, &author, &settings.include);
+        if owner_id.is_none() {
+            let urn = object.filled("entity_urn");
+            owner_id = urn.as_deref().and_then(urn::mailbox_owner).map(str::to_owned);
+        }
+        (!message.says_nothing()).then(|| (Message { raw: Some(kept(raw)), ..message }, author))
+    });
+    read.iter().for_each(|(_, author)| me.learn(author));
     let counterpart = conversation.person_url.as_deref();
+    let is_counterpart = |author: &Author| counterpart.is_some() && author.profile_url.as_deref() == counterpart;
     let sides = Sides {
-        owner_id: urn::mailbox_owner(&conversation.address)
-            .or_else(|| wire.iter().find_map(|message| urn::mailbox_owner(message["entity_urn"].as_str()?))),
+        owner_id: urn::mailbox_owner(&conversation.address).or(owner_id.as_deref()),
         owner_name: settings.owner_name.as_deref(),
+        me: Some(me),
         counterpart,
-        nobody_else: is_profile(&conversation.address)
-            && authors.iter().any(|author| counterpart.is_some() && author.profile_url.as_deref() == counterpart),
+        nobody_else: is_profile(&conversation.address) && read.iter().any(|(_, author)| is_counterpart(author)),
     };
-    let mut messages: Vec<_> = wire
-        .iter()
-        .zip(authors)
-        .map(|(wire, author)| {
-            let direction = sides.direction(&author);
-            message(wire, author, direction, &settings.include)
-        })
-        .collect();
+    let told = |(message, author): (Message, Author)| Message { direction: sides.direction(&author), ..message };
+    let mut messages: Vec<_> = read.into_iter().map(told).collect();
     assign_missing_ids(&mut messages);
-    for (message, raw) in messages.iter_mut().zip(reply.raw_messages(received)) {
-        message.raw = Some(raw);
-    }
     Ok(messages)
 }
 
-/// `sender` is a display name in the documentation and an object in a public client.
-fn author(wire: &Value) -> Author {
-    let (sender, info) = (&wire["sender"], &wire["sender_info"]);
-    let name = text(wire, "sender").or_else(|| text(sender, "name")).or_else(|| text(info, "name"));
-    let full_name: Vec<_> = ["first_name", "last_name"].iter().filter_map(|part| text(info, part)).collect();
-    let url = text(info, "profile_url").or_else(|| text(sender, "profile_url"));
-    Author {
-        name: name.map(str::to_owned),
-        full_name: (!full_name.is_empty()).then(|| full_name.join(" ")),
-        profile_url: url.and_then(profile_url),
-    }
-}
-
-fn message(wire: &Value, author: Author, direction: Direction, include: &[String]) -> Message {
-    let sent_at = moment(&wire["timestamp"]);
-    let attachments = wire["attachments"].as_array().cloned().unwrap_or_default();
-    let content = match &wire["text"] {
-        Value::Null => String::new(),
-        Value::String(content) => content.clone(),
-        other => other.to_string(),
-    };
-    let kind = text(wire, "message_type").unwrap_or("TEXT").trim();
+fn message(wire: &Object<'_>, author: &Author, include: &[String]) -> Message {
+    let sent_at = wire.time("timestamp", moment);
+    let attachments = wire.attachments("attachments");
+    let content: String = wire.words("text").unwrap_or_default().into();
+    let kind = wire.filled("message_type");
+    let kind = kind.as_deref().unwrap_or("TEXT").trim();
     let empty = content.is_empty() && attachments.is_empty();
     let included = include.iter().any(|included| included.eq_ignore_ascii_case(kind));
+    let Author { name, full_name, profile_url, .. } = author.clone();
     Message {
         id: MessageId::new(id(wire)),
-        direction,
+        direction: Direction::Unknown,
         sent_at,
-        sender: Sender { id: None, name: author.name.or(author.full_name), profile_url: author.profile_url },
+        sender: Sender { id: None, name: name.or(full_name), profile_url },
         text: content,
+        subject: wire.text("subject").as_deref().and_then(crate::model::subject),
+        quoted: None,
+        forwarded: None,
         attachments,
         flags: if sent_at.is_none() { vec![Flag::TimeUnknown] } else { vec![] },
         unannounced: !included && !is_by_a_person(kind, empty),
@@ -84,25 +72,23 @@ fn is_by_a_person(kind: &str, empty: bool) -> bool {
     kind.eq_ignore_ascii_case("TEXT") || !(kind.eq_ignore_ascii_case("SYSTEM") || empty)
 }
 
-fn id(wire: &Value) -> String {
-    match text(wire, "entity_urn").or_else(|| text(wire, "id")) {
-        Some(urn) => urn::message_id(urn).to_owned(),
-        None => wire["id"].as_number().map(ToString::to_string).unwrap_or_default(),
-    }
+fn id(wire: &Object<'_>) -> String {
+    let id = wire.filled("entity_urn").or_else(|| wire.filled("id")).unwrap_or_default();
+    urn::message_id(&id).to_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::super::tests::conversation;
     use super::*;
+    use crate::providers::json::tests::object;
 
     fn read_with(settings: &str, conversation: &Conversation, messages: Value) -> Result<Vec<Message>, Error> {
         let body = json!({"data": {"messages": messages}});
         let settings = serde_json::from_str(&format!(r#"{{"api_key":"k"{settings}}}"#)).unwrap();
-        let received = body.to_string().into_bytes();
-        read(&Reply::new(body, 1), &received, conversation, &settings)
+        read(&Reply::of(object(&body), 1), conversation, &settings, &mut Me::default())
     }
 
     fn one(settings: &str, message: Value) -> Message {
@@ -174,11 +160,17 @@ mod tests {
     }
 
     #[test]
-    fn anything_but_an_array_of_objects_is_refused() {
-        for wire in [json!(null), json!({}), json!([1]), json!([{}, null]), json!("none")] {
+    fn only_an_array_that_is_missing_is_refused_and_what_cannot_be_read_is_left_out() {
+        for wire in [json!(null), json!({}), json!("none"), json!(5)] {
             let error = read_with("", &conversation("2-A"), wire.clone()).unwrap_err();
             assert_eq!(error.class, Class::Protocol, "{wire}");
         }
+        let ids: Vec<_> = read_with("", &conversation("2-A"), json!([{"id": "1"}, null, 5, {}, {"id": "2"}]))
+            .unwrap()
+            .into_iter()
+            .map(|message| message.id.as_str().to_owned())
+            .collect();
+        assert_eq!(ids, ["1", "2"]);
         assert!(read_with("", &conversation("2-A"), json!([])).unwrap().is_empty());
     }
 }

@@ -15,6 +15,7 @@ mod settings;
 mod v1;
 mod v2;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,11 +25,13 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::http::{self, Answer};
+use super::json::Document;
 use super::settings::OfProvider;
 use super::{Balance, Call, Class, Error, Inbox, Page, PageRequest, Profile, Provider};
 use crate::backoff::Backoff;
 use crate::model::Conversation;
 use errors::Asked;
+use person::Me;
 use reply::Reply;
 use settings::ApiVersion;
 
@@ -80,8 +83,8 @@ trait Generation: Send + Sync {
     /// Whether a probe costs as much as a page.
     fn charges_probes(&self) -> bool;
 
-    /// Reads the answer to a page of either kind.
-    fn reply(&self, answer: &Answer, asked: Asked<'_>) -> Result<Reply, Error>;
+    /// Reads the envelope of the answer to a page of either kind: what it cost, if it is a success.
+    fn reply(&self, answer: &Answer, asked: Asked<'_>) -> Result<u32, Error>;
 
     /// Reads the answer to a probe.
     fn health(&self, answer: &Answer, asked: Asked<'_>) -> Result<(), Error>;
@@ -110,6 +113,8 @@ pub(super) struct Linkup {
     settings: Settings,
     generation: Box<dyn Generation>,
     secrets: Vec<SecretString>,
+    /// What answers have told of the owner, so far.
+    me: Mutex<Me>,
 }
 
 impl Linkup {
@@ -118,7 +123,8 @@ impl Linkup {
             ApiVersion::V1 => Box::new(v1::V1::new(&settings)),
             ApiVersion::V2 => Box::new(v2::V2::new(&settings)),
         };
-        Self { client, generation, secrets: settings.secrets(), settings }
+        let secrets = settings.secrets();
+        Self { client, generation, secrets, settings, me: Mutex::default() }
     }
 
     async fn send(&self, request: Request) -> Result<Answer, Error> {
@@ -142,6 +148,10 @@ impl Linkup {
         ])
     }
 
+    fn me(&self) -> MutexGuard<'_, Me> {
+        self.me.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn asked(&self, cursor: Option<&str>) -> Asked<'_> {
         Asked { price: self.price(Call::Page), by_cursor: cursor.is_some(), secrets: &self.secrets }
     }
@@ -152,10 +162,12 @@ impl Provider for Linkup {
     async fn page(&self, request: PageRequest<'_>) -> Result<Page, Error> {
         let asked = self.asked(request.cursor);
         let answer = self.send(self.generation.messages(request.conversation, request.cursor)).await?;
-        let reply = self.generation.reply(&answer, asked)?;
-        let messages = messages::read(&reply, &answer.body, request.conversation, &self.settings)?;
+        let credits = self.generation.reply(&answer, asked)?;
+        let document = Document::of(&answer.body);
+        let reply = Reply::of(document.object().map_err(|e| http::malformed(&answer, &e))?, credits);
+        let messages = messages::read(&reply, request.conversation, &self.settings, &mut self.me())?;
         let rest = reply.rest(request.cursor, self.settings.page_size());
-        Ok(Page { messages, rest, credits: reply.credits, ..Page::default() })
+        Ok(Page { messages, rest, credits, unreadable: document.unreadable(), ..Page::default() })
     }
 
     async fn probe(&self) -> Result<(), Error> {
@@ -225,7 +237,7 @@ mod tests {
     /// What an answer cost, as a success or as a failure.
     pub(super) fn price_of(of: &dyn Generation, status: u16, body: &str, price: u32) -> Result<u32, Option<u32>> {
         let asked = Asked { price, by_cursor: false, secrets: &[] };
-        of.reply(&answer(status, body), asked).map(|reply| reply.credits).map_err(|error| error.credits)
+        of.reply(&answer(status, body), asked).map_err(|error| error.credits)
     }
 
     #[test]

@@ -5,6 +5,8 @@ use reqwest::Url;
 
 use crate::model::Direction;
 use crate::providers::address::spelled;
+use crate::providers::json::Object;
+use crate::providers::names::{self, Likeness};
 use crate::providers::urn;
 
 /// One spelling for the address of a profile: no query, no trailing slash, one host for all of LinkedIn's, lower case
@@ -24,7 +26,8 @@ pub(super) fn profile_url(text: &str) -> Option<String> {
 
 /// LinkedIn's internal id of the person, where the address is made of it and not of a vanity name.
 fn internal_id(profile_url: &str) -> Option<&str> {
-    profile_url.rsplit('/').next().filter(|segment| urn::is_opaque(segment))
+    // In Sales Navigator more may follow behind a comma.
+    profile_url.rsplit('/').next()?.split(',').next().filter(|id| urn::is_opaque(id))
 }
 
 /// What one answer says about the author of a message.
@@ -36,6 +39,58 @@ pub(super) struct Author {
     pub(super) full_name: Option<String>,
     /// The profile, as [`profile_url`] spells it.
     pub(super) profile_url: Option<String>,
+    /// Whether it is the owner, where the answer says.
+    pub(super) is_me: Option<bool>,
+}
+
+impl Author {
+    /// `sender` is a display name in the documentation and an object in a public client.
+    pub(super) fn of(message: &Object<'_>) -> Self {
+        let (sender, info) = (message.object_of("sender"), message.object("sender_info"));
+        let plain = if sender.is_none() { message.filled("sender") } else { None };
+        let places = [sender.as_ref(), info.as_ref()].into_iter().flatten();
+        let mut author = Self { name: plain.map(Into::into), is_me: message.flag("is_me"), ..Self::default() };
+        for place in places {
+            author.name = author.name.or_else(|| place.filled("name").map(Into::into));
+            author.is_me = author.is_me.or_else(|| place.flag("is_me"));
+        }
+        let parts = |info: &Object<'_>| {
+            let parts: Vec<_> = ["first_name", "last_name"].iter().filter_map(|part| info.filled(part)).collect();
+            (!parts.is_empty()).then(|| parts.join(" "))
+        };
+        author.full_name = info.as_ref().and_then(parts);
+        let url = |place: &Object<'_>| place.filled("profile_url").and_then(|url| profile_url(&url));
+        author.profile_url = info.as_ref().and_then(url).or_else(|| sender.as_ref().and_then(url));
+        author
+    }
+}
+
+/// Spellings kept of the owner: vanity addresses and internal ids, names of two products.
+const MOST_SPELLINGS: usize = 4;
+
+/// What answers have told of the owner.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Me {
+    names: Vec<String>,
+    profiles: Vec<String>,
+}
+
+impl Me {
+    /// Learns from an author; only what is the owner's beyond doubt teaches anything.
+    pub(super) fn learn(&mut self, author: &Author) {
+        if author.is_me != Some(true) {
+            return;
+        }
+        let learn = |known: &mut Vec<String>, told: &Option<String>| {
+            if let Some(told) = told.as_ref().filter(|told| !known.contains(told)) {
+                known.truncate(MOST_SPELLINGS - 1);
+                known.insert(0, told.clone());
+            }
+        };
+        learn(&mut self.names, &author.name);
+        learn(&mut self.names, &author.full_name);
+        learn(&mut self.profiles, &author.profile_url);
+    }
 }
 
 /// What is known of the two sides of a conversation.
@@ -45,6 +100,8 @@ pub(super) struct Sides<'a> {
     pub(super) owner_id: Option<&'a str>,
     /// The owner's name, as configured.
     pub(super) owner_name: Option<&'a str>,
+    /// What answers have told of the owner.
+    pub(super) me: Option<&'a Me>,
     /// The counterpart's profile.
     pub(super) counterpart: Option<&'a str>,
     /// Two people, and messages of the counterpart carry exactly this profile: another one is the owner's.
@@ -52,17 +109,30 @@ pub(super) struct Sides<'a> {
 }
 
 impl Sides<'_> {
+    /// Signs that contradict each other tell nothing.
     pub(super) fn direction(&self, author: &Author) -> Direction {
+        use Direction::{Inbound, Outbound, Unknown};
         let by_profile = author.profile_url.as_deref().and_then(|url| self.by_profile(url));
-        by_profile.or_else(|| self.by_name(author)).unwrap_or(Direction::Unknown)
+        let compared = by_profile.or_else(|| self.by_name(author));
+        match (author.is_me, compared) {
+            (Some(true), Some(Inbound)) | (Some(false), Some(Outbound)) => Unknown,
+            (Some(true), _) => Outbound,
+            (Some(false), _) => Inbound,
+            (None, compared) => compared.unwrap_or(Unknown),
+        }
     }
 
     fn by_profile(&self, author: &str) -> Option<Direction> {
-        if self.counterpart == Some(author) {
-            return Some(Direction::Inbound);
+        let is_owners = self.profiles().any(|own| own == author);
+        match (self.counterpart == Some(author), is_owners) {
+            (true, true) => return Some(Direction::Unknown),
+            (true, false) => return Some(Direction::Inbound),
+            (false, true) => return Some(Direction::Outbound),
+            (false, false) => {}
         }
-        let internal_ids = internal_id(author).zip(self.owner_id.filter(|id| urn::is_opaque(id)));
-        match internal_ids {
+        let author = internal_id(author);
+        let mut own = self.owner_id.into_iter().chain(self.profiles().filter_map(internal_id));
+        match author.and_then(|author| Some((author, own.find(|own| urn::are_comparable(own, author))?))) {
             Some((author, owner)) if author == owner => Some(Direction::Outbound),
             Some(_) => Some(Direction::Inbound),
             // The same person has a vanity address and an internal one: two that differ prove nothing by themselves.
@@ -70,16 +140,21 @@ impl Sides<'_> {
         }
     }
 
-    fn by_name(&self, author: &Author) -> Option<Direction> {
-        let owner = comparable(self.owner_name?);
-        let mut names = [&author.name, &author.full_name].into_iter().flatten().map(|name| comparable(name)).peekable();
-        names.peek()?;
-        Some(if names.any(|name| name == owner) { Direction::Outbound } else { Direction::Inbound })
+    fn profiles(&self) -> impl Iterator<Item = &str> {
+        self.me.into_iter().flat_map(|me| &me.profiles).map(String::as_str)
     }
-}
 
-fn comparable(name: &str) -> String {
-    name.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
+    fn by_name(&self, author: &Author) -> Option<Direction> {
+        let learnt = self.me.into_iter().flat_map(|me| &me.names).map(String::as_str);
+        let own: Vec<_> = self.owner_name.into_iter().chain(learnt).collect();
+        let shown = [&author.name, &author.full_name].into_iter().flatten();
+        let compared: Vec<_> = shown.flat_map(|name| own.iter().filter_map(|own| names::compared(own, name))).collect();
+        if compared.contains(&Likeness::Same) {
+            return Some(Direction::Outbound);
+        }
+        let is_another = !compared.is_empty() && compared.iter().all(|likeness| *likeness == Likeness::Different);
+        is_another.then_some(Direction::Inbound)
+    }
 }
 
 #[cfg(test)]
@@ -95,8 +170,10 @@ mod tests {
         ] {
             assert_eq!(profile_url(spelling).as_deref(), Some("https://www.linkedin.com/in/jörg-lind"), "{spelling}");
         }
-        let internal = profile_url("https://www.linkedin.com/in/ACoAAB1o9xkB?x");
-        assert_eq!(internal.as_deref(), Some("https://www.linkedin.com/in/ACoAAB1o9xkB"));
+        for internal in ["in/ACoAAB1o9xkB", "in/ACwAAB1o9xkB", "sales/people/ACwAAB1o9xkB,NAME_SEARCH,x"] {
+            let url = format!("https://www.linkedin.com/{internal}");
+            assert!(profile_url(&format!("{url}?x")).unwrap().contains("AAB1o9xkB"), "{internal}");
+        }
         for not_one in ["mara-lind", "urn:li:person:1", "https://www.linkedin.com/", ""] {
             assert_eq!(profile_url(not_one), None, "{not_one}");
         }
@@ -131,8 +208,44 @@ mod tests {
         let author = |name: &str| Author { name: Some(name.into()), ..Author::default() };
         let sides = Sides { owner_name: Some("Robin  Keller"), ..Sides::default() };
         assert_eq!(sides.direction(&author("robin keller ")), Direction::Outbound);
+        assert_eq!(sides.direction(&author("🚀 Robin Keller, MBA")), Direction::Outbound);
+        assert_eq!(sides.direction(&author("Robin K.")), Direction::Unknown);
         assert_eq!(sides.direction(&author("Mara Lind")), Direction::Inbound);
         assert_eq!(sides.direction(&Author::default()), Direction::Unknown);
         assert_eq!(Sides::default().direction(&author("Robin Keller")), Direction::Unknown);
+    }
+
+    #[test]
+    fn what_is_said_to_be_the_owners_teaches_profile_and_name() {
+        let said = |name: &str, slug: &str, is_me: Option<bool>| Author {
+            name: Some(name.into()),
+            profile_url: Some(url(slug)),
+            is_me,
+            ..Author::default()
+        };
+        let mut me = Me::default();
+        me.learn(&said("Mara Lind", "mara", Some(false)));
+        me.learn(&said("Somebody", "somebody", None));
+        assert!(me.names.is_empty() && me.profiles.is_empty());
+        me.learn(&said("Robin Keller", "ACwAAme", Some(true)));
+        let sides = Sides { me: Some(&me), ..Sides::default() };
+        use Direction::{Inbound, Outbound, Unknown};
+        let rows = [
+            (said("Robin Keller, MBA", "robin-keller", None), Outbound),
+            (said("Robin", "ACwAAme", None), Outbound),
+            (said("Robin Keller", "ACwAAada", None), Inbound),
+            (said("Robin Keller", "ACoAAx", None), Outbound),
+            (said("Mara Lind", "mara", None), Inbound),
+            (said("Mara Lind", "mara", Some(true)), Unknown),
+            (said("Robin Keller", "robin", Some(false)), Unknown),
+            (said("Robin", "robin", Some(true)), Outbound),
+        ];
+        for (author, direction) in rows {
+            assert_eq!(sides.direction(&author), direction, "{author:?}");
+        }
+        for number in 0..100 {
+            me.learn(&said(&format!("Robin {number}"), &format!("r{number}"), Some(true)));
+        }
+        assert_eq!((me.names.len(), me.profiles.len()), (MOST_SPELLINGS, MOST_SPELLINGS));
     }
 }

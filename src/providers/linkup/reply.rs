@@ -1,10 +1,8 @@
 //! A successful answer of either generation, read tolerantly: what stands under `data` in one edition of the
 //! documentation stands at the top in another.
 
-use serde_json::Value;
-use serde_json::value::RawValue;
-
-use crate::providers::{Rest, json};
+use crate::providers::Rest;
+use crate::providers::json::{List, Object, Scalar};
 use crate::time::UnixMillis;
 
 /// Below it, a time is in seconds: as milliseconds it would lie before 2001.
@@ -14,73 +12,57 @@ const SECONDS_BELOW: i64 = 1_000_000_000_000;
 const SMALLEST_CAP: u32 = 10;
 
 /// An answer that its envelope calls a success.
-#[derive(Debug)]
-pub(super) struct Reply {
-    body: Value,
+pub(super) struct Reply<'a> {
+    outer: Object<'a>,
+    /// What stands under `data`, where that is an object ...
+    data: Option<Object<'a>>,
+    /// ... or a list.
+    data_list: Option<List<'a>>,
     /// What it cost.
     pub(super) credits: u32,
 }
 
-impl Reply {
-    pub(super) fn new(body: Value, credits: u32) -> Self {
-        Self { body, credits }
+impl<'a> Reply<'a> {
+    pub(super) fn of(outer: Object<'a>, credits: u32) -> Self {
+        let (data, data_list) = (outer.object_of("data"), outer.list_of("data"));
+        Self { outer, data, data_list, credits }
     }
 
-    /// A field, under `data` first; null is as absent.
-    fn field(&self, name: &str) -> Option<&Value> {
-        let inner = self.body.get("data").and_then(|data| data.get(name));
-        [inner, self.body.get(name)].into_iter().flatten().find(|value| !value.is_null())
+    /// Where a field stands: under `data` first.
+    fn holder(&self, name: &str) -> &Object<'a> {
+        self.data.as_ref().filter(|data| data.raw(name).is_some()).unwrap_or(&self.outer)
     }
 
     /// The messages, newest first.
-    pub(super) fn messages(&self) -> Option<&Vec<Value>> {
-        self.field("messages")?.as_array()
-    }
-
-    /// The messages as they were `received`, newest first.
-    pub(super) fn raw_messages(&self, received: &[u8]) -> Vec<Box<RawValue>> {
-        let is_within =
-            self.body.get("data").and_then(|data| data.get("messages")).is_some_and(|inner| !inner.is_null());
-        match self.messages() {
-            Some(messages) if !messages.is_empty() => {
-                json::elements(received, if is_within { &["data", "messages"] } else { &["messages"] })
-            }
-            _ => vec![],
-        }
+    pub(super) fn messages(&self) -> Option<List<'a>> {
+        self.holder("messages").list("messages")
     }
 
     /// The rows of a list whose name is not documented: the first array of objects, and rather one whose objects have
-    /// this field. An empty array is a list without rows.
-    pub(super) fn rows(&self, with: &str) -> Option<&Vec<Value>> {
-        fn fields(value: &Value) -> impl Iterator<Item = &Value> {
-            value.as_object().into_iter().flat_map(|object| object.values())
-        }
-        let data = &self.body["data"];
-        let within = std::iter::once(data).chain(fields(data)).chain(fields(&self.body));
-        let arrays: Vec<_> = within.filter_map(Value::as_array).collect();
-        let first = |wanted: &dyn Fn(&[Value]) -> bool| arrays.iter().copied().find(|rows| wanted(rows));
-        first(&|rows| rows.iter().any(|row| row.get(with).is_some()))
-            .or_else(|| first(&|rows| rows.first().is_some_and(Value::is_object)))
-            .or_else(|| first(&|rows| rows.is_empty()))
+    /// this field, or the one that has the name of its rows. An array of nothing but nulls is a list without rows.
+    pub(super) fn rows(&self, with: &str) -> Option<List<'a>> {
+        let within = self.data.iter().flat_map(Object::lists);
+        let lists: Vec<_> = self.data_list.clone().into_iter().chain(within).chain(self.outer.lists()).collect();
+        let first = |wanted: &dyn Fn(&List<'a>) -> bool| lists.iter().find(|list| wanted(list)).cloned();
+        first(&|list| list.objects().any(|row| row.raw(with).is_some()))
+            .or_else(|| first(&|list| list.objects().next().is_some()))
+            .or_else(|| first(&|list| list.items.iter().all(|item| item.get() == "null")))
+            .or_else(|| self.holder("conversations").list_of("conversations"))
     }
 
     /// The cursor of the page behind this one, unless the answer says that there is none.
     pub(super) fn next_cursor(&self) -> Option<String> {
-        if self.field("has_next_page").and_then(Value::as_bool) == Some(false) {
+        if self.holder("has_next_page").flag("has_next_page") == Some(false) {
             return None;
         }
-        match self.field("next_cursor")? {
-            Value::String(cursor) if !cursor.trim().is_empty() => Some(cursor.clone()),
-            Value::Number(cursor) => Some(cursor.to_string()),
-            _ => None,
-        }
+        self.holder("next_cursor").filled("next_cursor").map(Into::into)
     }
 
     /// What lies beyond a page of messages that was asked for with the cursor `used`. A cursor that does not move
     /// towards older messages ends the walk: some services repeat it at the end. But a full page of messages behind
     /// such a cursor is no end; asking again then shows the walk that it does not advance.
     pub(super) fn rest(&self, used: Option<&str>, page_size: u32) -> Rest {
-        let length = self.messages().map_or(0, Vec::len);
+        let length = self.messages().map_or(0, |messages| messages.len());
         let Some(next) = self.next_cursor().filter(|_| length > 0) else { return Rest::Nothing };
         match used {
             Some(used) if !is_older(&next, used) => {
@@ -101,34 +83,25 @@ fn is_older(next: &str, used: &str) -> bool {
 }
 
 /// A time as a number or text of digits, in milliseconds or seconds, or as RFC 3339.
-pub(super) fn moment(value: &Value) -> Option<UnixMillis> {
-    let number = match value {
-        // Fractions of a second are beyond what this provider documents; its whole part is a time all the same.
-        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|float| float as i64))?,
-        Value::String(text) => match text.trim().parse::<i64>() {
-            Ok(number) => number,
-            Err(_) => return UnixMillis::parse(text),
-        },
-        _ => return None,
-    };
+pub(super) fn moment(value: &Scalar<'_>) -> Option<UnixMillis> {
+    let text = value.as_str();
+    // Fractions of a second are beyond what this provider documents; its whole part is a time all the same.
+    let whole_part = || text.parse::<f64>().ok().map(|float| float as i64);
+    let Some(number) = text.parse().ok().or_else(whole_part) else { return UnixMillis::parse(text) };
     let millis = if number < SECONDS_BELOW { number.checked_mul(1_000)? } else { number };
     // Nothing was written in 1970: zero stands for a time that is missing.
     UnixMillis::from_wire_millis(millis).filter(|_| millis > 0)
 }
 
-/// The text of a field; empty is as absent.
-pub(super) fn text<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
-    value.get(name)?.as_str().filter(|text| !text.trim().is_empty())
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::providers::json::tests::object;
 
-    fn reply(body: Value) -> Reply {
-        Reply::new(body, 1)
+    fn reply(body: Value) -> Reply<'static> {
+        Reply::of(object(&body), 1)
     }
 
     fn more(cursor: &str) -> Rest {
@@ -176,34 +149,25 @@ mod tests {
             json!({"data": [row.clone()]}),
             json!({"inbox": [row.clone()], "data": {"total_results": 1}}),
         ] {
-            assert_eq!(reply(body.clone()).rows("conversation_id"), Some(&vec![row.clone()]), "{body}");
+            let rows = reply(body.clone()).rows("conversation_id").unwrap();
+            assert_eq!(rows.items.iter().map(|row| row.get()).collect::<Vec<_>>(), [row.to_string()], "{body}");
         }
-        assert_eq!(reply(json!({"data": {"conversations": [], "total_results": 0}})).rows("x"), Some(&vec![]));
-        assert_eq!(reply(json!({"data": {"total_results": 0, "names": ["x"]}})).rows("x"), None);
-    }
-
-    #[test]
-    fn messages_are_kept_as_they_were_received_wherever_they_stand() {
-        for received in [
-            r#"{"data": {"messages": [{"b": 1.0,  "a": 2}]}, "messages": [{}]}"#,
-            r#"{"data": {"messages": null}, "messages": [{"b": 1.0,  "a": 2}]}"#,
-            r#"{"messages": [{"b": 1.0,  "a": 2}]}"#,
-        ] {
-            let raw = reply(serde_json::from_str(received).unwrap()).raw_messages(received.as_bytes());
-            let raw: Vec<_> = raw.iter().map(|raw| raw.get()).collect();
-            assert_eq!(raw, [r#"{"b": 1.0,  "a": 2}"#], "{received}");
-        }
-        assert!(reply(json!({"data": {"messages": []}})).raw_messages(b"{}").is_empty());
+        let count = |body: Value| reply(body).rows("x").map(|rows| rows.len());
+        assert_eq!(count(json!({"data": {"conversations": [], "total_results": 0}})), Some(0));
+        assert_eq!(count(json!({"data": {"threads": [null]}})), Some(1));
+        assert_eq!(count(json!({"data": {"conversations": ["odd"]}})), Some(1));
+        assert_eq!(count(json!({"data": {"total_results": 0, "names": ["x"]}})), None);
     }
 
     #[test]
     fn a_time_is_read_in_every_form_it_has_been_seen_in() {
-        let at = |value: Value| moment(&value).map(UnixMillis::as_millis);
+        let at = |value: Value| object(&json!({ "at": value })).time("at", moment).map(UnixMillis::as_millis);
         assert_eq!(at(json!(1_760_000_123_456_i64)), Some(1_760_000_123_456));
         assert_eq!(at(json!("1760000123456")), Some(1_760_000_123_456));
         assert_eq!(at(json!(1_760_000_123)), Some(1_760_000_123_000));
         assert_eq!(at(json!("1760000123")), Some(1_760_000_123_000));
         assert_eq!(at(json!(1_760_000_123_456.0)), Some(1_760_000_123_456));
+        assert_eq!(at(json!("1760000123.0")), Some(1_760_000_123_000));
         assert_eq!(at(json!("2026-01-02T03:04:05Z")), Some(1_767_323_045_000));
         for unreadable in [json!(0), json!(-5), json!("soon"), json!(null), json!({}), json!(i64::MAX), json!(1e300)] {
             assert_eq!(at(unreadable.clone()), None, "{unreadable}");

@@ -7,12 +7,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::errors::{self, Asked, Refusal};
-use super::reply::Reply;
 use super::settings::{Settings, is_profile};
 use super::{Generation, Request};
 use crate::model::Conversation;
 use crate::providers::http::{self, Answer};
-use crate::providers::{Class, Error, json};
+use crate::providers::json::{self, Document};
+use crate::providers::{Class, Error};
 
 /// A dead session is asked about once a day: each try is charged, and only a new token revives it.
 const DEAD_SESSION: Duration = Duration::from_secs(24 * 3600);
@@ -72,10 +72,13 @@ impl Generation for V1 {
         true
     }
 
-    fn reply(&self, answer: &Answer, asked: Asked<'_>) -> Result<Reply, Error> {
+    fn reply(&self, answer: &Answer, asked: Asked<'_>) -> Result<u32, Error> {
         let accepted = answer.status.is_success();
+        let document = Document::of(&answer.body);
+        if accepted && document.object().is_ok_and(|body| body.text("status").as_deref() == Some("success")) {
+            return Ok(asked.price);
+        }
         match json::parse::<Value>(&answer.body) {
-            Ok(body) if accepted && body["status"] == "success" => Ok(Reply::new(body, asked.price)),
             Ok(body) if accepted && !is_error(&body) => {
                 Err(Error::new(Class::Protocol, "the answer is neither a success nor an error"))
             }

@@ -7,12 +7,12 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::errors::{self, Asked, Refusal};
-use super::reply::Reply;
 use super::settings::{Settings, is_profile};
 use super::{Generation, Request};
 use crate::model::Conversation;
 use crate::providers::http::{self, Answer};
-use crate::providers::{Class, Error, Fault, json};
+use crate::providers::json::{self, Document};
+use crate::providers::{Class, Error, Fault};
 
 /// An account without a LinkedIn session is looked at again after so long; looking is free.
 const DEAD_SESSION: Duration = Duration::from_secs(15 * 60);
@@ -81,13 +81,18 @@ impl Generation for V2 {
         false
     }
 
-    fn reply(&self, answer: &Answer, asked: Asked<'_>) -> Result<Reply, Error> {
-        let body = read(answer, asked)?;
-        let credits = charged(&body).unwrap_or(asked.price);
-        if body["success"] != true {
-            return Err(Error::new(Class::Protocol, "the answer is neither a success nor an error"));
+    fn reply(&self, answer: &Answer, asked: Asked<'_>) -> Result<u32, Error> {
+        let document = Document::of(&answer.body);
+        if let Ok(body) = document.object()
+            && answer.status.is_success()
+            && body.flag("success") == Some(true)
+        {
+            let metadata = body.object("metadata");
+            let credits = metadata.as_ref().and_then(|metadata| metadata.scalar("credits_consumed"));
+            return Ok(credits.and_then(|credits| rounded_up(credits.as_str().parse().ok()?)).unwrap_or(asked.price));
         }
-        Ok(Reply::new(body, credits))
+        read(answer, asked)?;
+        Err(Error::new(Class::Protocol, "the answer is neither a success nor an error"))
     }
 
     /// The documentation names no field for certain, so only what plainly says that the account is at rest counts.
@@ -147,7 +152,10 @@ fn free(mut error: Error) -> Error {
 
 /// What the answer says it cost.
 fn charged(body: &Value) -> Option<u32> {
-    let credits = body["metadata"]["credits_consumed"].as_f64()?;
+    rounded_up(body["metadata"]["credits_consumed"].as_f64()?)
+}
+
+fn rounded_up(credits: f64) -> Option<u32> {
     // `as` holds what is out of range at the nearest bound.
     (credits >= 0.0).then_some(credits.ceil() as u32)
 }

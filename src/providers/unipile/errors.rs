@@ -8,7 +8,8 @@ use super::meaning::{Meaning, of_status, of_type};
 use super::settings::Version;
 use super::wire;
 use crate::providers::http::{self, Answer};
-use crate::providers::{Class, Error, Fault, json};
+use crate::providers::json::{self, Document, Object};
+use crate::providers::{Class, Error, Fault};
 
 /// A failed request, with what paging has to know of it.
 #[derive(Debug)]
@@ -30,6 +31,20 @@ impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         refusal.error
     }
+}
+
+/// Whether an answer is a success.
+pub(super) fn check(version: Version, answer: &Answer) -> Result<(), Refusal> {
+    let document = Document::of(&answer.body);
+    let may_be_a_problem = |body: &Object<'_>| ["object", "type"].iter().any(|key| is_problem_word(body, key));
+    match document.object() {
+        Ok(body) if answer.status.is_success() && !may_be_a_problem(&body) => Ok(()),
+        _ => self::body(version, answer).map(drop),
+    }
+}
+
+fn is_problem_word(body: &Object<'_>, key: &'static str) -> bool {
+    body.text(key).is_some_and(|word| word == "Error" || word.starts_with("errors/"))
 }
 
 /// The body of a success. An error document under 200 is an error all the same.

@@ -1,10 +1,12 @@
 //! Messages of either generation, as our model has them.
 
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::settings::{Kind, Version};
 use super::{Api, wire};
-use crate::model::{Direction, Flag, Message, MessageId, Sender, assign_missing_ids};
+use crate::model::{Cited, Direction, Flag, Message, MessageId, Sender, assign_missing_ids, subject};
+use crate::providers::Page;
+use crate::providers::json::{Object, kept};
 
 /// Names of the fields that the generations call differently.
 struct Names {
@@ -20,69 +22,109 @@ const fn names(version: Version) -> Names {
     }
 }
 
-impl Api {
-    /// Turns the items of a list into messages.
-    pub(super) fn messages(&self, list: &wire::List) -> Vec<Message> {
-        let items = &list.items;
-        let needs_owner = items.iter().any(|item| wire::flag(item, "is_sender").is_none() && sender_id(item).is_some());
-        let owner = if needs_owner { self.owner_id() } else { None };
-        let (version, include) = (self.version(), self.settings.include.as_slice());
-        let mut messages: Vec<_> = items.iter().map(|item| message(version, include, owner.as_deref(), item)).collect();
-        assign_missing_ids(&mut messages);
-        for (message, raw) in messages.iter_mut().zip(list.raw_items()) {
-            message.raw = Some(raw);
+/// What a message lacks that cannot be read.
+pub(super) const SAYS_NOTHING: &str = "an object without id, time, sender, text and attachments";
+
+/// A message whose direction is still to be found out.
+pub(super) struct Told {
+    message: Message,
+    /// `is_sender` covers every device; without it the sender's id tells.
+    is_own: Option<bool>,
+}
+
+impl Told {
+    fn is_told_by_id(&self) -> bool {
+        self.is_own.is_none() && self.message.sender.id.is_some()
+    }
+
+    fn direction(&self, owner: Option<&str>) -> Direction {
+        match self.is_own.or_else(|| Some(self.message.sender.id.as_deref()? == owner?)) {
+            Some(true) => Direction::Outbound,
+            Some(false) => Direction::Inbound,
+            None => Direction::Unknown,
         }
-        messages
     }
 }
 
-fn message(version: Version, include: &[Kind], owner: Option<&str>, item: &Value) -> Message {
+impl Api {
+    /// Reads an item of a list of messages; `None` where nothing can be told of it.
+    pub(super) fn told(&self, item: &Object<'_>, raw: &RawValue) -> Option<Told> {
+        let message = message(self.version(), &self.settings.include, item);
+        let told = |message| Told { message, is_own: item.flag("is_sender") };
+        (!message.says_nothing()).then(|| told(Message { raw: Some(kept(raw)), ..message }))
+    }
+
+    /// Turns a list into messages and what else its answer tells.
+    pub(super) fn page(&self, list: wire::List<Told>) -> Page {
+        let needs_owner = list.items.iter().any(Told::is_told_by_id);
+        let owner = if needs_owner { self.owner_id() } else { None };
+        let told = |told: Told| Message { direction: told.direction(owner.as_deref()), ..told.message };
+        let mut messages: Vec<_> = list.items.into_iter().map(told).collect();
+        assign_missing_ids(&mut messages);
+        Page { messages, unreadable: list.unreadable, ..Page::default() }
+    }
+}
+
+fn message(version: Version, include: &[Kind], item: &Object<'_>) -> Message {
     let names = names(version);
-    let is = |key| wire::flag(item, key) == Some(true);
+    let is = |key| item.flag(key) == Some(true);
     let kinds = [(Kind::Event, is("is_event")), (Kind::Hidden, is(names.hidden)), (Kind::Deleted, is(names.deleted))];
-    let sent_at = wire::time(item, "timestamp");
+    let sent_at = item.time("timestamp", wire::moment);
     let flags =
         [(Flag::TimeUnknown, sent_at.is_none()), (Flag::Edited, is(names.edited)), (Flag::Deleted, is(names.deleted))];
-    let person = item.get("sender");
+    let in_specifics = item.object("specifics").and_then(|specifics| specifics.text("subject"));
     Message {
-        id: MessageId::new(wire::id(item, "id").unwrap_or_default()),
-        direction: direction(item, owner),
+        id: MessageId::new(item.filled("id").unwrap_or_default()),
+        direction: Direction::Unknown,
         sent_at,
-        sender: Sender {
-            id: sender_id(item),
-            name: person.and_then(|person| wire::text(person, "display_name")).map(str::to_owned),
-            profile_url: person.and_then(|person| wire::text(person, "profile_url")).map(str::to_owned),
-        },
-        text: wire::text(item, "text").unwrap_or_default().to_owned(),
+        sender: sender(item),
+        text: item.words("text").unwrap_or_default().into(),
+        subject: in_specifics.or_else(|| item.text("subject")).as_deref().and_then(subject),
+        quoted: item.object("quoted").map(|quoted| cited(&quoted)),
+        forwarded: forwarded(item),
         flags: flags.into_iter().filter_map(|(flag, applies)| applies.then_some(flag)).collect(),
         unannounced: kinds.iter().any(|(kind, applies)| *applies && !include.contains(kind)),
-        attachments: item.get("attachments").and_then(Value::as_array).cloned().unwrap_or_default(),
+        attachments: item.attachments("attachments"),
         raw: None,
     }
 }
 
-fn sender_id(item: &Value) -> Option<String> {
-    wire::id(item, "sender_id").or_else(|| wire::id(item.get("sender")?, "id"))
+/// Who wrote a message, or one that is repeated in it.
+fn sender(item: &Object<'_>) -> Sender {
+    let person = item.object("sender");
+    let of_person = |key| person.as_ref().and_then(|person| person.filled(key)).map(Into::into);
+    Sender {
+        id: item.filled("sender_id").map(Into::into).or_else(|| of_person("id")),
+        name: of_person("display_name"),
+        profile_url: of_person("profile_url"),
+    }
 }
 
-/// `is_sender` covers every device; without it the sender's id tells.
-fn direction(item: &Value, owner: Option<&str>) -> Direction {
-    let is_own = wire::flag(item, "is_sender").or_else(|| Some(sender_id(item)? == owner?));
-    match is_own {
-        Some(true) => Direction::Outbound,
-        Some(false) => Direction::Inbound,
-        None => Direction::Unknown,
+fn cited(item: &Object<'_>) -> Box<Cited> {
+    let id = item.filled("id").or_else(|| item.filled("provider_id")).map(Into::into);
+    let attachments = item.list("attachments").map_or(0, |list| list.len());
+    Box::new(Cited::new(id, sender(item), &item.words("text").unwrap_or_default(), attachments))
+}
+
+/// Some versions of the API only say that a message was passed on.
+fn forwarded(item: &Object<'_>) -> Option<Box<Cited>> {
+    match item.object_of("forwarded") {
+        Some(object) => Some(cited(&object)),
+        None => item.flag("forwarded")?.then(Box::default),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::providers::json::tests::object;
 
     fn read(version: Version, item: Value) -> Message {
-        message(version, &[], Some("ACoAAme"), &item)
+        let item = object(&item);
+        let told = Told { message: message(version, &[], &item), is_own: item.flag("is_sender") };
+        Message { direction: told.direction(Some("ACoAAme")), ..told.message }
     }
 
     #[test]
@@ -123,7 +165,7 @@ mod tests {
         assert_eq!((bare.direction, bare.sender), (Direction::Unknown, Sender::default()));
         let odd = read(
             Version::V2,
-            json!({ "id": "m", "timestamp": "yesterday", "text": 5, "sender": "x", "attachments": {}, "is_sender": [],
+            json!({ "id": "m", "timestamp": "yesterday", "text": [5], "sender": "x", "attachments": {}, "is_sender": [],
                 "is_event": "yes", "sender_id": {} }),
         );
         assert_eq!((odd.sent_at, odd.flags), (None, vec![Flag::TimeUnknown]));
@@ -132,7 +174,9 @@ mod tests {
 
     #[test]
     fn the_owner_is_known_by_id_where_the_flag_is_missing() {
-        let direction = |owner| direction(&json!({ "sender_id": "ACoAAme" }), owner);
+        let item = object(&json!({ "sender_id": "ACoAAme" }));
+        let told = Told { message: message(Version::V2, &[], &item), is_own: None };
+        let direction = |owner| told.direction(owner);
         assert_eq!(direction(Some("ACoAAme")), Direction::Outbound);
         assert_eq!(direction(Some("ACoAAb1")), Direction::Inbound);
         assert_eq!(direction(None), Direction::Unknown);
@@ -140,7 +184,8 @@ mod tests {
 
     #[test]
     fn what_is_no_persons_words_is_announced_only_where_every_kind_it_is_of_is_asked_for() {
-        let unannounced = |version, include: &[Kind], item: Value| message(version, include, None, &item).unannounced;
+        let unannounced =
+            |version, include: &[Kind], item: Value| message(version, include, &object(&item)).unannounced;
         let both = json!({ "is_event": true, "is_hidden": true });
         assert!(unannounced(Version::V2, &[], both.clone()));
         assert!(unannounced(Version::V2, &[Kind::Event], both.clone()));
@@ -148,5 +193,36 @@ mod tests {
         assert!(unannounced(Version::V1, &[], json!({ "deleted": 1 })));
         assert!(!unannounced(Version::V1, &[Kind::Deleted], json!({ "deleted": 1 })));
         assert!(!unannounced(Version::V1, &[], json!({ "is_hidden": true })), "a name of the other generation");
+    }
+
+    #[test]
+    fn what_an_inmail_a_reply_and_a_forward_say_is_read_in_either_generation() {
+        let of_v2 = read(
+            Version::V2,
+            json!({ "id": "m", "specifics": { "subject": " Our offer " },
+                "quoted": { "object": "QuotedMessage", "id": "q", "text": "When?", "attachments": [{}],
+                    "sender": { "id": "ACoAAb1", "display_name": "Ada Byron" } },
+                "forwarded": { "object": "ForwardedMessage", "text": "The deck", "attachments": [] } }),
+        );
+        assert_eq!(of_v2.subject.as_deref(), Some("Our offer"));
+        let quoted = of_v2.quoted.unwrap();
+        assert_eq!((quoted.id.as_deref(), quoted.text.as_str(), quoted.attachments), (Some("q"), "When?", 1));
+        assert_eq!(quoted.sender.name.as_deref(), Some("Ada Byron"));
+        assert_eq!(of_v2.forwarded.unwrap().text, "The deck");
+
+        let of_v1 = read(
+            Version::V1,
+            json!({ "id": "m", "subject": "Our offer", "quoted": { "provider_id": "q", "sender_id": "ACoAAb1",
+                "text": null, "attachments": null } }),
+        );
+        assert_eq!(of_v1.subject.as_deref(), Some("Our offer"));
+        let quoted = of_v1.quoted.unwrap();
+        assert_eq!((quoted.id.as_deref(), quoted.sender.id.as_deref()), (Some("q"), Some("ACoAAb1")));
+
+        assert_eq!(read(Version::V2, json!({ "id": "m", "forwarded": true })).forwarded, Some(Box::default()));
+        for none in [json!(false), json!(null), json!([]), json!("x")] {
+            let read = read(Version::V2, json!({ "id": "m", "forwarded": none, "quoted": none, "specifics": none }));
+            assert_eq!((read.subject, read.quoted, read.forwarded), (None, None, None), "{none}");
+        }
     }
 }

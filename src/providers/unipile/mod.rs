@@ -87,16 +87,23 @@ impl Api {
         self.settings.api_version
     }
 
-    /// Gets a path below the base. The error of anything but a success is already classed.
+    /// Gets a path below the base, and builds what it answers.
     async fn get(&self, path: &str, query: &str, cache: &'static str) -> Result<(Answer, Value), errors::Refusal> {
+        let answer = self.ask(path, query, cache).await?;
+        let body = errors::body(self.version(), &answer)?;
+        Ok((answer, body))
+    }
+
+    /// Asks for a path below the base. The error of anything but a success is already classed.
+    async fn ask(&self, path: &str, query: &str, cache: &'static str) -> Result<Answer, errors::Refusal> {
         let mut key = HeaderValue::from_str(self.settings.api_key.expose_secret())
             .expect("the key is checked with the configuration");
         key.set_sensitive(true);
         let request = self.client.get(self.url(path, query)).header("x-api-key", key);
         let request = request.header(ACCEPT, "application/json").header(CACHE_CONTROL, cache);
         let answer = http::send(request).await?;
-        let body = errors::body(self.version(), &answer)?;
-        Ok((answer, body))
+        errors::check(self.version(), &answer)?;
+        Ok(answer)
     }
 
     fn url(&self, path: &str, query: &str) -> String {

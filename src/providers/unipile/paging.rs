@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::wire::List;
+use super::wire::Extent;
 use super::{encoded, errors};
 use crate::providers::{Class, Error, Rest};
 
@@ -47,7 +47,7 @@ impl Position {
         }
     }
 
-    fn after(&self, page: &List, full: u64) -> Option<Self> {
+    fn after(&self, page: &Extent, full: u64) -> Option<Self> {
         if let Some(cursor) = &page.next_cursor {
             return Some(Self::Cursor(cursor.clone()));
         }
@@ -56,7 +56,7 @@ impl Position {
             Self::Start => 0,
             Self::Offset(offset) => *offset,
         };
-        let length = page.items.len() as u64;
+        let length = page.length;
         // The one item shared with the page before shows nothing new.
         if length == 0 || (length == 1 && begin > 0) {
             return None;
@@ -68,7 +68,7 @@ impl Position {
 
     /// Where the list goes on, as the text that comes back with the next request; `None` at its end. A page of `full`
     /// items may not be the last; a total is believed only where it says that there is more.
-    pub(super) fn next(&self, page: &List, full: u64) -> Option<String> {
+    pub(super) fn next(&self, page: &Extent, full: u64) -> Option<String> {
         self.after(page, full)?.text()
     }
 
@@ -92,8 +92,8 @@ pub(super) struct Full {
 
 impl Full {
     /// A page is full at the limit, or as long as the longest seen, unless that is too short to be a cap.
-    pub(super) fn at(&self, page: &List, limit: u64) -> u64 {
-        let length = page.items.len() as u64;
+    pub(super) fn at(&self, page: &Extent, limit: u64) -> u64 {
+        let length = page.length;
         let longest = self.longest.fetch_max(length, Ordering::Relaxed).max(length);
         if longest >= SMALLEST_CAP { longest.min(limit) } else { limit }
     }
@@ -116,22 +116,15 @@ fn refused(mut error: Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
-    fn page(length: usize, next_cursor: Option<&str>, total_count: Option<u64>) -> List {
-        List {
-            items: vec![Value::Null; length],
-            next_cursor: next_cursor.map(str::to_owned),
-            total_count,
-            ..List::default()
-        }
+    fn page(length: u64, next_cursor: Option<&str>, total_count: Option<u64>) -> Extent {
+        Extent { length, next_cursor: next_cursor.map(str::to_owned), total_count }
     }
 
     #[test]
     fn the_page_decides_how_the_list_goes_on() {
-        let rows: [(Option<&str>, List, Option<&str>); 15] = [
+        let rows: [(Option<&str>, Extent, Option<&str>); 15] = [
             // The first page: by cursor where it has one, else by offset while it is full.
             (None, page(25, Some("b3BhcXVl"), None), Some("cursor:b3BhcXVl")),
             (None, page(3, Some("b3BhcXVl"), None), Some("cursor:b3BhcXVl")),
@@ -154,7 +147,7 @@ mod tests {
         ];
         for (asked, page, expected) in rows {
             let position = Position::read(asked).unwrap();
-            let shown = format!("{asked:?}, {} items", page.items.len());
+            let shown = format!("{asked:?}, {} items", page.length);
             assert_eq!(position.next(&page, 25).as_deref(), expected, "{shown}");
         }
     }

@@ -3,13 +3,15 @@
 use async_trait::async_trait;
 use data_encoding::HEXLOWER;
 use reqwest::header::{AGE, HeaderMap};
-use serde_json::Value;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::messages::SAYS_NOTHING;
 use super::paging::{Full, Position, rest};
 use super::settings::chat_of;
 use super::{Api, FRESH, SOMEWHAT_FRESH, encoded, wire};
 use crate::model::{Conversation, ConversationType};
+use crate::providers::json::Object;
 use crate::providers::{
     Class, Error, Fault, Folders, Inbox, ListRequest, Listed, Listing, Page, PageRequest, Proof, Provider, Quota, http,
 };
@@ -21,6 +23,8 @@ const LIMIT: u64 = 25;
 /// An answer that is older although a fresh one was asked for comes from the cache.
 const FRESH_FOR_SECONDS: u64 = 5;
 
+const NAMES: wire::Names = wire::Names { items: "data", cursor: "next_cursor" };
+
 pub(super) struct V2 {
     api: Api,
     full_of_messages: Full,
@@ -28,11 +32,11 @@ pub(super) struct V2 {
 }
 
 /// A list, and what its answer tells beside it.
-struct Answered {
+struct Answered<T> {
     /// From the vendor's cache.
     cached: bool,
     quota: Option<Quota>,
-    list: wire::List,
+    list: wire::List<T>,
 }
 
 impl V2 {
@@ -42,20 +46,32 @@ impl V2 {
 
     async fn enabled_inboxes(&self) -> Result<Vec<String>, Error> {
         let path = format!("/{}/inboxes", encoded(self.api.settings.account_id()));
-        let (answer, body) = self.api.get(&path, "", SOMEWHAT_FRESH).await?;
-        let inboxes = wire::list(answer, body, "data", "next_cursor")?.items;
-        let enabled = inboxes.iter().filter(|inbox| wire::flag(inbox, "disabled") != Some(true));
-        Ok(enabled.filter_map(|inbox| wire::text(inbox, "id").map(str::to_owned)).collect())
+        let answer = self.api.ask(&path, "", SOMEWHAT_FRESH).await?;
+        let inbox = |inbox: &Object<'_>, _: &RawValue| {
+            let id: String = inbox.filled("id")?.into();
+            Some((id, inbox.flag("disabled") == Some(true)))
+        };
+        let list = wire::list(&answer, NAMES, "an inbox without an id", inbox)?;
+        if list.unreadable.items > 0 {
+            tracing::warn!(count = list.unreadable.items, "the list of inboxes has some that cannot be read");
+        }
+        let enabled = list.items.into_iter().filter(|(_, is_disabled)| !is_disabled);
+        Ok(enabled.map(|(id, _)| id).collect())
     }
 
     /// A list below the account, asked for fresh; `None` at the end of it.
-    async fn list(&self, path: &str, position: &Position) -> Result<Option<Answered>, Error> {
+    async fn list<T>(
+        &self,
+        path: &str,
+        position: &Position,
+        without: &'static str,
+        read: impl FnMut(&Object<'_>, &RawValue) -> Option<T>,
+    ) -> Result<Option<Answered<T>>, Error> {
         let path = format!("/{}{path}", encoded(self.api.settings.account_id()));
-        match self.api.get(&path, &position.query(LIMIT, ""), FRESH).await {
-            Ok((answer, body)) => {
+        match self.api.ask(&path, &position.query(LIMIT, ""), FRESH).await {
+            Ok(answer) => {
                 let (cached, quota) = (is_cached(&answer.headers), http::quota(&answer.headers, UnixMillis::now()));
-                let list = wire::list(answer, body, "data", "next_cursor")?;
-                Ok(Some(Answered { cached, quota, list }))
+                Ok(Some(Answered { cached, quota, list: wire::list(&answer, NAMES, without, read)? }))
             }
             Err(refusal) => position.judge(refusal).map(|()| None),
         }
@@ -70,14 +86,15 @@ impl Provider for V2 {
         let position = Position::read(request.cursor)?;
         let proof = self.api.proof()?;
         let path = format!("/chats/{}/messages", encoded(&request.conversation.address));
-        let Some(Answered { cached, quota, list }) = self.list(&path, &position).await? else {
+        let told = |item: &Object<'_>, raw: &RawValue| self.api.told(item, raw);
+        let Some(Answered { cached, quota, list }) = self.list(&path, &position, SAYS_NOTHING, told).await? else {
             return Ok(Page { proof, ..Page::default() });
         };
-        let full = self.full_of_messages.at(&list, LIMIT);
-        let rest = rest(position.next(&list, full));
-        let messages = self.api.messages(&list);
+        let full = self.full_of_messages.at(&list.extent, LIMIT);
+        let rest = rest(position.next(&list.extent, full));
+        let page = self.api.page(list);
         let proof = if cached && proof == Proof::Now { Proof::Cached } else { proof };
-        Ok(Page { messages, rest, proof, quota, awaits_account: self.api.awaits_owner(), ..Page::default() })
+        Ok(Page { rest, proof, quota, awaits_account: self.api.awaits_owner(), ..page })
     }
 
     async fn probe(&self) -> Result<(), Error> {
@@ -137,16 +154,19 @@ impl Inbox for V2 {
     async fn list(&self, request: ListRequest<'_>) -> Result<Listing, Error> {
         let position = Position::read(request.cursor)?;
         let path = format!("/inboxes/{}/chats", encoded(request.folder));
-        let Some(Answered { cached, quota, list }) = self.list(&path, &position).await? else {
+        let kind = product(request.folder);
+        let row = |row: &Object<'_>, _: &RawValue| listed(row, kind);
+        let Some(Answered { cached, quota, list }) =
+            self.list(&path, &position, "an object without an id", row).await?
+        else {
             return Ok(Listing::default());
         };
         if cached {
             tracing::warn!(inbox = request.folder, "the inbox was answered from a cache: moves may be seen late");
         }
-        let kind = product(request.folder);
-        let rows = list.items.iter().filter_map(|row| listed(row, kind)).collect();
-        let full = self.full_of_chats.at(&list, LIMIT);
-        Ok(Listing { rows, next: position.next(&list, full), quota, ..Listing::default() })
+        let full = self.full_of_chats.at(&list.extent, LIMIT);
+        let next = position.next(&list.extent, full);
+        Ok(Listing { rows: list.items, next, quota, unreadable: list.unreadable, ..Listing::default() })
     }
 }
 
@@ -196,22 +216,22 @@ fn product(inbox: &str) -> ConversationType {
     found.map_or(ConversationType::Unknown, |(_, product)| *product)
 }
 
-fn listed(row: &Value, kind: ConversationType) -> Option<Listed> {
-    let person_url = row.get("user").and_then(|user| wire::text(user, "profile_url")).map(str::to_owned);
+fn listed(row: &Object<'_>, kind: ConversationType) -> Option<Listed> {
+    let person_url = row.object("user").and_then(|user| user.filled("profile_url")).map(Into::into);
     Some(Listed {
-        conversation: Conversation { person_url, ..chat_of(&wire::id(row, "id")?, kind) },
-        title: wire::text(row, "name").map(str::to_owned),
-        last_activity_at: wire::time(row, "last_message_timestamp"),
+        conversation: Conversation { person_url, ..chat_of(&row.filled("id")?, kind) },
+        title: row.filled("name").map(Into::into),
+        last_activity_at: row.time("last_message_timestamp", wire::moment),
         mark: mark(row),
     })
 }
 
 /// The time of the last message, and a hash of its preview, because a time in whole seconds may stand for several.
-fn mark(row: &Value) -> Option<String> {
-    let written = wire::text(row, "last_message_timestamp")?;
-    let at = wire::time(row, "last_message_timestamp").map_or_else(|| written.to_owned(), |at| at.to_string());
-    let preview = row.get("last_message").and_then(|last| wire::text(last, "text")).unwrap_or_default();
-    Some(format!("{at} {}", HEXLOWER.encode(&Sha256::digest(preview)[..4])))
+fn mark(row: &Object<'_>) -> Option<String> {
+    let written = row.filled("last_message_timestamp")?;
+    let at = row.time("last_message_timestamp", wire::moment).map_or_else(|| written.into(), |at| at.to_string());
+    let preview = row.object("last_message").and_then(|last| last.words("text")).unwrap_or_default();
+    Some(format!("{at} {}", HEXLOWER.encode(&Sha256::digest(preview.as_bytes())[..4])))
 }
 
 #[cfg(test)]
@@ -219,6 +239,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::providers::json::tests::object;
 
     #[test]
     fn a_hit_or_an_age_says_that_the_answer_is_from_the_cache() {
@@ -269,16 +290,17 @@ mod tests {
         let row = json!({ "object": "Chat", "id": "2-QWxwaGE=", "name": "Ada Byron",
             "last_message_timestamp": "2026-11-20T09:14:03Z",
             "user": { "profile_url": "https://www.linkedin.com/in/ada" } });
-        let row = listed(&row, ConversationType::Standard).unwrap();
+        let row = listed(&object(&row), ConversationType::Standard).unwrap();
         assert_eq!(row.conversation.id.as_str(), "2-QWxwaGE=");
         assert_eq!(row.conversation.person_url.as_deref(), Some("https://www.linkedin.com/in/ada"));
         assert_eq!(row.title.as_deref(), Some("Ada Byron"));
         assert_eq!(row.mark.as_deref(), Some("2026-11-20T09:14:03.000Z e3b0c442"));
         let other = json!({ "id": "2-QWxwaGE=", "last_message_timestamp": "2026-11-20T09:14:03.000Z",
             "last_message": { "text": "a second one in the same second", "is_sender": false } });
-        assert_ne!(listed(&other, ConversationType::Standard).unwrap().mark, row.mark);
-        let row = listed(&json!({ "id": "c", "last_message_timestamp": null }), ConversationType::Standard).unwrap();
+        assert_ne!(listed(&object(&other), ConversationType::Standard).unwrap().mark, row.mark);
+        let row =
+            listed(&object(&json!({ "id": "c", "last_message_timestamp": null })), ConversationType::Standard).unwrap();
         assert_eq!((row.last_activity_at, row.mark), (None, None));
-        assert_eq!(listed(&json!({ "name": "without an id" }), ConversationType::Standard), None);
+        assert_eq!(listed(&object(&json!({ "name": "without an id" })), ConversationType::Standard), None);
     }
 }

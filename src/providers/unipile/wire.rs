@@ -4,8 +4,9 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::providers::http::Answer;
-use crate::providers::{Class, Error, json};
+use crate::providers::http::{self, Answer};
+use crate::providers::json::{Document, Object, Scalar};
+use crate::providers::{Class, Error, Unreadable};
 use crate::time::UnixMillis;
 
 /// A text that says something.
@@ -21,52 +22,77 @@ pub(super) fn id(object: &Value, key: &str) -> Option<String> {
     }
 }
 
-/// A flag: booleans in v2, 0 and 1 in v1.
-pub(super) fn flag(object: &Value, key: &str) -> Option<bool> {
-    match object.get(key)? {
-        Value::Bool(flag) => Some(*flag),
-        Value::Number(number) => Some(number.as_f64()? != 0.0),
-        _ => None,
+/// A time; one without a zone is UTC, as all of the API's are. A number is one of milliseconds or seconds.
+pub(super) fn moment(value: &Scalar<'_>) -> Option<UnixMillis> {
+    /// LinkedIn is younger, as seconds and as milliseconds.
+    const SECONDS: i64 = 1_000_000_000;
+    const MILLIS: i64 = SECONDS * 1000;
+    match value.whole_number() {
+        Some(number) if number >= MILLIS => UnixMillis::from_wire_millis(number),
+        Some(number) if number >= SECONDS => UnixMillis::from_wire_millis(number * 1000),
+        Some(_) => None,
+        None => {
+            let text = value.as_str();
+            UnixMillis::parse(text).or_else(|| UnixMillis::parse(&format!("{text}Z")))
+        }
     }
 }
 
-/// A time; one without a zone is UTC, as all of the API's are.
-pub(super) fn time(object: &Value, key: &str) -> Option<UnixMillis> {
-    let text = text(object, key)?;
-    UnixMillis::parse(text).or_else(|| UnixMillis::parse(&format!("{text}Z")))
-}
-
-/// A list answer.
-#[derive(Default)]
-pub(super) struct List {
-    pub(super) items: Vec<Value>,
+/// How far a page reaches: what tells whether the list goes on.
+#[derive(Debug, Default)]
+pub(super) struct Extent {
+    /// Items on the page, those among them that cannot be read.
+    pub(super) length: u64,
     pub(super) next_cursor: Option<String>,
     pub(super) total_count: Option<u64>,
-    /// The answer as it was received.
-    pub(super) received: Vec<u8>,
-    pub(super) items_key: &'static str,
 }
 
-impl List {
-    /// The items as they were received.
-    pub(super) fn raw_items(&self) -> Vec<Box<RawValue>> {
-        if self.items.is_empty() { vec![] } else { json::elements(&self.received, &[self.items_key]) }
+/// A page of a list.
+#[derive(Debug)]
+pub(super) struct List<T> {
+    pub(super) items: Vec<T>,
+    pub(super) extent: Extent,
+    pub(super) unreadable: Unreadable,
+}
+
+/// A page without items.
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self { items: vec![], extent: Extent::default(), unreadable: Unreadable::default() }
     }
 }
 
-/// Reads the envelope: the items stand under `items_key`, and are objects or it is not this API that answers.
-pub(super) fn list(answer: Answer, mut body: Value, items_key: &'static str, cursor_key: &str) -> Result<List, Error> {
-    let next_cursor = id(&body, cursor_key);
-    let total_count = body.get("total_count").and_then(Value::as_u64);
-    match body.get_mut(items_key).map(Value::take) {
-        Some(Value::Array(items)) if items.iter().all(Value::is_object) => {
-            Ok(List { items, next_cursor, total_count, received: answer.body, items_key })
-        }
-        _ => {
-            let status = answer.status.as_u16();
-            Err(Error::new(Class::Protocol, format!("status {status}: the answer has no list under `{items_key}`")))
-        }
-    }
+/// The names of a list's parts in one generation of the API.
+#[derive(Clone, Copy)]
+pub(super) struct Names {
+    pub(super) items: &'static str,
+    pub(super) cursor: &'static str,
+}
+
+/// Reads a page: the items stand under one name, or it is not this API that answers. An item that `read` makes nothing of is
+/// one `without` something.
+pub(super) fn list<T>(
+    answer: &Answer,
+    names: Names,
+    without: &'static str,
+    read: impl FnMut(&Object<'_>, &RawValue) -> Option<T>,
+) -> Result<List<T>, Error> {
+    let document = Document::of(&answer.body);
+    let body = document.object().map_err(|e| http::malformed(answer, &e))?;
+    let list = body.list(names.items).ok_or_else(|| no_list(answer, names.items))?;
+    let mut read = read;
+    let items = list.each(without, |object, raw| read(object, raw));
+    let extent = Extent {
+        length: list.len() as u64,
+        next_cursor: body.filled(names.cursor).map(Into::into),
+        total_count: body.whole_number("total_count").and_then(|count| count.try_into().ok()),
+    };
+    Ok(List { items, extent, unreadable: document.unreadable() })
+}
+
+fn no_list(answer: &Answer, name: &str) -> Error {
+    let status = answer.status.as_u16();
+    Error::new(Class::Protocol, format!("status {status}: the answer has no list under `{name}`"))
 }
 
 #[cfg(test)]
@@ -74,19 +100,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::providers::json::tests::object;
 
     #[test]
     fn a_field_of_a_wrong_type_is_as_good_as_absent() {
-        let wrong = json!({ "text": 1, "flag": "yes", "time": 5, "id": [] });
+        let wrong = json!({ "text": 1, "id": [] });
         assert_eq!(text(&wrong, "text"), None);
-        assert_eq!(flag(&wrong, "flag"), None);
-        assert_eq!(time(&wrong, "time"), None);
         assert_eq!(id(&wrong, "id"), None);
-        let right =
-            json!({ "flag": 1, "off": 0, "id": 7, "time": "2026-11-20T09:14:03", "zone": "2026-11-20T09:14:03Z" });
-        assert_eq!((flag(&right, "flag"), flag(&right, "off")), (Some(true), Some(false)));
-        assert_eq!(id(&right, "id").as_deref(), Some("7"));
-        assert_eq!(time(&right, "time"), time(&right, "zone"));
-        assert!(time(&right, "time").is_some());
+        assert_eq!(id(&json!({ "id": 7 }), "id").as_deref(), Some("7"));
+    }
+
+    #[test]
+    fn a_time_is_read_with_and_without_a_zone_and_as_a_number() {
+        let at = |value: Value| object(&json!({ "at": value })).time("at", moment).map(UnixMillis::as_millis);
+        let expected = Some(1_795_166_043_000);
+        for value in
+            [json!("2026-11-20T09:14:03"), json!("2026-11-20T09:14:03Z"), json!(1_795_166_043), json!("1795166043000")]
+        {
+            assert_eq!(at(value.clone()), expected, "{value}");
+        }
+        for odd in [json!(5), json!("yesterday"), json!([]), json!(""), json!(true)] {
+            assert_eq!(at(odd.clone()), None, "{odd}");
+        }
     }
 }

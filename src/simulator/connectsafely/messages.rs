@@ -66,6 +66,8 @@ struct MessageBody<'a> {
     sent_at: SentAt<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sender_profile_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sender_id: Option<&'a str>,
     sender_name: &'a str,
     sender_photo: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -175,19 +177,29 @@ fn choose(conversation: &Conversation, ask: &Ask, switches: &ConnectSafelySwitch
 struct Writer<'a> {
     conversation: &'a Conversation,
     switches: &'a ConnectSafelySwitches,
+    /// The owner of the mailbox, as its URNs have them.
     owner: String,
+    /// The owner as a sender: with another kind of id in Sales Navigator.
+    owner_id: String,
     owner_name: String,
 }
 
 impl<'a> Writer<'a> {
     fn new(conversation: &'a Conversation, switches: &'a ConnectSafelySwitches, seed: u64) -> Self {
         let owner = people::profile_id("ACoAA", seed, u64::MAX);
-        Self { conversation, switches, owner, owner_name: OWNER.name() }
+        let owner_id = match conversation.kind {
+            Kind::SalesNavigator => people::profile_id("ACwAA", seed, u64::MAX),
+            _ => owner.clone(),
+        };
+        let owner_name = switches.owner_name.clone().unwrap_or_else(|| OWNER.name());
+        Self { conversation, switches, owner, owner_id, owner_name }
     }
 
     fn message<'b>(&'b self, message: &'b Message) -> MessageBody<'b> {
         let person = &self.conversation.person;
         let has_attachment = !message.attachments.is_null();
+        let id = if message.outbound { self.owner_id.as_str() } else { person.profile_id.as_str() };
+        let form = self.switches.sender;
         MessageBody {
             message_urn: (!message.omit_id).then(|| self.urn(message)),
             text: &message.text,
@@ -196,13 +208,13 @@ impl<'a> Writer<'a> {
                 (None, true) => SentAt::Text(Cow::Owned(message.sent_at.as_millis().to_string())),
                 (None, false) => SentAt::Number(message.sent_at.as_millis()),
             },
-            sender_profile_id: match (self.switches.sender, message.outbound) {
-                (SenderForm::Absent, _) => None,
-                (SenderForm::Slug, true) => Some(OWNER.slug),
-                (SenderForm::Slug, false) => Some(&person.slug),
-                (SenderForm::ProfileId, true) => Some(&self.owner),
-                (SenderForm::ProfileId, false) => Some(&person.profile_id),
+            sender_profile_id: match form {
+                SenderForm::Absent | SenderForm::SenderId => None,
+                SenderForm::Slug if message.outbound => Some(OWNER.slug),
+                SenderForm::Slug => Some(&person.slug),
+                SenderForm::ProfileId => Some(id),
             },
+            sender_id: (form == SenderForm::SenderId).then_some(id),
             sender_name: if message.outbound { &self.owner_name } else { &person.name },
             sender_photo: None,
             is_sent_by_owner: match self.switches.owner_flag {

@@ -167,6 +167,9 @@ impl Writer<'_> {
             "sender": if linkup.sender_as_object { json!({ "name": name, "profile_url": url }) } else { json!(name) },
             "message_type": message.message_type.as_deref().unwrap_or("TEXT"),
         });
+        if linkup.messages_say_is_me {
+            info["is_me"] = json!(message.outbound);
+        }
         if linkup.sender_info {
             written["sender_info"] = info;
         }

@@ -105,6 +105,8 @@ pub struct LinkupSwitches {
     pub inbox_array: String,
     /// Whether the last message of an inbox row names its sender.
     pub inbox_sender: bool,
+    /// Whether messages say by `is_me` which are the owner's.
+    pub messages_say_is_me: bool,
     /// Whether inbox rows write profiles as `/in/ada-byron`; otherwise with the opaque id.
     pub vanity_urls: bool,
     /// Whether messages write profiles in the other way than inbox rows do.
@@ -148,6 +150,7 @@ impl Default for LinkupSwitches {
             whole_urn_required: false,
             inbox_array: "conversations".into(),
             inbox_sender: true,
+            messages_say_is_me: false,
             vanity_urls: true,
             mixed_urls: false,
             dead_session: None,

@@ -2,6 +2,7 @@
 
 mod faults;
 mod messages;
+mod odd;
 mod raw;
 
 use inboxd::simulator::{ConversationRef, Dialect, Endpoint, Fault, Kind};
@@ -35,7 +36,10 @@ macro_rules! rows {
                 messages::a_message_that_turns_up_late_comes_once_and_is_marked,
                 messages::what_is_written_while_pages_are_read_comes_after_them,
                 messages::a_message_of_the_owner_is_told_and_never_taken_for_one_of_the_other,
-                raw::the_providers_own_object_is_kept_as_it_was_sent
+                raw::the_providers_own_object_is_kept_as_it_was_sent,
+                odd::a_message_that_cannot_be_read_takes_no_other_with_it,
+                odd::a_row_that_cannot_be_read_takes_no_other_with_it,
+                odd::a_byte_order_mark_and_compression_are_undone_and_other_encodings_are_named
             );
         }
     )* };

@@ -6,6 +6,7 @@ pub(crate) mod nkeys;
 mod receiver;
 mod rig;
 pub(crate) mod strict;
+mod wire;
 
 use std::future::Future;
 use std::sync::LazyLock;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 pub(crate) use daemon::{Daemon, Output, finished, inboxd, inboxd_in};
 pub(crate) use receiver::{Arrived, Receiver, Reply};
 pub(crate) use rig::{Rig, account_name};
+pub(crate) use wire::{Sent, Wire};
 
 /// Longest wait for anything: far beyond what a slow machine needs, so that only a broken daemon meets it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
