@@ -1,8 +1,8 @@
 //! The account behind a key: whether it is usable, and who its owner is.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::{ConnectSafely, SEGMENT, errors};
@@ -29,27 +29,56 @@ pub(super) struct Identity {
     pub(super) name: Option<String>,
 }
 
+/// Who owns the mailbox, as far as it is known.
 #[derive(Default)]
 pub(super) struct Owner {
-    asked: Mutex<Option<(Instant, Option<Identity>)>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    asked: Option<Instant>,
+    identity: Option<Identity>,
+    /// A page could not be judged without it.
+    is_wanted: bool,
 }
 
 impl Owner {
-    /// Who owns the mailbox; asked rarely, and `None` where the service does not say.
-    pub(super) async fn identity(&self, api: &ConnectSafely) -> Option<Identity> {
-        let mut asked = self.asked.lock().await;
-        if let Some((at, identity)) = &*asked
-            && at.elapsed() < if identity.is_some() { ASK_AGAIN_AFTER } else { ASK_AGAIN_AFTER_FAILURE }
-        {
-            return identity.clone();
-        }
-        let identity = api.account_status().await.ok().map(|status| status.identity);
-        *asked = Some((Instant::now(), identity.clone()));
-        identity
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who it is; `None` where the service has not said. The account is looked at for it before the next page.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        let mut known = self.known();
+        known.is_wanted = true;
+        known.identity.clone()
+    }
+
+    /// Whether a page has needed it, and the account may tell it now: it is looked at rarely.
+    pub(super) fn is_wanted(&self) -> bool {
+        let known = self.known();
+        let again = if known.identity.is_some() { ASK_AGAIN_AFTER } else { ASK_AGAIN_AFTER_FAILURE };
+        known.is_wanted && known.asked.is_none_or(|asked| asked.elapsed() >= again)
+    }
+
+    /// Whether a page that was just read may be judged better after a look at the account.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.is_wanted() && self.known().identity.is_none()
     }
 }
 
 impl ConnectSafely {
+    /// Asks who owns the mailbox.
+    pub(super) async fn look_at_owner(&self) -> Result<(), Error> {
+        let status = self.account_status().await;
+        let mut known = self.owner.known();
+        known.asked = Some(Instant::now());
+        // Who it was it still is, where the service does not answer.
+        known.identity = status.as_ref().ok().map(|status| status.identity.clone()).or(known.identity.take());
+        status.map(drop)
+    }
+
     async fn account_status(&self) -> Result<Status, Error> {
         let account_id = utf8_percent_encode(&self.settings.account_id, SEGMENT);
         let answer = self.get(&format!("/account/{account_id}/status"), "").await?;

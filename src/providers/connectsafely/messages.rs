@@ -92,7 +92,7 @@ impl Payload {
 
 impl ConnectSafely {
     /// Turns a payload into a page of the model.
-    pub(super) async fn read(&self, conversation: &Conversation, payload: Payload, rest: Rest) -> Page {
+    pub(super) fn read(&self, conversation: &Conversation, payload: Payload, rest: Rest) -> Page {
         if let Some(note) = &payload.note {
             tracing::debug!(conversation = %conversation.id, note = http::safe(note), "the provider added a note");
         }
@@ -104,7 +104,7 @@ impl ConnectSafely {
             ids.is_some_and(|(own, sender)| own == sender || urn::are_comparable(own, sender))
         };
         let needs_identity = !payload.messages.iter().all(is_told_by_id);
-        let identity = if needs_identity { self.owner.identity(self).await } else { None };
+        let identity = if needs_identity { self.owner.identity() } else { None };
         sides.identity = identity.as_ref();
         sides.learn(payload.messages.iter().map(Told::signs));
         let directions: Vec<_> = payload.messages.iter().map(|told| sides.direction(told.signs())).collect();
@@ -112,7 +112,8 @@ impl ConnectSafely {
         let told = payload.messages.into_iter().zip(directions);
         let mut messages: Vec<_> = told.map(|(told, direction)| Message { direction, ..told.message }).collect();
         assign_missing_ids(&mut messages);
-        Page { messages, rest, title, unreadable: payload.unreadable, ..Page::default() }
+        let awaits_account = needs_identity && self.owner.is_awaited();
+        Page { messages, rest, title, unreadable: payload.unreadable, awaits_account, ..Page::default() }
     }
 }
 

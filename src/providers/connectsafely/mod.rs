@@ -195,11 +195,19 @@ impl Provider for ConnectSafely {
             (false, _, Some(cursor)) => Rest::More(cursor),
             (_, _, None) => Rest::Nothing,
         };
-        Ok(Page { quota, ..self.read(request.conversation, payload, rest).await })
+        Ok(Page { quota, ..self.read(request.conversation, payload, rest) })
     }
 
     async fn probe(&self) -> Result<(), Error> {
         self.check_account().await
+    }
+
+    fn wants_account(&self) -> bool {
+        self.owner.is_wanted()
+    }
+
+    async fn look_at_account(&self) -> Result<(), Error> {
+        self.look_at_owner().await
     }
 
     fn inbox(&self) -> Option<&dyn Inbox> {

@@ -28,7 +28,8 @@ impl Inbox for Linkup {
         let document = Document::of(&answer.body);
         let reply = Reply::of(document.object().map_err(|e| http::malformed(&answer, &e))?, credits);
         let listing = listing(&reply, request.cursor, self.settings.kind(), &mut self.me())?;
-        Ok(Listing { unreadable: document.unreadable(), ..listing })
+        let answered_at = http::answered_at(&answer.headers);
+        Ok(Listing { answered_at, unreadable: document.unreadable(), ..listing })
     }
 }
 

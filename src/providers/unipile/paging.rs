@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     fn page(length: u64, next_cursor: Option<&str>, total_count: Option<u64>) -> Extent {
-        Extent { length, next_cursor: next_cursor.map(str::to_owned), total_count }
+        Extent { length, next_cursor: next_cursor.map(str::to_owned), total_count, answered_at: None }
     }
 
     #[test]

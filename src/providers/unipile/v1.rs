@@ -120,7 +120,8 @@ impl Inbox for V1 {
                 (moved(list.items), list.extent, list.unreadable)
             }
         };
-        Ok(Listing { rows, next: by_cursor(extent.next_cursor), unreadable, ..Listing::default() })
+        let answered_at = extent.answered_at;
+        Ok(Listing { rows, next: by_cursor(extent.next_cursor), answered_at, unreadable, ..Listing::default() })
     }
 }
 

@@ -166,7 +166,8 @@ impl Inbox for V2 {
         }
         let full = self.full_of_chats.at(&list.extent, LIMIT);
         let next = position.next(&list.extent, full);
-        Ok(Listing { rows: list.items, next, quota, unreadable: list.unreadable, ..Listing::default() })
+        let answered_at = list.extent.answered_at;
+        Ok(Listing { rows: list.items, next, quota, answered_at, unreadable: list.unreadable, ..Listing::default() })
     }
 }
 

@@ -45,6 +45,8 @@ pub(super) struct Extent {
     pub(super) length: u64,
     pub(super) next_cursor: Option<String>,
     pub(super) total_count: Option<u64>,
+    /// When it was answered, by the provider's clock.
+    pub(super) answered_at: Option<UnixMillis>,
 }
 
 /// A page of a list.
@@ -86,6 +88,7 @@ pub(super) fn list<T>(
         length: list.len() as u64,
         next_cursor: body.filled(names.cursor).map(Into::into),
         total_count: body.whole_number("total_count").and_then(|count| count.try_into().ok()),
+        answered_at: http::answered_at(&answer.headers),
     };
     Ok(List { items, extent, unreadable: document.unreadable() })
 }
