@@ -43,6 +43,13 @@ pub(super) fn is_later(shown: UnixMillis, line: UnixMillis) -> bool {
     shown > line + 2 * RESOLUTION
 }
 
+/// Whether two marks are times of one activity, read off two lists of which one rounds: nothing has
+/// moved where the conversation has been read up to there.
+pub(super) fn is_one_activity(mark: &str, other: &str) -> bool {
+    let times = UnixMillis::parse(mark).zip(UnixMillis::parse(other));
+    times.is_some_and(|(one, other)| one.since(other).max(other.since(one)) <= RESOLUTION)
+}
+
 /// Whether the youngest message read is the activity that a list has shown, or younger. Where the
 /// poll `found_some` that were not known, a time within the resolution is that activity. Where it
 /// found none, a second message in the same second may be missing still.
@@ -109,6 +116,13 @@ mod tests {
         assert!(!reaches(11_000, 12_171));
         assert!(!reaches(11_700, 12_000), "nothing new was read: the one that the list shows may be missing");
         assert!(!super::reaches(None, at(0), true));
+    }
+
+    #[test]
+    fn two_lists_may_show_one_activity_in_two_ways() {
+        assert!(is_one_activity("2026-11-20T09:00:46.000Z", "2026-11-20T09:00:45.871Z"));
+        assert!(!is_one_activity("2026-11-20T09:00:46.000Z", "2026-11-20T09:00:47.001Z"));
+        assert!(!is_one_activity("1763629246000 0badcafe", "1763629246000 00000000"), "one text, then another");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::follow::{Follow, insert, load_source};
-use super::list_times::{is_later, line_of_history, line_of_newcomers};
+use super::list_times::{is_later, is_one_activity, line_of_history, line_of_newcomers};
 use super::{AccountId, Error, Mark, Source, SourceId, Store, UnreadPage, UnreadRows, millis, unreadable};
 use crate::model::{Conversation, Listed};
 use crate::time::UnixMillis;
@@ -283,8 +283,14 @@ fn note(tx: &Connection, account: AccountId, row: Listed, discovery: Discovery) 
     if row.mark.is_some() && row.mark == known.mark {
         return Ok(Noted::Unmoved);
     }
-    if known.mark.is_none() && row.last_activity_at.is_some() && known.watermark >= row.last_activity_at {
-        // Read to that point before any sweep has seen it.
+    let is_read = row.last_activity_at.is_some() && known.watermark >= row.last_activity_at;
+    let is_known = match (known.mark.as_deref(), row.mark.as_deref()) {
+        (None, _) => true,
+        (Some(known), Some(mark)) => is_one_activity(known, mark),
+        (Some(_), None) => false,
+    };
+    if is_read && is_known {
+        // Read to that point before any sweep has seen it, or by a sweep over another list of it.
         tx.prepare_cached("UPDATE conversations SET mark = ?2 WHERE id = ?1")?.execute(params![source.0, row.mark])?;
         return Ok(Noted::Unmoved);
     }

@@ -28,7 +28,14 @@ async fn talk(dialect: Dialect, kind: Kind) -> (Rig, Conversation, Arc<dyn Provi
 /// The directions of theirs and ours.
 async fn directions(conversation: &Conversation, provider: &dyn Provider) -> (Direction, Direction) {
     let request = PageRequest { conversation, since: None, cursor: None };
-    let page = provider.page(request).await.unwrap();
+    // As a poll does: the account is looked at where a page needs that, and the page asked for again.
+    let first = provider.page(request).await.unwrap();
+    let page = if first.awaits_account {
+        provider.look_at_account().await.unwrap();
+        provider.page(request).await.unwrap()
+    } else {
+        first
+    };
     let of = |text: &str| page.messages.iter().find(|message| message.text == text).unwrap().direction;
     (of("theirs"), of("ours"))
 }

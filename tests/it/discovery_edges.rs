@@ -71,10 +71,11 @@ fn read(rig: &Rig) -> usize {
     rig.known_conversations().iter().filter(|c| c.first_polled_at.is_some()).count()
 }
 
-/// When the last complete sweep over every folder began; `None` before there was one.
+/// When the last complete sweep over every folder began, but for the one that is listed seldom; `None` before there was one.
 fn swept_at(rig: &Rig) -> Option<UnixMillis> {
     let accounts = rig.overview().map(|overview| overview.accounts).unwrap_or_default();
-    accounts.iter().flat_map(|account| &account.inbox).map(|folder| folder.swept_at).min().flatten()
+    let folders = accounts.iter().flat_map(|account| &account.inbox);
+    folders.filter(|folder| folder.folder != "CLASSIC_ARCHIVED").map(|folder| folder.swept_at).min().flatten()
 }
 
 async fn sweeps(rig: &Rig, count: usize) {

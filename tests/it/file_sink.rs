@@ -265,7 +265,7 @@ fn what_is_wrong_with_the_keys_is_said() {
         ("path = \"/dev/stdin\"", "sinks.archive.path: is a descriptor that inboxd does not write to; use type"),
         ("path = \"/dev/stdout\"\nrotate = \"daily\"", "sinks.archive.path: is no file, so rotate, compress and"),
         ("path = \".\"", "sinks.archive.path: names no file"),
-        ("path = \"/tmp\"", "sinks.archive.path: is a folder; write the name of a file in it"),
+        ("path = \"/tmp\"", "sinks.archive.path: is a folder; name a file in it"),
     ] {
         let (code, stderr) = checked(keys);
         assert!(code == 78 && stderr.contains(says), "{keys}: {stderr}");

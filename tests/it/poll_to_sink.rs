@@ -479,7 +479,9 @@ async fn half_a_character_in_an_answer_blocks_no_conversation() {
     let body = format!(
         r#"{{"success":true,"messages":[{{"messageUrn":"urn:li:messagingMessage:2-X","text":"cut \ud83d","sentAt":{sent_at}}}],"hasMore":false}}"#
     );
-    rig.world().inject(Fault::Status { code: 200, body, headers: vec![] }, When { times: Some(1), ..When::default() });
+    // Twice: the page is asked for again once the owner is known.
+    let when = When { times: Some(2), endpoint: Some(Endpoint::ConnectSafelyMessages), ..When::default() };
+    rig.world().inject(Fault::Status { code: 200, body, headers: vec![] }, when);
     let daemon = rig.start();
     rig.until_taken(1).await;
     assert_eq!(rig.receiver.texts(), ["cut \u{fffd}"]);
