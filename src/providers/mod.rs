@@ -222,6 +222,8 @@ pub struct Started {
     pub workflow_id: String,
     /// It waits for the account's working hours.
     pub outside_working_hours: bool,
+    /// When it was accepted, by the provider's clock; `None` where the answer does not say.
+    pub answered_at: Option<UnixMillis>,
 }
 
 /// How a workflow does.

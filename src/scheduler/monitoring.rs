@@ -49,7 +49,12 @@ pub(super) enum MonitorStep {
 /// What came of that.
 #[derive(Debug)]
 pub(super) enum Monitored {
-    Running { workflow_id: String, outside_working_hours: bool },
+    Running {
+        workflow_id: String,
+        outside_working_hours: bool,
+        /// When its start was accepted, by the provider's clock.
+        started_at: Option<UnixMillis>,
+    },
     Done,
 }
 
@@ -107,10 +112,10 @@ impl Monitors {
     pub(super) fn take(&mut self, folder: &str, result: &Result<Monitored, Failure>, now: Instant) {
         let Some(monitor) = self.0.iter_mut().find(|monitor| monitor.folder == folder) else { return };
         match result {
-            Ok(Monitored::Running { workflow_id, outside_working_hours }) => {
+            Ok(Monitored::Running { workflow_id, outside_working_hours, started_at }) => {
                 if monitor.workflow_id.is_none() {
                     monitor.starts += 1;
-                    monitor.started_at = monitor.started_at.or(Some(UnixMillis::now()));
+                    monitor.started_at = monitor.started_at.or(*started_at);
                 }
                 monitor.needed = false;
                 monitor.workflow_id = Some(workflow_id.clone());
@@ -150,7 +155,10 @@ impl Poller {
                 let started = monitoring.start(folder).await;
                 self.gate.settle(permit, Heard::unpriced(&started)).await;
                 let (started_at, workflow_id) = match &started {
-                    Ok(started) => (Some(UnixMillis::now()), Some(started.workflow_id.clone())),
+                    // What the inbox has is compared with it, so it is the provider's time where that is told.
+                    Ok(started) => {
+                        (Some(started.answered_at.unwrap_or_else(UnixMillis::now)), Some(started.workflow_id.clone()))
+                    }
                     Err(error) if error.class == Class::Gone => (Some(UnixMillis::now()), None),
                     // Whether it took effect is not known: a restart is to start it again.
                     Err(_) => (None, None),
@@ -159,7 +167,7 @@ impl Poller {
                 let started = started?;
                 tracing::info!(account = %self.account, %folder, "the provider was told to collect the inbox");
                 let (workflow_id, outside_working_hours) = (started.workflow_id, started.outside_working_hours);
-                Ok(Monitored::Running { workflow_id, outside_working_hours })
+                Ok(Monitored::Running { workflow_id, outside_working_hours, started_at })
             }
             MonitorStep::Status { folder, workflow_id } => {
                 let permit = self.gate.admit(Call::Collecting, Purpose::Live).await?;
@@ -167,7 +175,8 @@ impl Poller {
                 self.gate.settle(permit, Heard::unpriced(&status)).await;
                 match status? {
                     Workflow::Running { outside_working_hours } => {
-                        Ok(Monitored::Running { workflow_id: workflow_id.clone(), outside_working_hours })
+                        let workflow_id = workflow_id.clone();
+                        Ok(Monitored::Running { workflow_id, outside_working_hours, started_at: None })
                     }
                     Workflow::Done { .. } => {
                         let now = Some(UnixMillis::now());
@@ -208,7 +217,11 @@ mod tests {
         let mut monitors = Monitors::default();
         monitors.watch(&folders(&["st"]), &[], now);
         assert!(matches!(monitors.step(now), Some(MonitorStep::Start { .. })));
-        let running = Ok(Monitored::Running { workflow_id: "wf".into(), outside_working_hours: false });
+        let running = Ok(Monitored::Running {
+            workflow_id: "wf".into(),
+            outside_working_hours: false,
+            started_at: Some(UnixMillis::now()),
+        });
         monitors.take("st", &running, now);
         assert!(monitors.step(now).is_none(), "not before its pace");
         assert!(matches!(monitors.step(now + PACE), Some(MonitorStep::Status { .. })));

@@ -34,7 +34,7 @@ pub struct SweptFolder {
     pub cursor: Option<String>,
     /// The youngest activity that the first sweep has seen so far.
     pub youngest: Option<UnixMillis>,
-    /// Last start of the provider's own collecting.
+    /// First start of the provider's own collecting, by the provider's clock where it told; `None`: it is to be started.
     pub started_at: Option<UnixMillis>,
     /// While that start is under way.
     pub workflow_id: Option<String>,
@@ -208,7 +208,8 @@ impl Store {
         self.write(move |tx| {
             tx.prepare_cached(
                 "INSERT INTO sweeps (account, folder, started_at, workflow_id) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (account, folder) DO UPDATE SET started_at = ?3, workflow_id = ?4",
+                 ON CONFLICT (account, folder) DO UPDATE SET workflow_id = ?4,
+                    started_at = CASE WHEN ?3 IS NULL THEN NULL ELSE coalesce(started_at, ?3) END",
             )?
             .execute(params![account.0, folder, started_at.map(UnixMillis::as_millis), workflow_id])?;
             Ok(())

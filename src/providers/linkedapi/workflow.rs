@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::errors::{self, WireError};
 use super::{DEFAULT_DAYS, LinkedApi, wire_type};
 use crate::model::Conversation;
-use crate::providers::{Class, Error, Started, Upkeep, Workflow};
+use crate::providers::{Class, Error, Started, Upkeep, Workflow, http};
 use crate::time::UnixMillis;
 
 #[derive(Serialize)]
@@ -90,6 +90,7 @@ impl LinkedApi {
         let answer = self.call(Method::POST, "/workflows", Some(action)).await?;
         let accepted: Accepted = errors::result(&answer)?;
         Ok(Started {
+            answered_at: http::answered_at(&answer.headers),
             workflow_id: accepted.workflow_id,
             outside_working_hours: accepted.pending_reason.as_deref() == Some(OUTSIDE_WORKING_HOURS),
         })
