@@ -24,8 +24,7 @@ pub(super) fn variables(of: impl Iterator<Item = (OsString, OsString)>) -> Resul
     let mut problems = vec![];
     for (name, value) in of {
         let Some(name) = name.to_str() else { continue };
-        let prefixed = name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX));
-        if !prefixed {
+        if !has_prefix(name) {
             continue;
         }
         let path: Vec<_> = name[PREFIX.len()..].split("__").map(str::to_lowercase).collect();
@@ -69,6 +68,20 @@ pub(super) fn strays(names: impl Iterator<Item = OsString>, sections: &[&str], f
     let mut strays: Vec<_> = names.filter_map(|name| stray(name.to_str()?)).collect();
     strays.sort_by(|one, other| one.origin.cmp(&other.origin));
     strays
+}
+
+/// Whether any variable sets a key.
+pub(super) fn sets_any(of: impl Iterator<Item = (OsString, OsString)>) -> bool {
+    of.into_iter().any(|(name, _)| name.to_str().is_some_and(has_prefix))
+}
+
+fn has_prefix(name: &str) -> bool {
+    name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+}
+
+/// How an error names the variables that set a table.
+pub(super) fn origin_of_table(path: &[&str]) -> String {
+    format!("environment variables {PREFIX}{}__...", path.join("__").to_uppercase())
 }
 
 /// How an error names a variable.

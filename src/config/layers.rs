@@ -11,6 +11,9 @@ use super::syntax;
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 
+/// What stands for the file in an error where everything is set in the environment.
+const NO_FILE: &str = "the environment";
+
 /// Where the configuration comes from.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
@@ -32,18 +35,26 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    /// Names the layer that set a key, for an error about it. A variable is named where it set the key itself, or where
-    /// there would be nothing at all of the kind without it.
+    /// Names the layer that set a key, for an error about it: the variable that set it, or where there would be nothing at
+    /// all of the kind without the environment, the variables that set what there is.
     pub(super) fn origin(&self, key: &str) -> String {
+        let whole: Vec<&str> = key.split(['.', '[', ']']).filter(|part| !part.is_empty()).collect();
+        let sets_it = |variable: &&Variable| {
+            variable.path.len() <= whole.len() && variable.path.iter().zip(&whole).all(|(one, other)| one == other)
+        };
+        if let Some(variable) = self.variables.iter().find(sets_it) {
+            return environment::origin(&variable.name);
+        }
         let mut below = Some(&self.below);
-        let mut path: Vec<&str> = vec![];
-        for part in key.split(['.', '[', ']']).filter(|part| !part.is_empty()) {
-            path.push(part);
-            below = below.and_then(|below| below.get(part));
-            let mut of_path = self.variables.iter().filter(|variable| begins(&variable.path, &path));
-            let Some(first) = of_path.next() else { break };
-            if first.path.len() == path.len() || below.is_none_or(|below| !below.is_object()) {
-                return environment::origin(&first.name);
+        for length in 1..=whole.len() {
+            let path = &whole[..length];
+            below = below.and_then(|below| below.get(path[length - 1]));
+            let of_path: Vec<_> = self.variables.iter().filter(|variable| begins(&variable.path, path)).collect();
+            match of_path[..] {
+                [] => break,
+                _ if below.is_some_and(Value::is_object) => {}
+                [only] => return environment::origin(&only.name),
+                _ => return environment::origin_of_table(path),
             }
         }
         self.file.clone()
@@ -54,11 +65,11 @@ fn begins(path: &[String], with: &[&str]) -> bool {
     path.len() >= with.len() && path.iter().zip(with).all(|(one, other)| one == other)
 }
 
-/// Finds the file: as given, `$INBOXD_CONFIG`, `./inboxd.toml`, `/etc/inboxd/inboxd.toml`.
-pub(super) fn find(given: Option<&Path>) -> Result<PathBuf, Problem> {
+/// Finds the file: as given, `$INBOXD_CONFIG`, `./inboxd.toml`, `/etc/inboxd/inboxd.toml`; `None` where there is none.
+fn find(given: Option<&Path>) -> Result<Option<PathBuf>, Problem> {
     let named = |origin: &str, path: PathBuf| match crate::settings::file_problem(&path) {
         Some(problem) => Err(Problem { origin: origin.into(), ..Problem::new("", problem) }),
-        None => Ok(path),
+        None => Ok(Some(path)),
     };
     if let Some(path) = given {
         return named("--config", path.to_owned());
@@ -69,24 +80,33 @@ pub(super) fn find(given: Option<&Path>) -> Result<PathBuf, Problem> {
         return named(&environment::origin("INBOXD_CONFIG"), path.into());
     }
     let places = [Path::new("inboxd.toml"), Path::new("/etc/inboxd/inboxd.toml")];
-    let found = places.into_iter().find(|path| path.exists());
-    found.map(Path::to_owned).ok_or_else(|| {
-        Problem::new(
-            "",
-            "no configuration found: looked for ./inboxd.toml and /etc/inboxd/inboxd.toml; begin with \
-             \"inboxd init linkedapi > inboxd.toml\", or name a file with --config",
-        )
-    })
+    Ok(places.into_iter().find(|path| path.exists()).map(Path::to_owned))
+}
+
+fn nothing_found() -> Problem {
+    Problem::new(
+        "",
+        "no configuration found: looked for ./inboxd.toml and /etc/inboxd/inboxd.toml; begin with \
+         \"inboxd init linkedapi > inboxd.toml\", name a file with --config, or set all keys in the environment",
+    )
 }
 
 /// Reads and merges all layers.
 pub(super) fn read(sources: &Sources) -> Result<Layers, Vec<Problem>> {
     let path = find(sources.file.as_deref()).map_err(|problem| vec![problem])?;
-    let file = path.display().to_string();
+    if path.is_none() && !environment::sets_any(std::env::vars_os()) {
+        return Err(vec![nothing_found()]);
+    }
+    let file = path.as_ref().map_or_else(|| NO_FILE.to_owned(), |path| path.display().to_string());
     let at_file = |problem: Problem| vec![Problem { origin: file.clone(), ..problem }];
-    let bytes = std::fs::read(&path).map_err(|e| at_file(not_read(&e)))?;
-    let text = syntax::text_of(bytes).map_err(|message| at_file(Problem::new("", message)))?;
-    let format = syntax::format_of(&path);
+    let (text, format) = match &path {
+        Some(path) => {
+            let bytes = std::fs::read(path).map_err(|e| at_file(not_read(&e)))?;
+            let text = syntax::text_of(bytes).map_err(|message| at_file(Problem::new("", message)))?;
+            (text, syntax::format_of(path))
+        }
+        None => (String::new(), FileFormat::Toml),
+    };
     syntax::check(&text, format).map_err(at_file)?;
     let below = Config::builder()
         .add_source(File::from_str(DEFAULTS, FileFormat::Toml))

@@ -14,6 +14,8 @@ mod running;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio_util::task::TaskTracker;
+
 use crate::config::{self, Config, Sources};
 use crate::dispatcher::{self, Drain};
 use crate::ops::signals::Orders;
@@ -31,9 +33,9 @@ use running::{Running, Told};
 /// Attempts in flight get this long to end when the daemon stops.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Between two tries to write down what is followed, while another program writes to the database
-/// or its disk is full.
-const FOLLOW_AGAIN: Duration = Duration::from_secs(1);
+/// Between two tries of what has to succeed: to write down what is followed, while another program writes to the database
+/// or its disk is full, and to open sinks.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why the daemon ended, other than by being told to.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +100,7 @@ async fn live(config: Config, sources: &Sources, orders: &Orders) -> Result<(), 
     let Some(store) = orders.unless_stopped(open(config.store.path.clone())).await.transpose()? else { return Ok(()) };
     let daemon = Daemon {
         control: operator::listen(store.path()),
+        answering: TaskTracker::new(),
         progress: Progress::default(),
         hold: Hold::default(),
         store,
@@ -131,6 +134,8 @@ struct Daemon<'a> {
     progress: Progress,
     hold: Hold,
     control: Option<Control>,
+    /// Commands that need the store alone; a reload does not cut them off.
+    answering: TaskTracker,
     sources: &'a Sources,
     orders: &'a Orders,
 }
@@ -138,7 +143,9 @@ struct Daemon<'a> {
 impl Daemon<'_> {
     async fn serve(&self, mut config: Config) -> Result<(), Error> {
         let mut budgets = Budgets::default();
-        let sinks = parts::build_sinks(&config)?;
+        let Some(sinks) = self.orders.unless_stopped(parts::build_sinks(&config)).await.transpose()? else {
+            return Ok(());
+        };
         let Some(parts) = self.follow(&config, &mut budgets).await? else { return Ok(()) };
         let mut running = self.start(&config, parts, sinks);
         loop {
@@ -180,7 +187,7 @@ impl Daemon<'_> {
                 Err(Error::Store(error)) if error.is_retryable() => {
                     tracing::warn!(class = "storage", %error,
                         "the configuration cannot be taken over yet; trying again in 1 s");
-                    let wait = tokio::time::sleep(FOLLOW_AGAIN);
+                    let wait = tokio::time::sleep(TRY_AGAIN);
                     if self.orders.unless_stopped(wait).await.is_none() {
                         return Ok(None);
                     }
@@ -210,24 +217,18 @@ impl Daemon<'_> {
         budgets: &mut Budgets,
     ) -> Result<TakenOver, Error> {
         let taken = running.while_obeying(self, async |running: &Running| {
-            match self.orders.unless_stopped(running.stop_polling()).await {
+            let ended = async {
+                running.stop_polling().await;
+                // What follows and unfollows is in the store then, before it is read.
+                running.changes_are_made().await;
+            };
+            match self.orders.unless_stopped(ended).await {
                 Some(()) => self.follow(new, budgets).await,
                 None => Ok(None),
             }
         });
-        match taken.await {
-            Ok(Some(mut parts)) => {
-                if !running.drain("reloading").await {
-                    return Ok(TakenOver::Stop(None));
-                }
-                match parts::build_sinks(new) {
-                    Ok(sinks) => {
-                        parts.look_at_sinks(&self.store).await;
-                        return Ok(TakenOver::New(self.start(new, parts, sinks)));
-                    }
-                    Err(error) => self.keep_old(&error),
-                }
-            }
+        let mut parts = match taken.await {
+            Ok(Some(parts)) => parts,
             Ok(None) => return Ok(TakenOver::Stop(Some(running))),
             Err(error @ Error::Store(_)) => {
                 running.abandon();
@@ -235,23 +236,54 @@ impl Daemon<'_> {
             }
             Err(error) => {
                 self.keep_old(&error);
+                let followed = running.while_obeying(self, async |_| self.follow(old, budgets).await);
+                let Some(mut parts) = followed.await? else { return Ok(TakenOver::Stop(Some(running))) };
                 if !running.drain("reloading").await {
                     return Ok(TakenOver::Stop(None));
                 }
+                parts.look_at_sinks(&self.store).await;
+                let sinks = self.build_again(old).await;
+                return Ok(sinks.map_or(TakenOver::Stop(None), |sinks| TakenOver::Old(self.start(old, parts, sinks))));
             }
+        };
+        if !running.drain("reloading").await {
+            return Ok(TakenOver::Stop(None));
         }
-        let sinks = parts::build_sinks(old)?;
+        match self.orders.unless_stopped(parts::build_sinks(new)).await {
+            None => return Ok(TakenOver::Stop(None)),
+            Some(Ok(sinks)) => {
+                parts.look_at_sinks(&self.store).await;
+                return Ok(TakenOver::New(self.start(new, parts, sinks)));
+            }
+            Some(Err(error)) => self.keep_old(&error),
+        }
+        let Some(sinks) = self.build_again(old).await else { return Ok(TakenOver::Stop(None)) };
         let Some(parts) = self.follow(old, budgets).await? else { return Ok(TakenOver::Stop(None)) };
         Ok(TakenOver::Old(self.start(old, parts, sinks)))
+    }
+
+    /// Builds sinks that could be built before, for as long as it takes; `None` once the daemon is told to stop.
+    async fn build_again(&self, config: &Config) -> Option<parts::Sinks> {
+        loop {
+            match self.orders.unless_stopped(parts::build_sinks(config)).await? {
+                Ok(sinks) => return Some(sinks),
+                Err(error) => {
+                    tracing::error!(class = "config", "the sinks cannot be opened again, trying again in 1 s: {error}");
+                }
+            }
+            self.orders.unless_stopped(tokio::time::sleep(TRY_AGAIN)).await?;
+        }
     }
 
     fn keep_old(&self, error: &Error) {
         tracing::error!(class = "config", "the configuration was not reloaded, the old one stays in force: {error}");
     }
 
-    /// Reads the configuration again.
-    fn read_again(&self) -> Result<Config, config::Error> {
-        let config = config::load(self.sources)?;
+    /// Reads the configuration again, on a thread that may wait for its files.
+    async fn read_again(&self) -> Result<Config, config::Error> {
+        let sources = self.sources.clone();
+        let read = tokio::task::spawn_blocking(move || config::load(&sources)).await;
+        let config = read.expect("a panic ends the process in the panic hook")?;
         let open = self.store.path();
         if store::resolved(&config.store.path).is_ok_and(|configured| configured != open) {
             tracing::warn!(class = "config", open = %open.display(), configured = %config.store.path.display(),
@@ -286,7 +318,7 @@ async fn round(config: Config, orders: &Orders) -> Result<Option<Round>, Error> 
         return Ok(None);
     };
     let (progress, hold, drain) = (Progress::default(), Hold::default(), Drain::default());
-    let sinks = parts::build_sinks(&config)?;
+    let Some(sinks) = orders.unless_stopped(parts::build_sinks(&config)).await.transpose()? else { return Ok(None) };
     let mut budgets = Budgets::default();
     let Some(followed) = orders.unless_stopped(Parts::follow(&config, &store, &mut budgets)).await else {
         return Ok(None);

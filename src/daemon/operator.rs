@@ -110,9 +110,7 @@ impl Operator {
     }
 
     pub(super) async fn obey(&self, request: Request) -> Answer {
-        let is_of_outbox =
-            matches!(request, Request::RetryDead { .. } | Request::Replay { .. } | Request::Purge { .. });
-        if self.between.load(Ordering::Relaxed) && !is_of_outbox {
+        if self.between.load(Ordering::Relaxed) && !request.is_of_outbox() {
             return Err(BETWEEN.into());
         }
         match request {

@@ -46,14 +46,18 @@ struct Built {
     park_after: Duration,
 }
 
-pub(super) fn build_sinks(config: &Config) -> Result<Sinks, Error> {
-    let built = config.sinks.iter().map(|configured| {
-        let (name, settings) = (&configured.name, &configured.settings);
-        let sink = sinks::build(name, settings).map_err(|source| Error::Sink { name: name.to_string(), source })?;
+/// Builds the sinks on a thread that may wait: a file may lie on a disk that does not answer, or be locked by somebody.
+pub(super) async fn build_sinks(config: &Config) -> Result<Sinks, Error> {
+    let configured = config.sinks.iter().map(|sink| (sink.name.clone(), sink.settings.clone(), sink.park_after));
+    let configured: Vec<_> = configured.collect();
+    let build = |(name, settings, park_after): (SinkName, sinks::Settings, Duration)| {
+        let sink = sinks::build(&name, &settings);
+        let sink = sink.map_err(|source| Error::Sink { name: name.to_string(), source })?;
         let (intake, retry, rate) = (settings.intake(), settings.retry(), settings.rate());
-        Ok(Built { sink, intake, retry, rate, park_after: configured.park_after })
-    });
-    built.collect::<Result<_, _>>().map(Sinks)
+        Ok(Built { sink, intake, retry, rate, park_after })
+    };
+    let built = tokio::task::spawn_blocking(move || configured.into_iter().map(build).collect::<Result<_, _>>());
+    built.await.map_err(|_| store::Error::Closed)?.map(Sinks)
 }
 
 /// The budgets of the accounts, by what the provider limits them by: what one has used up and learnt outlives a reload.

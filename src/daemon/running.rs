@@ -32,8 +32,8 @@ pub(super) struct Running {
     orders: Orders,
     sinks: Vec<Arc<dyn Sink>>,
     operator: Arc<Operator>,
-    /// Commands that are being answered.
-    answering: JoinSet<()>,
+    /// Commands under way that change who is polled.
+    changing: TaskTracker,
     /// Looks after what the configuration says of disk space, retention and backlogs.
     _upkeep: JoinSet<()>,
 }
@@ -61,7 +61,7 @@ impl Running {
             orders: daemon.orders.clone(),
             sinks,
             operator,
-            answering: JoinSet::new(),
+            changing: TaskTracker::new(),
             _upkeep: upkeep,
         }
     }
@@ -72,13 +72,14 @@ impl Running {
             let request = tokio::select! {
                 error = daemon.store.broken() => return Told::Lost(error),
                 request = self.orders.next() => request,
-                () = obey(&self.operator, &mut self.answering, daemon) => continue,
+                () = self.obey(daemon) => continue,
             };
             match request {
                 Request::Stop => return Told::Stop,
                 Request::Reopen => self.sinks.iter().for_each(|sink| sink.reopen()),
-                Request::Reload => match daemon.read_again() {
-                    Ok(config) => {
+                Request::Reload => match self.orders.unless_stopped(daemon.read_again()).await.transpose() {
+                    Ok(None) => return Told::Stop,
+                    Ok(Some(config)) => {
                         tracing::info!("the configuration was read again; starting afresh with it");
                         return Told::Reload(Box::new(config));
                     }
@@ -99,19 +100,33 @@ impl Running {
         work: impl AsyncFnOnce(&Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
         self.operator.polling_has_ended();
-        let (operator, mut answering) = (Arc::clone(&self.operator), std::mem::take(&mut self.answering));
         let obeying = async {
             loop {
-                obey(&operator, &mut answering, daemon).await;
+                self.obey(daemon).await;
             }
         };
-        let done = tokio::select! {
+        tokio::select! {
             done = work(self) => done,
             error = daemon.store.broken() => Err(error.into()),
             () = obeying => unreachable!("it goes on until the work is done"),
-        };
-        self.answering = answering;
-        done
+        }
+    }
+
+    /// Takes the next command. A rewind waits for a poll in flight; others need not wait for it.
+    async fn obey(&self, daemon: &Daemon<'_>) {
+        let asked = operator::next(daemon.control.as_ref()).await;
+        let under_way = if asked.request.is_of_outbox() { &daemon.answering } else { &self.changing };
+        let operator = Arc::clone(&self.operator);
+        under_way.spawn(async move {
+            let answer = operator.obey(asked.request.clone()).await;
+            asked.answer(answer).await;
+        });
+    }
+
+    /// Waits for the commands under way that change who is polled; later ones are refused meanwhile.
+    pub(super) async fn changes_are_made(&self) {
+        self.changing.close();
+        self.changing.wait().await;
     }
 
     /// Ends polling. A poll that has not reached its commit is dropped without effect.
@@ -124,7 +139,6 @@ impl Running {
     /// Ends polling, then drains the sinks for as long as the grace time allows. Returns whether
     /// the daemon goes on: it may be told to stop meanwhile.
     pub(super) async fn drain(self, why: &str) -> bool {
-        let goes_on = !self.orders.stop.is_cancelled();
         tracing::info!("{why}: nothing new is polled or attempted; attempts in flight get {} s", GRACE.as_secs());
         self.stop.cancel();
         self.drain.stop.cancel();
@@ -139,27 +153,12 @@ impl Running {
                 self.abandon();
             }
         }
-        goes_on && !self.orders.stop.is_cancelled()
+        !self.orders.stop.is_cancelled()
     }
 
     pub(super) fn abandon(&self) {
         self.stop.cancel();
         self.drain.stop.cancel();
         self.drain.abandon.cancel();
-    }
-}
-
-/// Takes the next command, or the end of one that was answered.
-async fn obey(operator: &Arc<Operator>, answering: &mut JoinSet<()>, daemon: &Daemon<'_>) {
-    tokio::select! {
-        asked = operator::next(daemon.control.as_ref()) => {
-            let operator = Arc::clone(operator);
-            // A rewind waits for a poll in flight; others need not wait for it.
-            answering.spawn(async move {
-                let answer = operator.obey(asked.request.clone()).await;
-                asked.answer(answer).await;
-            });
-        }
-        Some(_) = answering.join_next() => {}
     }
 }

@@ -119,11 +119,11 @@ impl Courier {
         let (sink, event, attempt) = (&self.name, &owed.event_id, owed.retries + 1);
         let detail = failure.map(sinks::Error::to_string).unwrap_or_default();
         match &outcome {
-            Outcome::Delivered if attempt > 1 => {
-                tracing::info!(%sink, event, attempt, "delivered after failed attempts")
+            Outcome::Delivered if owed.last_attempt_at.is_some() => {
+                tracing::info!(%sink, event, "delivered after failed attempts")
             }
             Outcome::Delivered => {}
-            Outcome::Retry { due_at, .. } if attempt == 1 => {
+            Outcome::Retry { due_at, .. } if owed.last_attempt_at.is_none() => {
                 tracing::warn!(%sink, event, class = "transient", "not delivered ({detail}); next attempt at {due_at}");
             }
             Outcome::Retry { due_at, .. } => {
@@ -170,7 +170,12 @@ impl Courier {
     async fn settle(&self, settlements: Vec<Settlement>, standing: Option<Standing>) -> Option<Settled> {
         loop {
             match self.store.settle(self.id, settlements.clone(), standing.clone()).await {
-                Ok(settled) => return Some(settled),
+                Ok(settled) => {
+                    if standing == Some(Standing::Works) {
+                        tracing::info!(sink = %self.name, "takes events again");
+                    }
+                    return Some(settled);
+                }
                 Err(error) if error.is_retryable() && !self.drain.abandon.is_cancelled() => {
                     tracing::warn!(sink = %self.name, class = "storage", %error, "an outcome was not recorded; trying again in 1 s");
                     tokio::time::sleep(SETTLE_AGAIN).await;

@@ -99,7 +99,7 @@ struct SinkLoop {
     clock: Clock,
     failed: u64,
     /// The last look at what is due has failed.
-    unread: bool,
+    store_failed: bool,
 }
 
 /// Bytes of events in one claim.
@@ -107,9 +107,9 @@ const CLAIM_BYTES: usize = 4 << 20;
 /// Deliveries of a lane claimed at once. More would only age in memory.
 const PER_LANE: usize = 16;
 /// For a sink that takes many events in one hand-over.
-const TOGETHER: ClaimLimit = ClaimLimit { lanes: 256, per_lane: 64, bytes: CLAIM_BYTES };
-/// For a sink that is parked.
-const PROBE: ClaimLimit = ClaimLimit { lanes: 1, per_lane: 1, bytes: CLAIM_BYTES };
+const TOGETHER: ClaimLimit = ClaimLimit { lanes: 256, per_lane: 64, bytes: CLAIM_BYTES, untried_first: false };
+/// For a sink that is parked. An event that was never attempted tells more than one that was refused before.
+const PROBE: ClaimLimit = ClaimLimit { lanes: 1, per_lane: 1, bytes: CLAIM_BYTES, untried_first: true };
 /// A wall clock that runs behind by more than this was set back; less is drift.
 const CLOCK_STEP: Duration = Duration::from_secs(2);
 /// Between two looks after the store could not be read.
@@ -134,7 +134,7 @@ impl SinkLoop {
             attempts: JoinSet::new(),
             clock: Clock { at: Instant::now(), wall: UnixMillis::now() },
             failed: 0,
-            unread: false,
+            store_failed: false,
         }
     }
 
@@ -153,7 +153,7 @@ impl SinkLoop {
             };
             if until == Until::NothingDue && self.attempts.is_empty() && wake > Instant::now() {
                 // What could not be read may be due.
-                return self.failed + u64::from(self.unread);
+                return self.failed + u64::from(self.store_failed);
             }
             tokio::select! {
                 biased;
@@ -175,13 +175,13 @@ impl SinkLoop {
         let latest = Instant::now() + LONGEST_SLEEP;
         match self.claim_and_hand_over().await {
             Ok(wake) => {
-                self.unread = false;
+                self.store_failed = false;
                 wake.unwrap_or(latest).min(latest)
             }
             Err(error) => {
                 tracing::warn!(sink = %self.courier.name, class = "storage", %error,
                     "what is due could not be read; looking again in 1 s");
-                self.unread = true;
+                self.store_failed = true;
                 Instant::now() + AFTER_STORE_ERROR
             }
         }
@@ -196,9 +196,12 @@ impl SinkLoop {
         let limit = match self.intake {
             _ if parked && self.attempts.is_empty() => PROBE,
             _ if parked => return Ok(None),
-            Intake::Single { concurrency } => {
-                ClaimLimit { lanes: concurrency - self.attempts.len(), per_lane: PER_LANE, bytes: CLAIM_BYTES }
-            }
+            Intake::Single { concurrency } => ClaimLimit {
+                lanes: concurrency - self.attempts.len(),
+                per_lane: PER_LANE,
+                bytes: CLAIM_BYTES,
+                untried_first: false,
+            },
             Intake::Together if self.attempts.is_empty() => TOGETHER,
             Intake::Together => return Ok(None),
         };

@@ -88,6 +88,11 @@ pub enum Request {
 }
 
 impl Request {
+    /// Whether it is about deliveries alone, and needs nobody who polls.
+    pub fn is_of_outbox(&self) -> bool {
+        matches!(self, Self::RetryDead { .. } | Self::Replay { .. } | Self::Purge { .. })
+    }
+
     /// How long an answer may take. Whoever only looks does not wait for a daemon that is busy with a long command.
     fn answer_time(&self) -> Duration {
         if matches!(self, Self::Schedule {}) { REQUEST_TIME } else { ANSWER_TIME }
@@ -203,7 +208,8 @@ async fn write(stream: &mut UnixStream, answer: &Answer) -> io::Result<()> {
 impl Asked {
     /// Answers; nobody minds when the command has gone.
     pub async fn answer(mut self, answer: Answer) {
-        drop(write(&mut self.stream, &answer).await);
+        // Nor does anybody wait for one that does not read.
+        drop(tokio::time::timeout(REQUEST_TIME, write(&mut self.stream, &answer)).await);
     }
 }
 

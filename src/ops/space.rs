@@ -22,7 +22,11 @@ fn available(stat: &rustix::fs::StatVfs) -> Option<u64> {
 
 /// Holds polling when less than `min_free` bytes are free beside `database`, and releases it when there is room.
 pub fn look(database: &Path, min_free: u64, hold: &Hold) {
-    let Some(free) = free(database) else { return };
+    let Some(free) = free(database) else {
+        // What is not known holds nobody.
+        hold.set(HoldReason::Space, false);
+        return;
+    };
     let [shown_free, reserve] = [free, min_free].map(|bytes| ByteSize(bytes).display().iec());
     match (free < min_free, hold.set(HoldReason::Space, free < min_free)) {
         (true, true) => tracing::error!(class = "storage", path = %database.display(),

@@ -254,9 +254,18 @@ impl AccountLoop {
         if self.pauses.look_again().is_some() {
             self.summary.failed += 1;
         } else if let Some(upkeep) = self.upkeep.take() {
-            upkeep.run_once().await;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = upkeep.run_once() => {}
+            }
         }
-        while self.tasks.join_next().await.is_some() {}
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = async { while self.tasks.join_next().await.is_some() {} } => {}
+        }
+        self.tasks.shutdown().await;
         self.ended().await
     }
 

@@ -86,7 +86,7 @@ impl Job {
             bound = bound.min(gaps.low?);
         }
         // What could not be read may be a message that can be read now.
-        if let Some(unread) = self.unread.filter(|unread| self.recheck || unread.is_fresh(now)) {
+        if let Some(unread) = self.unread.filter(|unread| unread.is_due(now)) {
             bound = bound.min(unread.low?);
         }
         Some(bound)
@@ -196,13 +196,14 @@ pub(super) mod tests {
         assert_eq!(bound(&gap(None)), None);
         assert_eq!(bound(&Job { recheck: false, ..gap(Some(100)) }), Some(990), "a gap is the recheck's business");
         assert_eq!(bound(&Job { lapsed_at: Some(at(400)), ..job() }), Some(390));
-        let unread = |first_seen: i64| {
-            let unread = UnreadMessages { low: Some(at(200)), first_seen_at: at(first_seen) };
-            Job { unread: Some(unread), ..job() }
+        let unread = |first_seen: i64, last_seen: i64| {
+            let (first_seen_at, last_seen_at) = (at(first_seen), at(last_seen));
+            Job { unread: Some(UnreadMessages { low: Some(at(200)), first_seen_at, last_seen_at }), ..job() }
         };
-        assert_eq!(bound(&unread(1_999)), Some(200));
-        assert_eq!(bound(&unread(-3_600_000)), Some(990), "what stays unreadable is the recheck's business");
-        assert_eq!(bound(&Job { recheck: true, ..unread(-3_600_000) }), Some(200));
+        assert_eq!(bound(&unread(1_900, 1_900)), Some(200), "the next poll");
+        assert_eq!(bound(&unread(1_000, 1_400)), Some(200), "half of the time since the first look is over");
+        assert_eq!(bound(&unread(1_000, 1_600)), Some(990), "what stays unreadable is looked at ever more rarely");
+        assert_eq!(bound(&unread(3_000, 3_000)), Some(990), "the clock was set back");
     }
 
     #[test]

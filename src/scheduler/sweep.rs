@@ -17,7 +17,7 @@ use super::poll::{Failure, Poller};
 use super::{Baseline, seldom};
 use crate::model::{Conversation, ConversationId, Listed, Unreadable};
 use crate::providers::{Call, Class, Error, Folders, ListRequest, Listing};
-use crate::store::{Discovery, Line, Mark, Noted, Source, SourceId, SweptFolder, UnreadPage, UnreadRows};
+use crate::store::{Discovery, Finished, Line, Mark, Noted, Source, SourceId, SweptFolder, UnreadPage, UnreadRows};
 use crate::time::UnixMillis;
 
 /// Which folders an inbox has seldom changes.
@@ -75,6 +75,8 @@ pub(super) struct Sweep {
     since: Option<UnixMillis>,
     seen: HashSet<ConversationId>,
     youngest: Option<UnixMillis>,
+    /// The same by the provider's clock alone, for the line of what turns up later.
+    first_activity: Option<UnixMillis>,
     pages: u32,
     empty_pages: u32,
     /// It began at the top, so that it has seen everything above where it is.
@@ -96,13 +98,24 @@ pub(super) enum Step {
 pub(super) enum Stepped {
     Folders(Result<Folders, Failure>),
     Monitored(String, Result<Monitored, Failure>),
-    Listed(Box<Sweep>, Result<Vec<Moved>, Failure>),
+    /// With what has moved, whatever came of the page.
+    Listed(Box<Sweep>, Vec<Moved>, Result<(), Failure>),
 }
 
 /// A conversation whose messages are to be read.
 pub(super) enum Moved {
     Known { source: SourceId, mark: Option<Mark>, person_url: Option<String> },
     Found(Box<(Conversation, Source)>, Option<Mark>),
+}
+
+impl Moved {
+    fn of(noted: Noted) -> Option<Self> {
+        match noted {
+            Noted::Unmoved => None,
+            Noted::Moved { source, mark, person_url } => Some(Self::Known { source, mark, person_url }),
+            Noted::Found(found, mark) => Some(Self::Found(found, mark)),
+        }
+    }
 }
 
 impl Sweeps {
@@ -172,6 +185,7 @@ impl Sweeps {
             folder,
             seen: HashSet::new(),
             youngest,
+            first_activity: youngest,
             pages: 0,
             empty_pages: 0,
             unreadable: Unreadable::default(),
@@ -280,8 +294,19 @@ impl Sweep {
     }
 
     /// Rows that this sweep has not shown yet: a listing that is read while it moves shows some twice.
-    fn unseen(&mut self, rows: Vec<Listed>) -> Vec<Listed> {
-        rows.into_iter().filter(|row| self.seen.insert(row.conversation.id.clone())).collect()
+    fn unseen(&self, rows: Vec<Listed>) -> Vec<Listed> {
+        let mut on_page = HashSet::new();
+        let is_unseen =
+            |row: &Listed| !self.seen.contains(&row.conversation.id) && on_page.insert(row.conversation.id.clone());
+        rows.into_iter().filter(is_unseen).collect()
+    }
+
+    /// Where the sweep stands, but for the rows that it has shown, which may be many.
+    fn without_seen(&mut self) -> Self {
+        let seen = std::mem::take(&mut self.seen);
+        let stands = self.clone();
+        self.seen = seen;
+        stands
     }
 
     /// The first sweep that discovers goes to the end.
@@ -312,15 +337,24 @@ impl Sweep {
         self.unreadable.items += met.items;
         self.unreadable.looks = self.unreadable.looks.or(met.looks);
         let now = UnixMillis::now();
-        let rows = UnreadRows {
+        let met = UnreadRows {
             low: self.since,
             reach: oldest,
             page: self.pages,
             first_seen_at: self.folder.unread.map_or(now, |unread| unread.first_seen_at),
             last_seen_at: now,
         };
+        // What lies further down than this sweep has come stays where it is on record.
+        let deeper = self.folder.unread.filter(|_| !self.has_reached_unread(oldest));
+        let rows = deeper.map_or(met, |deeper| UnreadRows {
+            low: deeper.low.zip(met.low).map(|(one, other)| one.min(other)),
+            reach: deeper.reach.zip(met.reach).map(|(one, other)| one.min(other)),
+            page: deeper.page.max(met.page),
+            ..met
+        });
         self.folder.unread = Some(rows);
-        Some(UnreadPage { folder: self.folder.folder.clone(), rows, met: self.unreadable.clone() })
+        let (folder, met, is_all) = (self.folder.folder.clone(), self.unreadable.clone(), deeper.is_none());
+        Some(UnreadPage { folder, rows, met, is_all })
     }
 
     /// Whether it has read everything where rows could not be read before, once it has come to its end.
@@ -358,8 +392,14 @@ impl Poller {
         Ok(folders)
     }
 
-    /// Reads one page of a sweep and compares it with what is known.
-    pub(super) async fn sweep_page(&self, sweep: &mut Sweep, settings: SweepSettings) -> Result<Vec<Moved>, Failure> {
+    /// Reads one page of a sweep and compares it with what is known. What has `moved` is told also where a later write
+    /// fails: the store knows of it then, and no later page would tell it again.
+    async fn sweep_page(
+        &self,
+        sweep: &mut Sweep,
+        settings: SweepSettings,
+        moved: &mut Vec<Moved>,
+    ) -> Result<(), Failure> {
         // A long inbox must not keep what moves from being read: its first sweep can wait, later ones are what tells.
         let purpose = if sweep.goes_to_the_end(&settings) { Purpose::Background } else { Purpose::Live };
         let listing = self.list(sweep, purpose).await?;
@@ -378,23 +418,36 @@ impl Poller {
             return Err(Error::new(Class::Protocol, "the listing of the inbox does not come to an end").into());
         }
         let rows = sweep.unseen(listing.rows);
+        let shown: Vec<_> = rows.iter().map(|row| row.conversation.id.clone()).collect();
         let youngest = rows.iter().filter_map(|row| row.last_activity_at).max();
         // By the provider's clock: it answers no sooner than the youngest activity that it lists.
         let listed_at = listing.answered_at.max(sweep.youngest).max(youngest);
         // A time ahead of our clock must not make later sweeps stop too early.
         sweep.youngest = sweep.youngest.max(youngest.map(|at| at.min(UnixMillis::now())));
+        // By the provider's clock alone. Where no row has a time, the moment of the answer is as good.
+        let told = youngest.or(listing.answered_at.filter(|_| !rows.is_empty()));
+        sweep.first_activity = sweep.first_activity.max(told);
         let (count, marked): (usize, Vec<bool>) = (rows.len(), rows.iter().map(|row| row.mark.is_some()).collect());
         let discovery = sweep.discovery(&settings, listed_at);
         let noted = self.store.note_listed(self.account_id, rows, unread, discovery).await?;
         let is_news = |(noted, marked): (&Noted, bool)| marked && !matches!(noted, Noted::Unmoved);
         let page = PageSeen { rows: count, moved: noted.iter().zip(marked).any(is_news), oldest };
+        moved.extend(noted.into_iter().filter_map(Moved::of));
         let (goes_to_the_end, at_the_end) = (sweep.goes_to_the_end(&settings), listing.next.is_none());
         sweep.cursor = listing.next.filter(|_| goes_to_the_end || !sweep.is_complete(&page));
         let (folder, began) = (sweep.folder.folder.clone(), sweep.began);
         if sweep.cursor.is_none() {
             let settles = sweep.settles(&page, at_the_end);
             let (account, youngest) = (self.account_id, sweep.youngest);
-            let finished = self.store.finish_sweep(account, folder, began, youngest, settings.discover, settles);
+            let finished = self.store.finish_sweep(Finished {
+                account,
+                folder,
+                began,
+                activity: youngest,
+                first_activity: sweep.first_activity,
+                discovers: settings.discover,
+                settled: settles,
+            });
             let first_activity = finished.await?;
             if settles {
                 sweep.folder.unread = None;
@@ -408,14 +461,8 @@ impl Poller {
         } else if goes_to_the_end {
             self.store.keep_sweep(self.account_id, folder, began, sweep.cursor.clone(), sweep.youngest).await?;
         }
-        Ok(noted
-            .into_iter()
-            .filter_map(|noted| match noted {
-                Noted::Unmoved => None,
-                Noted::Moved { source, mark, person_url } => Some(Moved::Known { source, mark, person_url }),
-                Noted::Found(found, mark) => Some(Moved::Found(found, mark)),
-            })
-            .collect())
+        sweep.seen.extend(shown);
+        Ok(())
     }
 
     async fn list(&self, sweep: &Sweep, purpose: Purpose) -> Result<Listing, Failure> {
@@ -439,8 +486,13 @@ pub(super) async fn step(poller: Arc<Poller>, step: Step, settings: SweepSetting
             Stepped::Monitored(folder, monitored)
         }
         Step::List(mut sweep) => {
-            let moved = poller.sweep_page(&mut sweep, settings).await;
-            Stepped::Listed(sweep, moved)
+            let (before, mut moved) = (sweep.without_seen(), vec![]);
+            let listed = poller.sweep_page(&mut sweep, settings, &mut moved).await;
+            if matches!(listed, Err(Failure::Store(_))) {
+                // The page is read again, as if for the first time.
+                *sweep = Sweep { seen: std::mem::take(&mut sweep.seen), ..before };
+            }
+            Stepped::Listed(sweep, moved, listed)
         }
     }
 }

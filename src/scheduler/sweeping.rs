@@ -60,7 +60,6 @@ impl AccountLoop {
     }
 
     pub(super) fn swept(&mut self, stepped: Stepped) {
-        let overlap = self.poller.bounds.overlap;
         let Some(sweeps) = &mut self.sweeps else { return };
         sweeps.in_flight = false;
         match stepped {
@@ -77,19 +76,29 @@ impl AccountLoop {
             }
             Stepped::Folders(Err(failure)) => self.sweep_failed("", failure),
             Stepped::Monitored(folder, result) => self.monitored(&folder, result),
-            Stepped::Listed(sweep, Ok(moved)) => {
-                let all_done = sweeps.take(*sweep, overlap);
+            Stepped::Listed(sweep, moved, listed) => {
                 moved.into_iter().for_each(|moved| self.has_moved(moved));
-                if all_done {
+                self.listed(sweep, listed);
+            }
+        }
+    }
+
+    /// Takes a sweep after one of its pages.
+    fn listed(&mut self, sweep: Box<Sweep>, listed: Result<(), Failure>) {
+        let overlap = self.poller.bounds.overlap;
+        let Some(sweeps) = &mut self.sweeps else { return };
+        match listed {
+            Ok(()) => {
+                if sweeps.take(*sweep, overlap) {
                     self.sweep_ended();
                 }
             }
-            Stepped::Listed(sweep, Err(Failure::Provider(error)))
+            Err(Failure::Provider(error))
                 if error.class == Class::Gone || (sweeps.is_seldom(sweep.folder()) && is_about_the_folder(&error)) =>
             {
                 self.folder_is_closed(&sweep, &error);
             }
-            Stepped::Listed(sweep, Err(failure)) => {
+            Err(failure) => {
                 let folder = sweep.folder().to_owned();
                 match &failure {
                     Failure::Provider(error) if error.cursor_refused || error.class == Class::Protocol => {

@@ -11,10 +11,14 @@ use crate::time::UnixMillis;
 /// Notes that a delivery was given up; tells the other sinks if it is the first. Returns whether it
 /// was.
 pub(super) fn enter(outlet: Outlet<'_>, sink: SinkId, attempt: &Attempt) -> Result<bool, Error> {
+    // A command may have removed the delivery while it was under way.
     let entered = outlet
         .tx
-        .prepare_cached("UPDATE sinks SET dead_since = ?2 WHERE id = ?1 AND dead_since IS NULL")?
-        .execute(params![sink.0, outlet.now.as_millis()])?;
+        .prepare_cached(
+            "UPDATE sinks SET dead_since = ?2 WHERE id = ?1 AND dead_since IS NULL
+                AND EXISTS (SELECT 1 FROM deliveries d WHERE d.event = ?3 AND d.sink = ?1 AND d.state = 2)",
+        )?
+        .execute(params![sink.0, outlet.now.as_millis(), attempt.event])?;
     if entered == 0 {
         return Ok(false);
     }
@@ -56,7 +60,7 @@ fn leave(outlet: Outlet<'_>) -> Result<bool, Error> {
         outlet.tx.prepare_cached("UPDATE sinks SET dead_since = NULL WHERE id = ?1")?.execute([sink.0])?;
         let detail = "no delivery is dead any more";
         let (kind, since) = (kind::DELIVERY_DEAD, outlet.now);
-        outlet.about_sink(sink, SinkState { kind, state: Change::Left, reason: Some("gone"), since, detail })?;
+        outlet.about_sink(sink, SinkState { kind, state: Change::Left, reason: None, since, detail })?;
     }
     Ok(!without.is_empty())
 }

@@ -85,19 +85,8 @@ impl Lock {
     pub(super) fn hold(&mut self, database: &Path) -> Result<(), OpenError> {
         let file = OpenOptions::new().read(true).write(true).open(database);
         let file = file.map_err(|e| failed("opened")(database, e))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(OpenError::Locked {
-                    path: database.display().to_string(),
-                    holder: "another inboxd by another name of the file".into(),
-                });
-            }
-            // Some file systems know no locks; the one beside the database was there to be had.
-            Err(TryLockError::Error(error)) => {
-                tracing::warn!(%error, path = %database.display(),
-                    "the database file itself cannot be locked; the lock beside it holds");
-            }
+        if !is_on_a_network(&file) {
+            lock_itself(&file, database)?;
         }
         let metadata = file.metadata().map_err(|e| failed("opened")(database, e))?;
         if metadata.nlink() > 1 {
@@ -106,6 +95,34 @@ impl Lock {
         self._database = Some(file);
         Ok(())
     }
+}
+
+fn lock_itself(file: &File, database: &Path) -> Result<(), OpenError> {
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(OpenError::Locked {
+                path: database.display().to_string(),
+                holder: "another inboxd by another name of the file".into(),
+            });
+        }
+        // Some file systems know no locks; the one beside the database was there to be had.
+        Err(TryLockError::Error(error)) => {
+            tracing::warn!(%error, path = %database.display(),
+                    "the database file itself cannot be locked; the lock beside it holds");
+        }
+    }
+    Ok(())
+}
+
+/// Whether the file is on a file system that makes a `flock` a POSIX lock of the whole file, as NFS and SMB do: it would
+/// stand in the way of SQLite's own.
+fn is_on_a_network(file: &File) -> bool {
+    const NFS: i64 = 0x6969;
+    const SMB: i64 = 0x517B;
+    const CIFS: i64 = 0xFF53_4D42;
+    const SMB2: i64 = 0xFE53_4D42;
+    rustix::fs::fstatfs(file).is_ok_and(|stat| [NFS, SMB, CIFS, SMB2].contains(&i64::from(stat.f_type)))
 }
 
 /// `" (process 123)"` where the lock file says so; the message is useful without it too.

@@ -60,7 +60,7 @@ pub use record_poll::{Announce, Mark, PollRecord, Recorded};
 pub use redeliver::{Purge, Purged, Replayed, Selection};
 pub use retention::Pruned;
 pub use spending::{Limits, Reservation, Reserved};
-pub use sweeps::{Discovery, Line, Noted, SweptFolder};
+pub use sweeps::{Discovery, Finished, Line, Noted, SweptFolder};
 pub use syncs::{SyncRow, SyncState};
 pub use unreadable::{UnreadMessages, UnreadPage, UnreadRows};
 pub use walks::{PageRecord, Walk};

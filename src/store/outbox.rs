@@ -38,7 +38,7 @@ pub struct Owed {
     pub event: i64,
     /// Attempts that failed, and counted, since it last became pending.
     pub retries: u32,
-    /// The last attempt that failed, whether it counted or not.
+    /// The last attempt that failed, whether it counted or not; `None`: none has.
     pub last_attempt_at: Option<UnixMillis>,
     /// When the event was recorded.
     pub recorded_at: UnixMillis,
@@ -131,6 +131,8 @@ pub struct ClaimLimit {
     pub per_lane: usize,
     /// Bytes of events; the claim ends with the lane that passes it.
     pub bytes: usize,
+    /// Lanes whose first event was never attempted go before those whose was, due or not.
+    pub untried_first: bool,
 }
 
 impl Store {
@@ -264,13 +266,18 @@ fn claim_due(
     limit: ClaimLimit,
     now: UnixMillis,
 ) -> Result<Vec<Lane>, Error> {
-    let mut due = connection
-        .prepare_cached("SELECT lane FROM lanes WHERE sink = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT ?3")?;
+    let untried_first = "(SELECT d.attempts > 0 FROM deliveries d WHERE d.sink = lanes.sink AND d.lane = lanes.lane
+        AND d.state = 0 ORDER BY d.event LIMIT 1),";
+    let order = if limit.untried_first { untried_first } else { "" };
+    let mut due = connection.prepare_cached(&format!(
+        "SELECT lane FROM lanes WHERE sink = ?1 AND due_at <= ?2 ORDER BY {order} due_at LIMIT ?3"
+    ))?;
     let due =
         due.query_map(params![sink.0, now.as_millis(), limit.lanes + in_flight.len()], |r| Ok(LaneId(r.get(0)?)))?;
     let mut owed = connection.prepare_cached(
         "SELECT d.event, d.retries, e.created_at, e.event_id, CASE d.raw WHEN 1 THEN coalesce(e.raw_body, e.body) ELSE e.body END,
-            CASE WHEN d.attempts > 0 THEN (SELECT max(a.at) FROM attempts a WHERE a.event = d.event AND a.sink = d.sink) END
+            CASE WHEN d.attempts > 0 THEN (SELECT max(a.at) FROM attempts a
+                WHERE a.event = d.event AND a.sink = d.sink AND a.outcome <> 'delivered') END
          FROM deliveries d JOIN events e ON e.id = d.event
          WHERE d.sink = ?1 AND d.lane = ?2 AND d.state = 0 ORDER BY d.event LIMIT ?3",
     )?;
@@ -338,7 +345,7 @@ fn note(outlet: Outlet<'_>, sink: SinkId, standing: Standing) -> Result<bool, Er
                     .execute(params![sink.0, outlet.now.as_millis()])?;
                 let detail = "it takes events again; what it was owed is delivered in order";
                 let (kind, since) = (kind::SINK_RECOVERED, outlet.now);
-                let change = SinkState { kind, state: Change::Left, reason: Some("transient"), since, detail };
+                let change = SinkState { kind, state: Change::Left, reason: None, since, detail };
                 outlet.about_sink(sink, change)?;
             }
             Ok(parked)

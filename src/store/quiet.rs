@@ -67,8 +67,14 @@ impl Store {
         }
     }
 
-    /// Writes quiet polls and requests that are only noted so far.
+    /// Writes quiet polls and requests that are only noted so far. Whoever does not wait for the end stops nothing: what
+    /// could not be written is noted again.
     pub async fn flush(&self) -> Result<(), Error> {
+        let store = self.clone();
+        tokio::spawn(async move { store.flush_now().await }).await.map_err(|_| Error::Closed)?
+    }
+
+    async fn flush_now(&self) -> Result<(), Error> {
         let polls = std::mem::take(&mut *self.shared.quiet.unwritten.lock().unwrap_or_else(PoisonError::into_inner));
         let requests = std::mem::take(&mut *self.shared.quiet.requests.lock().unwrap_or_else(PoisonError::into_inner));
         if polls.is_empty() && requests.is_empty() {

@@ -53,6 +53,25 @@ pub struct Discovery {
     pub max_interval: Duration,
 }
 
+/// A sweep over a folder that has come to its end.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Whose inbox.
+    pub account: AccountId,
+    /// The folder.
+    pub folder: String,
+    /// When it began.
+    pub began: UnixMillis,
+    /// The youngest activity that it has seen, not ahead of our clock: up to there later sweeps read.
+    pub activity: Option<UnixMillis>,
+    /// The same by the provider's clock alone; `None`: the folder is empty.
+    pub first_activity: Option<UnixMillis>,
+    /// It follows what it finds: the first of these draws the line behind which all later finds are news.
+    pub discovers: bool,
+    /// All rows that could not be read before have been read.
+    pub settled: bool,
+}
+
 /// From where on the messages of a conversation that a sweep finds are announced.
 #[derive(Clone, Copy, Debug)]
 pub enum Line {
@@ -137,38 +156,36 @@ impl Store {
         .await
     }
 
-    /// Records that a sweep over a folder, begun then, has come to its end. `activity` is the youngest it has seen; the
-    /// first sweep is the first that `discovers`. Where it has read all rows that could not be read before, that is
-    /// `settled`. Returns the youngest activity of that first sweep.
-    pub async fn finish_sweep(
-        &self,
-        account: AccountId,
-        folder: String,
-        began: UnixMillis,
-        activity: Option<UnixMillis>,
-        discovers: bool,
-        settled: bool,
-    ) -> Result<Option<UnixMillis>, Error> {
+    /// Records that a sweep over a folder has come to its end. Returns the youngest activity of the first one.
+    pub async fn finish_sweep(&self, finished: Finished) -> Result<Option<UnixMillis>, Error> {
         self.write(move |tx| {
+            let Finished { account, folder, began, activity, first_activity, discovers, settled } = finished;
             if settled {
                 unreadable::settle_rows(tx, account, &folder)?;
             }
             // Of an empty folder the others that have been listed tell the provider's time.
-            let first_activity = "CASE WHEN ?5 THEN coalesce(?4, (SELECT max(o.activity) FROM sweeps o
+            let first = "CASE WHEN ?5 THEN coalesce(?6, (SELECT max(o.activity) FROM sweeps o
                 WHERE o.account = ?1 AND o.folder <> ?2)) END";
             let first = tx
                 .prepare_cached(&format!(
                     "INSERT INTO sweeps (account, folder, first_swept_at, swept_at, activity, first_activity)
-                     VALUES (?1, ?2, CASE WHEN ?5 THEN ?3 END, ?3, ?4, {first_activity})
+                     VALUES (?1, ?2, CASE WHEN ?5 THEN ?3 END, ?3, ?4, {first})
                      ON CONFLICT (account, folder) DO UPDATE SET swept_at = ?3, began_at = NULL, cursor = NULL, youngest = NULL,
                         first_swept_at = coalesce(first_swept_at, CASE WHEN ?5 THEN ?3 END),
-                        first_activity = CASE WHEN first_swept_at IS NULL THEN {first_activity} ELSE first_activity END,
+                        first_activity = CASE WHEN first_swept_at IS NULL THEN {first} ELSE first_activity END,
                         activity = max(coalesce(activity, ?4), coalesce(?4, activity)),
                         failing_since = NULL, failure_class = NULL, failure_detail = NULL
                      RETURNING first_activity"
                 ))?
                 .query_row(
-                    params![account.0, folder, began.as_millis(), activity.map(UnixMillis::as_millis), discovers],
+                    params![
+                        account.0,
+                        folder,
+                        began.as_millis(),
+                        activity.map(UnixMillis::as_millis),
+                        discovers,
+                        first_activity.map(UnixMillis::as_millis)
+                    ],
                     |r| Ok(millis(r.get(0)?)),
                 )?;
             Ok(first)
@@ -409,6 +426,18 @@ mod tests {
         }
     }
 
+    fn finished(account: AccountId, folder: &str, began: UnixMillis, youngest: Option<UnixMillis>) -> Finished {
+        Finished {
+            account,
+            folder: folder.to_owned(),
+            began,
+            activity: youngest,
+            first_activity: youngest,
+            discovers: true,
+            settled: false,
+        }
+    }
+
     /// The line of a conversation that a sweep finds.
     async fn line_of(store: &Store, account: AccountId, id: &str, at: UnixMillis, line: Line) -> Option<UnixMillis> {
         let discovery = Discovery { discover: true, line, max_interval: SECOND };
@@ -425,7 +454,7 @@ mod tests {
         let at = |seconds: u32| UnixMillis::from_millis(1_700_000_000_500) + seconds * SECOND;
         let (ours, folders) = (at(8 * 3600), ["main", "empty", "other"].map(str::to_owned));
         let sweep = async |folder: &String, youngest: Option<UnixMillis>| {
-            store.finish_sweep(account, folder.clone(), ours, youngest, true, false).await.unwrap()
+            store.finish_sweep(finished(account, folder, ours, youngest)).await.unwrap()
         };
         let first_activity = sweep(&folders[0], Some(at(60))).await;
         assert_eq!(first_activity, Some(at(60)));
@@ -442,10 +471,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("inboxd.db")).unwrap();
         let account = store.account("connectsafely", AccountName::new("work").unwrap()).await.unwrap();
-        let swept = store.finish_sweep(account, String::new(), UnixMillis::now(), None, true, false).await.unwrap();
+        let swept = store.finish_sweep(finished(account, "", UnixMillis::now(), None)).await.unwrap();
         assert_eq!(swept, None);
-        let later =
-            store.finish_sweep(account, String::new(), UnixMillis::now(), Some(UnixMillis::now()), true, false).await;
+        let later = store.finish_sweep(finished(account, "", UnixMillis::now(), Some(UnixMillis::now()))).await;
         assert_eq!(later.unwrap(), None, "what comes later is no part of the first sweep");
     }
 }

@@ -9,7 +9,7 @@ use super::{AccountId, Error, SourceId, millis};
 use crate::model::Unreadable;
 use crate::time::UnixMillis;
 
-/// So long each look goes down to what could not be read; later only the deeper ones do, which are rare.
+/// So long each sweep goes down to rows that could not be read; later only the rare ones do.
 const LOOK_DOWN_FOR: Duration = Duration::from_secs(3600);
 
 /// A listing whose unreadable rows lie further down than this many pages is not read so far each time ...
@@ -25,12 +25,15 @@ pub struct UnreadMessages {
     pub low: Option<UnixMillis>,
     /// When they were first met.
     pub first_seen_at: UnixMillis,
+    /// When they were last met.
+    pub last_seen_at: UnixMillis,
 }
 
 impl UnreadMessages {
-    /// Whether polls should reach down to them.
-    pub fn is_fresh(&self, now: UnixMillis) -> bool {
-        now.since(self.first_seen_at) < LOOK_DOWN_FOR
+    /// Whether the next poll should reach down to them. What they lie under may be a long history, so the looks come
+    /// rarer the longer they stay: each after half of the time since the first.
+    pub fn is_due(&self, now: UnixMillis) -> bool {
+        now > self.last_seen_at && now.since(self.last_seen_at) >= now.since(self.first_seen_at) / 2
     }
 }
 
@@ -66,13 +69,19 @@ pub struct UnreadPage {
     pub rows: UnreadRows,
     /// All that this sweep has met so far.
     pub met: Unreadable,
+    /// The sweep has come as far down as what is on record, so that what it has met is all there is.
+    pub is_all: bool,
 }
 
 pub(super) fn open(tx: &Connection, source: SourceId) -> Result<Option<UnreadMessages>, Error> {
     let open = tx
-        .prepare_cached("SELECT low, first_seen_at FROM unreadable_messages WHERE conversation = ?1")?
+        .prepare_cached("SELECT low, first_seen_at, last_seen_at FROM unreadable_messages WHERE conversation = ?1")?
         .query_row([source.0], |r| {
-            Ok(UnreadMessages { low: millis(r.get(0)?), first_seen_at: UnixMillis::from_millis(r.get(1)?) })
+            Ok(UnreadMessages {
+                low: millis(r.get(0)?),
+                first_seen_at: UnixMillis::from_millis(r.get(1)?),
+                last_seen_at: UnixMillis::from_millis(r.get(2)?),
+            })
         })
         .optional()?;
     Ok(open)
@@ -147,11 +156,12 @@ pub(super) fn open_rows(tx: &Connection, account: AccountId, folder: &str) -> Re
 
 /// Puts rows on record that could not be read.
 pub(super) fn note_rows(tx: &Connection, account: AccountId, page: &UnreadPage) -> Result<(), Error> {
-    let UnreadPage { folder, rows, met } = page;
+    let UnreadPage { folder, rows, met, is_all } = page;
     tx.prepare_cached(
         "INSERT INTO unreadable_rows (account, folder, items, looks, low, reach, page, first_seen_at, last_seen_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-         ON CONFLICT (account, folder) DO UPDATE SET items = ?3, looks = ?4, low = ?5, reach = ?6, page = ?7,
+         ON CONFLICT (account, folder) DO UPDATE SET
+            items = CASE WHEN ?10 THEN ?3 ELSE max(items, ?3) END, looks = ?4, low = ?5, reach = ?6, page = ?7,
             last_seen_at = ?9",
     )?
     .execute(params![
@@ -164,6 +174,7 @@ pub(super) fn note_rows(tx: &Connection, account: AccountId, page: &UnreadPage) 
         rows.page,
         rows.first_seen_at.as_millis(),
         rows.last_seen_at.as_millis(),
+        is_all,
     ])?;
     Ok(())
 }
@@ -204,13 +215,14 @@ mod tests {
         };
         let items = || -> u32 { tx.query_row("SELECT items FROM unreadable_messages", [], |r| r.get(0)).unwrap() };
         assert_eq!(settle(Some(100), 0, true, 1), None);
-        let open = Some(UnreadMessages { low: Some(at(100)), first_seen_at: at(2) });
-        assert_eq!(settle(Some(100), 2, true, 2), open);
-        assert_eq!(settle(Some(101), 0, true, 3), open, "a part of the range proves nothing of it");
-        assert_eq!(settle(Some(100), 0, false, 4), open, "an answer from a cache proves nothing");
-        assert_eq!(settle(Some(101), 1, true, 5), open);
+        let open =
+            |last: i64| Some(UnreadMessages { low: Some(at(100)), first_seen_at: at(2), last_seen_at: at(last) });
+        assert_eq!(settle(Some(100), 2, true, 2), open(2));
+        assert_eq!(settle(Some(101), 0, true, 3), open(2), "a part of the range proves nothing of it");
+        assert_eq!(settle(Some(100), 0, false, 4), open(2), "an answer from a cache proves nothing");
+        assert_eq!(settle(Some(101), 1, true, 5), open(5));
         assert_eq!(items(), 2, "in a part of the range there was one of the two");
-        assert_eq!(settle(Some(100), 1, true, 6), open);
+        assert_eq!(settle(Some(100), 1, true, 6), open(6));
         assert_eq!(items(), 1, "in the whole range there is one");
         assert_eq!(settle(Some(50), 1, true, 7).unwrap().low, Some(at(50)));
         assert_eq!(settle(None, 3, true, 8).unwrap().low, None);
@@ -224,8 +236,6 @@ mod tests {
         let rows = |page| UnreadRows { low: None, reach: None, page, first_seen_at: at(0), last_seen_at: hour(1) };
         assert!(rows(1).is_due(at(1)) && !rows(1).is_due(hour(2)) && rows(1).is_due(hour(25)));
         assert!(!rows(9).is_due(at(1)) && rows(9).is_due(hour(25)));
-        let fresh = UnreadMessages { low: None, first_seen_at: at(0) };
-        assert!(fresh.is_fresh(at(1)) && !fresh.is_fresh(hour(1)));
     }
 
     #[test]
@@ -242,11 +252,16 @@ mod tests {
                 last_seen_at: at(seen),
             },
             met: met(items),
+            is_all: seen > 20,
         };
+        let items = || -> u32 { tx.query_row("SELECT items FROM unreadable_rows", [], |r| r.get(0)).unwrap() };
         note_rows(&tx, account, &page(2, 10)).unwrap();
         note_rows(&tx, account, &page(1, 20)).unwrap();
+        assert_eq!(items(), 2, "the sweep did not come as far down as the other one");
         let open = open_rows(&tx, account, "st").unwrap().unwrap();
         assert_eq!((open.first_seen_at, open.last_seen_at, open.reach), (at(10), at(20), Some(at(9))));
+        note_rows(&tx, account, &page(1, 30)).unwrap();
+        assert_eq!(items(), 1);
         assert_eq!(open_rows(&tx, account, "nv").unwrap(), None);
         settle_rows(&tx, account, "st").unwrap();
         assert_eq!(open_rows(&tx, account, "st").unwrap(), None);

@@ -141,6 +141,12 @@ fn write_groups(
             write.answer(committed.clone());
         }
     }
+    // A reader that is still open would keep the log beside the database; whoever copies that file now has everything.
+    if let Some(connection) = &connection
+        && let Err(error) = connection.pragma_query(None, "wal_checkpoint(TRUNCATE)", |_| Ok(()))
+    {
+        tracing::debug!(%error, "the log was not written back; the next start does it");
+    }
     if let Some(connection) = connection
         && let Err((_, error)) = connection.close()
     {
