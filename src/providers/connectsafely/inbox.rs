@@ -62,7 +62,7 @@ fn listed(row: &Object<'_>) -> Option<Listed> {
             person_url: None,
             address,
         },
-        title: title(&Participant::all(row), None),
+        title: title(&Participant::all(row), &[]),
         last_activity_at,
         mark,
     })
