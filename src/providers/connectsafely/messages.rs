@@ -5,9 +5,9 @@ use super::direction::{Sides, Signs};
 use super::{ConnectSafely, nested};
 use crate::model::{Conversation, Direction, Flag, Message, MessageId, Sender, assign_missing_ids, cut_at};
 use crate::providers::http::{self, Answer};
-use crate::providers::json::{Document, Object, Scalar, kept};
+use crate::providers::json::{Document, Object, kept};
+use crate::providers::moment::moment;
 use crate::providers::{Error, Page, Rest, Unreadable, urn};
-use crate::time::UnixMillis;
 
 /// What an answer says.
 pub(super) struct Payload {
@@ -157,11 +157,6 @@ fn full_name(object: &Object<'_>) -> Option<String> {
     let name = object.object_of("senderName")?;
     let parts: Vec<_> = ["firstName", "lastName"].iter().filter_map(|part| name.filled(part)).collect();
     (!parts.is_empty()).then(|| parts.join(" "))
-}
-
-/// ISO 8601, a number of milliseconds, or one as text.
-pub(super) fn moment(value: &Scalar<'_>) -> Option<UnixMillis> {
-    value.whole_number().map_or_else(|| UnixMillis::parse(value.as_str()), UnixMillis::from_wire_millis)
 }
 
 #[cfg(test)]
