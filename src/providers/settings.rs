@@ -200,10 +200,9 @@ impl Settings {
 /// Builds the provider of an account.
 pub fn build(settings: &Settings, timeout: Duration) -> Result<Arc<dyn Provider>, TlsError> {
     let of_provider = settings.of_provider();
-    let mut secrets = of_provider.secrets();
-    secrets.extend(settings.proxy.iter().flat_map(Proxy::secrets));
+    let (secrets, on_the_way) = (of_provider.secrets(), settings.proxy.iter().flat_map(Proxy::secrets).collect());
     let client = http::client(timeout, settings.proxy.as_ref())?;
-    Ok(Arc::new(Redacted { secrets, inner: of_provider.build(client) }))
+    Ok(Arc::new(Redacted { secrets, on_the_way, inner: of_provider.build(client) }))
 }
 
 /// What keeps a credential from being sent in a header.

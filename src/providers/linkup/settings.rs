@@ -264,6 +264,9 @@ fn by_profile(url: &str, kind: ConversationType) -> Result<Conversation, String>
     let named = Address::of(url);
     let person_url = match &named {
         Address::Person(name) => format!("https://www.linkedin.com/in/{name}"),
+        Address::SalesPerson(id) if kind == ConversationType::SalesNavigator => {
+            format!("https://www.linkedin.com/sales/people/{id}")
+        }
         Address::Thread(_) | Address::SalesThread(_) => {
             return Err("linkedin_url: is the address of a conversation; write it as conversation_id".into());
         }
@@ -355,7 +358,11 @@ mod tests {
         assert!(sales.named(thread).unwrap_err().contains("sales_nav = true does not read"));
         assert!(plain.named(of_sales).unwrap_err().contains("read by an account with sales_nav = true"));
         assert_eq!(plain.named("linkedin.com/in/Mara").unwrap().address, "https://www.linkedin.com/in/mara");
-        for wrong in ["https://www.linkedin.com/company/acme", "https://example.com/in/mara"] {
+        let lead = "https://www.linkedin.com/sales/people/ACwAAB1o,NAME_SEARCH,x";
+        let named = sales.named(lead).unwrap();
+        assert_eq!(named.id.as_str(), "https://www.linkedin.com/sales/people/ACwAAB1o");
+        assert_eq!((named.address.as_str(), named.person_url.as_deref()), (lead, Some(named.id.as_str())));
+        for wrong in ["https://www.linkedin.com/company/acme", "https://example.com/in/mara", lead] {
             assert!(plain.named(wrong).unwrap_err().starts_with("linkedin_url: is "), "{wrong}");
         }
     }

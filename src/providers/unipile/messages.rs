@@ -180,9 +180,7 @@ mod tests {
     #[test]
     fn the_owner_is_known_by_id_where_the_flag_is_missing() {
         let item = object(&json!({ "sender_id": "ACoAAme" }));
-        let direction = |owner, is_own| {
-            Told { message: message(Version::V2, &[], &item), is_own }.direction(owner)
-        };
+        let direction = |owner, is_own| Told { message: message(Version::V2, &[], &item), is_own }.direction(owner);
         assert_eq!(direction(Some("ACoAAme"), None), Direction::Outbound);
         assert_eq!(direction(Some("ACoAAb1"), None), Direction::Inbound);
         for incomparable in [Some("ACwAAme"), Some("robin-keller"), Some("8412"), None] {
