@@ -11,7 +11,7 @@ use serde_json::Map;
 use super::redact::Redacted;
 use super::{Profile, Provider, TlsError, connectsafely, http, linkedapi, linkup, unipile};
 use crate::connect::Proxy;
-use crate::model::Conversation;
+use crate::model::{Conversation, ConversationId};
 use crate::settings::Read;
 
 /// What an account's settings tell, whatever the provider.
@@ -61,6 +61,11 @@ pub(super) trait OfProvider {
 
     /// The conversation that a person names in one word, as `conversations follow` takes it.
     fn named(&self, text: &str) -> Result<Conversation, String>;
+
+    /// The id that earlier releases made of the same address, where it was another one.
+    fn former_id(&self, _conversation: &Conversation) -> Option<ConversationId> {
+        None
+    }
 
     /// Builds the provider, which asks through this client.
     fn build(&self, client: Client) -> Box<dyn Provider>;
@@ -148,6 +153,12 @@ impl Settings {
     /// The conversation that a person names in one word: its address at the provider, or its id in events.
     pub fn named(&self, text: &str) -> Result<Conversation, String> {
         self.of_provider().named(text)
+    }
+
+    /// The id that earlier releases gave a conversation of the configuration, where it was another one: what the store
+    /// knows by it is known of this one.
+    pub fn former_id(&self, conversation: &Conversation) -> Option<ConversationId> {
+        self.of_provider().former_id(conversation).filter(|former| *former != conversation.id)
     }
 
     /// What the contract recommends.

@@ -174,6 +174,12 @@ impl OfProvider for Settings {
         Box::new(LinkedApi::new(self.clone(), client))
     }
 
+    /// It was the address as it stood in the configuration, up to its query.
+    fn former_id(&self, conversation: &Conversation) -> Option<ConversationId> {
+        let is_person = inbox::thread_id(conversation).is_none();
+        is_person.then(|| ConversationId::new(format!("{}:{}", wire_type(conversation), bare(&conversation.address))))
+    }
+
     fn problem(&self) -> Option<(&'static str, String)> {
         if self.days.is_some_and(|days| !(3..=90).contains(&days)) {
             return Some((
@@ -234,8 +240,11 @@ impl ConversationSettings {
 
 /// The address of a person in its one spelling; what is no such address, without query, fragment and trailing slash.
 fn one_spelling(url: &str) -> String {
-    let bare = || url.split(['?', '#']).next().unwrap_or(url).trim_end_matches('/').to_owned();
-    Address::of(url).person_url().unwrap_or_else(bare)
+    Address::of(url).person_url().unwrap_or_else(|| bare(url).to_owned())
+}
+
+fn bare(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or(url).trim_end_matches('/')
 }
 
 fn wire_type(conversation: &Conversation) -> &'static str {
@@ -384,6 +393,20 @@ mod tests {
                 ConversationSettings { person_url: person.into(), kind: "st".into() }.conversation().unwrap();
             assert_eq!(provider.examine(&[&conversation]).await.is_ok(), works, "{entry}");
         }
+    }
+
+    #[test]
+    fn a_person_is_known_by_the_id_that_earlier_releases_made_of_the_same_address() {
+        let settings: Settings =
+            serde_json::from_value(serde_json::json!({"linked_api_token": "a", "identification_token": "b"})).unwrap();
+        let former = |url: &str, kind: &str| {
+            let named = ConversationSettings { person_url: url.into(), kind: kind.into() };
+            settings.former_id(&named.conversation().unwrap()).unwrap().as_str().to_owned()
+        };
+        assert_eq!(former("https://de.linkedin.com/in/John-Doe/?x=1", "st"), "st:https://de.linkedin.com/in/John-Doe");
+        assert_eq!(former("https://www.linkedin.com/in/ada", "nv"), "nv:https://www.linkedin.com/in/ada");
+        let lead = "https://www.linkedin.com/sales/lead/ACwAAB1,NAME_SEARCH,x";
+        assert_eq!(former(lead, "nv"), format!("nv:{lead}"));
     }
 
     #[test]

@@ -12,6 +12,18 @@ use crate::providers::urn;
 /// One spelling for the address of a profile: no query, no trailing slash, one host for all of LinkedIn's, lower case
 /// apart from LinkedIn's internal ids, percent-decoded. `None` for what is not a web address.
 pub(super) fn profile_url(text: &str) -> Option<String> {
+    with_segments(text, spelled)
+}
+
+/// The same as earlier releases spelled it, which knew one kind of internal ids.
+pub(super) fn former_profile_url(text: &str) -> Option<String> {
+    with_segments(text, |segment| {
+        let segment = spelled(segment);
+        if segment.starts_with("ACoAA") { segment } else { segment.to_lowercase() }
+    })
+}
+
+fn with_segments(text: &str, spelled: impl Fn(&str) -> String) -> Option<String> {
     let url = Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
     let host = url.host_str()?;
     let of_linkedin = host == "linkedin.com" || host.ends_with(".linkedin.com");

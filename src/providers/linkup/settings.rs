@@ -5,7 +5,7 @@ use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::{Linkup, PROFILE};
+use super::{Linkup, PROFILE, person};
 use crate::model::{Conversation, ConversationId, ConversationType};
 use crate::providers::address::Address;
 use crate::providers::settings::{OfProvider, check_base_url, header_problem};
@@ -200,6 +200,12 @@ impl OfProvider for Settings {
             .or_else(|| self.base_url_problem())
     }
 
+    /// LinkedIn's ids were written in small letters, but for one kind, and every part of an address was kept.
+    fn former_id(&self, conversation: &Conversation) -> Option<ConversationId> {
+        let former = is_profile(&conversation.address).then(|| person::former_profile_url(&conversation.address))??;
+        Some(ConversationId::new(former))
+    }
+
     fn misplaced(&self, conversation: &Conversation, discover: bool) -> Option<&'static str> {
         (discover && is_profile(&conversation.address)).then_some(
             "is named by linkedin_url, and discovery would follow it a second time under its conversation_id; name it \
@@ -346,6 +352,21 @@ mod tests {
         assert_eq!(by_url.address, "https://fr.linkedin.com/in/Mara-Lind/?x=1");
         assert!(account.misplaced(&by_url, true).is_some() && account.misplaced(&named(urn), true).is_none());
         assert!(account.misplaced(&by_url, false).is_none());
+    }
+
+    #[test]
+    fn a_person_is_known_by_the_id_that_earlier_releases_made_of_the_same_address() {
+        let (plain, sales) = (settings(&format!("{V2}}}")), settings(&format!(r#"{V2},"sales_nav":true}}"#)));
+        let former = |account: &Settings, text: &str| {
+            account.former_id(&account.named(text).unwrap()).map(|id| id.as_str().to_owned())
+        };
+        let url = |path: &str| Some(format!("https://www.linkedin.com/{path}"));
+        assert_eq!(former(&plain, "https://fr.linkedin.com/in/ACwAAB1o/"), url("in/acwaab1o"));
+        assert_eq!(former(&plain, "https://www.linkedin.com/in/ACoAAB1o"), url("in/ACoAAB1o"));
+        assert_eq!(former(&plain, "https://www.linkedin.com/mwlite/in/Mara"), url("mwlite/in/mara"));
+        assert_eq!(former(&plain, "2-A"), None);
+        let lead = "https://www.linkedin.com/sales/people/ACwAAB1o,NAME_SEARCH,x";
+        assert_eq!(former(&sales, lead), url("sales/people/acwaab1o,name_search,x"));
     }
 
     #[test]
