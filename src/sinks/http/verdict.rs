@@ -199,8 +199,8 @@ impl Said<'_> {
             return Ruling::new(Verdict::LATER, SOMEBODY_ELSE);
         }
         // Words of a maker may speak of errors and payloads without meaning a no.
-        let begins = |start: &&str| self.text.get(..start.len()).is_some_and(|text| text.eq_ignore_ascii_case(start));
-        let is_no = status_in(self.text).is_some() || TEAMS.iter().any(|start| begins(&start));
+        let begins = |start: &str| self.text.get(..start.len()).is_some_and(|text| text.eq_ignore_ascii_case(start));
+        let is_no = status_in(self.text).is_some() || TEAMS.iter().any(|start| begins(start));
         if is_no { in_words(self.text).unwrap_or(Ruling::delivered()) } else { Ruling::delivered() }
     }
 
