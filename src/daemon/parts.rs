@@ -16,7 +16,7 @@ use crate::providers::{self, Call, TlsError};
 use crate::scheduler::{self, Budget, Polled, Polling, SweepSettings};
 use crate::sinks::{self, Intake, Rate, RetrySchedule, Sink};
 use crate::store::{
-    self, BudgetRow, Followed, FollowedAccount, FollowedRows, FollowedSink, SinkHealth, SinkId, Store, Wants,
+    self, BudgetRow, Followed, FollowedAccount, FollowedRows, FollowedSink, Pinned, SinkHealth, SinkId, Store, Wants,
 };
 use crate::time::UnixMillis;
 
@@ -83,7 +83,11 @@ impl Parts {
             conversations: account
                 .conversations
                 .iter()
-                .map(|c| ((*c.conversation).clone(), c.cadence.max_interval))
+                .map(|c| Pinned {
+                    conversation: (*c.conversation).clone(),
+                    formerly: account.settings.former_id(&c.conversation),
+                    max_interval: c.cadence.max_interval,
+                })
                 .collect(),
             discover: account.discover,
             channel: account.settings.channel(),

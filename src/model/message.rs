@@ -91,34 +91,54 @@ pub struct Message {
 }
 
 impl Message {
-    /// A hash of what a person would call the content, to notice that a known message was edited.
+    /// A hash of what a person would call the content, to notice that a known message was edited. Its upper bits are of the
+    /// words alone; without anything beside them it is that of releases which read nothing else.
     pub fn content_hash(&self) -> i64 {
-        let mut hasher = self.hashed_words();
-        // Without any of these the hash is that of releases which did not know them.
-        if let Some(subject) = &self.subject {
-            hash_part(&mut hasher, b"subject", &[subject]);
-        }
-        for (name, cited) in [(b"quoted".as_slice(), &self.quoted), (b"forwarded", &self.forwarded)] {
-            if let Some(cited) = cited {
-                hash_part(&mut hasher, name, &[cited.id.as_deref().unwrap_or_default(), &cited.text]);
-            }
-        }
-        first_of(hasher)
+        let places = (0..).map(|place| place * PART_BITS);
+        self.hash_of_words() ^ self.parts().iter().zip(places).fold(0, |all, (part, place)| all | (part << place))
     }
 
-    /// The same as releases made it that read neither subject nor quoted nor forwarded messages. A message
-    /// that was recorded by one of them has not changed where this is equal.
-    pub fn content_hash_of_words(&self) -> i64 {
-        first_of(self.hashed_words())
+    /// Whether it says something else than it did when its hash was this one. What was not there or is not there now makes no
+    /// difference: older releases did not read it, and some answers leave it out.
+    pub fn has_changed_since(&self, known: i64) -> bool {
+        let before = self.hash_of_words() ^ known;
+        let parts = self.parts();
+        // Of other words, more than the parts differs.
+        before as u64 >> (PART_BITS * parts.len()) != 0
+            || parts.iter().enumerate().any(|(place, now)| {
+                let before = (before >> (place * PART_BITS)) & PART_MASK;
+                before != *now && before != 0 && *now != 0
+            })
     }
 
-    fn hashed_words(&self) -> Sha256 {
+    fn hash_of_words(&self) -> i64 {
         let mut hasher = Sha256::new();
         hasher.update(self.text.as_bytes());
         if self.flags.contains(&Flag::Deleted) {
             hasher.update([0xff]);
         }
-        hasher
+        first_of(hasher)
+    }
+
+    /// Hashes of what stands beside the words, of [`PART_BITS`] each; 0 where it is not there. A quoted message is what its id
+    /// says: when it is edited, no reply to it has changed.
+    fn parts(&self) -> [i64; 3] {
+        let quoted = self.quoted.as_ref().and_then(|quoted| quoted.id.as_deref());
+        let forwarded =
+            self.forwarded.as_ref().map(|forwarded| [forwarded.id.as_deref().unwrap_or_default(), &forwarded.text]);
+        let hash = |texts: &[&str]| {
+            let mut hasher = Sha256::new();
+            for text in texts {
+                hasher.update((text.len() as u64).to_be_bytes());
+                hasher.update(text.as_bytes());
+            }
+            (first_of(hasher) & PART_MASK).max(1)
+        };
+        [
+            self.subject.as_deref().map_or(0, |subject| hash(&[subject])),
+            quoted.map_or(0, |id| hash(&[id])),
+            forwarded.map_or(0, |texts| hash(&texts)),
+        ]
     }
 
     /// Whether nothing can be told of it but that it is there.
@@ -138,15 +158,9 @@ impl Message {
     }
 }
 
-/// Texts with their lengths, so that none can be taken for a part of another.
-fn hash_part(hasher: &mut Sha256, name: &[u8], texts: &[&str]) {
-    hasher.update([0xfe]);
-    hasher.update(name);
-    for text in texts {
-        hasher.update((text.len() as u64).to_be_bytes());
-        hasher.update(text.as_bytes());
-    }
-}
+/// The part of a content hash that each part of a message beside its words has.
+const PART_BITS: usize = 12;
+const PART_MASK: i64 = (1 << PART_BITS) - 1;
 
 fn first_of(hasher: Sha256) -> i64 {
     let digest = hasher.finalize();
@@ -200,9 +214,8 @@ mod tests {
     #[test]
     fn the_content_is_what_was_written_with_its_subject_and_what_it_repeats() {
         let plain = nameless("a");
-        assert_eq!(plain.content_hash(), plain.content_hash_of_words());
         assert_eq!(plain.content_hash(), -3_848_465_438_864_589_366, "as the first release had it");
-        let cited = |text: &str| Some(Box::new(Cited { text: text.into(), ..Cited::default() }));
+        let cited = |id: &str| Some(Box::new(Cited { id: Some(id.into()), ..Cited::default() }));
         let all = [
             plain.clone(),
             Message { subject: Some("a".into()), ..plain.clone() },
@@ -212,7 +225,31 @@ mod tests {
         ];
         let hashes: std::collections::HashSet<_> = all.iter().map(Message::content_hash).collect();
         assert_eq!(hashes.len(), all.len());
-        assert!(all.iter().all(|message| message.content_hash_of_words() == plain.content_hash()));
+        for message in &all {
+            assert!(!message.has_changed_since(plain.content_hash()), "read anew: {message:?}");
+            assert!(!plain.has_changed_since(message.content_hash()), "left out: {message:?}");
+            assert!(!message.has_changed_since(message.content_hash()));
+            assert!(message.has_changed_since(nameless("b").content_hash()));
+        }
+        let subject = |subject: &str| Message { subject: Some(subject.into()), ..all[2].clone() };
+        assert!(subject("a").has_changed_since(subject("b").content_hash()));
+        assert!(!all[2].has_changed_since(subject("a").content_hash()), "only the subject is left out");
+        assert!(
+            all[3].has_changed_since(subject("a").content_hash()),
+            "the subject is left out, and it quotes another"
+        );
+    }
+
+    #[test]
+    fn a_reply_has_not_changed_when_what_it_quotes_is_edited_and_a_forward_has() {
+        let cited = |id: Option<&str>, text: &str| {
+            Some(Box::new(Cited { id: id.map(Into::into), text: text.into(), ..Cited::default() }))
+        };
+        let reply = |id, text| Message { quoted: cited(id, text), ..nameless("a") };
+        assert_eq!(reply(Some("q"), "old").content_hash(), reply(Some("q"), "new").content_hash());
+        assert_eq!(reply(None, "old").content_hash(), nameless("a").content_hash());
+        let forward = |text| Message { forwarded: cited(None, text), ..nameless("a") };
+        assert!(forward("new").has_changed_since(forward("old").content_hash()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Answers that come compressed although nobody asked for it: what stands in between does that at times.
 
+use std::borrow::Cow;
 use std::io::Read;
 
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
@@ -19,7 +20,8 @@ pub(super) enum Encoded {
 }
 
 /// The body without the encodings that its headers name, of at most `limit` bytes.
-pub(super) fn decoded(mut body: Vec<u8>, headers: &HeaderMap, limit: usize) -> Result<Vec<u8>, Encoded> {
+pub(super) fn decoded<'b>(body: &'b [u8], headers: &HeaderMap, limit: usize) -> Result<Cow<'b, [u8]>, Encoded> {
+    let mut body = Cow::Borrowed(body);
     // In the order in which they were applied.
     let named: Vec<_> = headers.get_all(CONTENT_ENCODING).iter().map(|value| value.as_bytes()).collect();
     let named = String::from_utf8_lossy(&named.join(&b','))
@@ -28,19 +30,28 @@ pub(super) fn decoded(mut body: Vec<u8>, headers: &HeaderMap, limit: usize) -> R
         .filter(|name| !name.is_empty() && name != "identity")
         .collect::<Vec<_>>();
     for name in named.iter().rev() {
-        body = match name.as_str() {
-            // Without a body there is nothing to undo.
-            _ if body.is_empty() => break,
-            "gzip" | "x-gzip" => bounded(MultiGzDecoder::new(body.as_slice()), limit, "gzip")?,
+        if is_plain(&body) {
+            break;
+        }
+        let decoded = match name.as_str() {
+            "gzip" | "x-gzip" => bounded(MultiGzDecoder::new(&*body), limit, "gzip")?,
             // Most write what zlib does, some the bare stream within it.
-            "deflate" => match bounded(ZlibDecoder::new(body.as_slice()), limit, "deflate") {
-                Err(Encoded::Broken(_)) => bounded(DeflateDecoder::new(body.as_slice()), limit, "deflate")?,
+            "deflate" => match bounded(ZlibDecoder::new(&*body), limit, "deflate") {
+                Err(Encoded::Broken(_)) => bounded(DeflateDecoder::new(&*body), limit, "deflate")?,
                 decoded => decoded?,
             },
             _ => return Err(Encoded::Unknown(safe(name))),
         };
+        body = Cow::Owned(decoded);
     }
     Ok(body)
+}
+
+/// Whether nothing is to be undone, whatever the headers say: there is no body, or it begins as JSON does. Some headers
+/// name what is no encoding (`utf-8`), others were left by a proxy that has undone it already.
+fn is_plain(body: &[u8]) -> bool {
+    let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
+    matches!(text.first(), None | Some(b'{' | b'['))
 }
 
 fn bounded(decoder: impl Read, limit: usize, name: &'static str) -> Result<Vec<u8>, Encoded> {
@@ -59,7 +70,8 @@ mod tests {
     use super::*;
 
     fn decode(body: &[u8], encoding: &str) -> Result<Vec<u8>, Encoded> {
-        decoded(body.to_vec(), &HeaderMap::from_iter([(CONTENT_ENCODING, encoding.parse().unwrap())]), 1_000)
+        let headers = HeaderMap::from_iter([(CONTENT_ENCODING, encoding.parse().unwrap())]);
+        decoded(body, &headers, 1_000).map(Cow::into_owned)
     }
 
     fn gzip(body: &[u8]) -> Vec<u8> {
@@ -81,15 +93,26 @@ mod tests {
         assert_eq!(decode(&gzip(&zlib), "deflate, x-gzip").unwrap(), b"{}");
         assert_eq!(decode(b"{}", "identity").unwrap(), b"{}");
         assert_eq!(decode(b"", "br").unwrap(), b"");
-        assert_eq!(decoded(b"{}".to_vec(), &HeaderMap::new(), 1).unwrap(), b"{}");
+        assert_eq!(*decoded(b"{}", &HeaderMap::new(), 1).unwrap(), *b"{}");
+    }
+
+    #[test]
+    fn what_begins_as_json_is_taken_as_it_is_whatever_the_headers_say() {
+        for encoding in ["gzip", "deflate", "br", "utf-8", "none", "aws-chunked", "deflate, gzip"] {
+            for body in [&b"{\"a\": 1}"[..], b"[1]", b"\xef\xbb\xbf{}", b"\r\n {}", b" "] {
+                assert_eq!(decode(body, encoding).unwrap(), body, "{encoding}");
+            }
+        }
+        assert_eq!(decode(&gzip(b"[1]"), "utf-8, gzip").unwrap(), b"[1]");
+        assert_eq!(decode(b"<html>", "utf-8").unwrap_err(), Encoded::Unknown("utf-8".into()));
     }
 
     #[test]
     fn what_cannot_be_undone_is_named_and_what_grows_too_large_is_not_read() {
         assert_eq!(decode(b"x", "br").unwrap_err().to_string(), "the answer is encoded as br, which was not asked for");
         assert_eq!(decode(b"x", "gzip, zstd").unwrap_err(), Encoded::Unknown("zstd".into()));
-        assert_eq!(decode(b"{}", "gzip").unwrap_err(), Encoded::Broken("gzip"));
-        assert_eq!(decode(b"{}", "deflate").unwrap_err(), Encoded::Broken("deflate"));
+        assert_eq!(decode(b"x", "gzip").unwrap_err(), Encoded::Broken("gzip"));
+        assert_eq!(decode(b"x", "deflate").unwrap_err(), Encoded::Broken("deflate"));
         assert_eq!(decode(&gzip(&[b' '; 1_001]), "gzip").unwrap_err(), Encoded::TooLarge);
         assert_eq!(decode(&gzip(&[b' '; 1_000]), "gzip").unwrap().len(), 1_000);
     }

@@ -1,5 +1,6 @@
 //! The rules every provider's requests share: limits on what is read, waits as told, no secrets in errors.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
@@ -93,14 +94,15 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
         body.extend_from_slice(&chunk);
     }
     let (status, headers) = (response.status(), response.headers().clone());
-    let body = match encoding::decoded(body, &headers, BODY_LIMIT) {
-        Ok(body) => without_bom(body),
+    let decoded = match encoding::decoded(&body, &headers, BODY_LIMIT) {
+        Ok(Cow::Owned(decoded)) => Some(decoded),
+        Ok(Cow::Borrowed(_)) => None,
+        // The status of a refusal says enough, and what can be read of its body may say more.
+        Err(_) if !status.is_success() => None,
         Err(Encoded::TooLarge) => return Err(too_large()),
-        // The status of a refusal says enough.
-        Err(_) if !status.is_success() => vec![],
         Err(encoded) => return Err(Error::new(Class::Protocol, encoded.to_string())),
     };
-    Ok(Answer { status, headers, body })
+    Ok(Answer { status, headers, body: without_bom(decoded.unwrap_or(body)) })
 }
 
 /// JSON begins without a byte order mark, but some servers write one.
@@ -267,6 +269,20 @@ mod tests {
             assert!(error.detail.starts_with(&format!("status {status}: ")), "{}", error.detail);
             assert!(error.detail.contains(says), "{}", error.detail);
         }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_keeps_its_body_where_its_encoding_cannot_be_undone() {
+        install_tls();
+        let router = axum::Router::new().fallback(|| {
+            let status = axum::http::StatusCode::FORBIDDEN;
+            std::future::ready((status, [("content-encoding", "utf-8")], "the account is gone"))
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let answer = send(client(Duration::from_secs(5), None).unwrap().get(&url)).await.unwrap();
+        assert_eq!((answer.status.as_u16(), answer.body.as_slice()), (403, &b"the account is gone"[..]));
     }
 
     #[tokio::test]

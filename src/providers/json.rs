@@ -182,10 +182,12 @@ impl<'a> Object<'a> {
         items.into_iter().filter_map(|raw| scalar(raw).map(Scalar::into_text)).collect()
     }
 
-    /// Attachments, each as it was received but parsed.
+    /// Attachments, each as it was received but parsed. One that cannot be parsed, because it is nested too deeply, is
+    /// noted and absent.
     pub(super) fn attachments(&self, key: &'static str) -> Vec<Value> {
         let items = self.list(key).map(|list| list.items).unwrap_or_default();
-        items.into_iter().filter_map(|raw| parse(raw.get().as_bytes()).ok()).collect()
+        let parsed = |raw: &RawValue| parse(raw.get().as_bytes()).inspect_err(|_| self.met.field(key)).ok();
+        items.into_iter().filter_map(parsed).collect()
     }
 
     /// An object, which notes what it meets where others do.
@@ -215,7 +217,7 @@ pub(super) struct List<'a> {
 impl<'a> List<'a> {
     fn of(raw: &'a RawValue, met: &'a Met) -> Option<Self> {
         let items: Vec<&RawValue> = raw.get().starts_with('[').then(|| serde_json::from_str(raw.get()).ok())??;
-        (!items.iter().copied().any(is_bottomless)).then_some(Self { items, met })
+        Some(Self { items, met })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -238,7 +240,8 @@ impl<'a> List<'a> {
         without: &'static str,
         mut read: impl FnMut(&Object<'a>, &'a RawValue) -> Option<T>,
     ) -> Vec<T> {
-        let mut all = Vec::with_capacity(self.items.len());
+        // Not as many as are announced: an item of two bytes would reserve the room of a message.
+        let mut all = Vec::new();
         for raw in &self.items {
             let item = Object::of(raw, self.met).map(|object| read(&object, raw));
             match item {
@@ -249,12 +252,6 @@ impl<'a> List<'a> {
         }
         all
     }
-}
-
-/// Lists in lists in lists are nobody's odd item: whoever sends them is not this API.
-fn is_bottomless(item: &RawValue) -> bool {
-    const DEPTH_LIMIT: usize = 100;
-    item.get().bytes().take_while(|byte| *byte == b'[').count() > DEPTH_LIMIT
 }
 
 /// What an item is instead of an object.
@@ -472,10 +469,25 @@ pub(super) mod tests {
         assert_eq!((unreadable.items, unreadable.looks, unreadable.fields.len()), (6, Some("null"), 0));
         assert_eq!(object.objects("items").len(), 3);
         assert!(object.objects("object").is_empty());
-        let deep = |depth: usize| format!("{{\"items\": [{}{}]}}", "[".repeat(depth), "]".repeat(depth));
-        let is_list = |depth| Document::of(deep(depth).as_bytes()).object().unwrap().list("items").is_some();
-        assert!(is_list(100) && !is_list(101));
         assert!(Document::of(b"[1]").object().is_err() && Document::of(b"{\"a\": [}").object().is_err());
         assert!(Document::of(b"<html>").object().is_err() && Document::of(b"{} x").object().is_err());
+    }
+
+    #[test]
+    fn what_is_nested_without_end_is_one_odd_item_and_one_odd_attachment() {
+        for depth in [101, 10_000] {
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            let body = format!("{{\"items\": [{{\"id\": 1}}, {open}{close}, {{\"id\": 2, \"a\": {open}{close}}}]}}");
+            let document = Document::of(body.as_bytes());
+            let object = document.object().unwrap();
+            let ids = object.list("items").unwrap().each("an object without id", |item, _| item.whole_number("id"));
+            assert_eq!(ids, [1, 2]);
+            assert_eq!(document.unreadable().items, 1);
+        }
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        let body = format!("{{\"attachments\": [{{\"id\": 1}}, {deep}, {{\"id\": 2}}]}}");
+        let document = Document::of(body.as_bytes());
+        assert_eq!(document.object().unwrap().attachments("attachments").len(), 2);
+        assert_eq!(document.unreadable().fields, ["attachments"]);
     }
 }

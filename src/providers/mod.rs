@@ -11,6 +11,7 @@ mod http;
 mod json;
 mod linkedapi;
 mod linkup;
+mod moment;
 mod names;
 mod redact;
 mod settings;

@@ -1,11 +1,19 @@
 //! Names of people, which LinkedIn shows with whatever their owners have put into them.
 
+use icu_normalizer::DecomposingNormalizerBorrowed;
+
+use crate::model::cut_at;
+
+/// As much of a name as is compared, in bytes and in parts. LinkedIn allows 40 characters for each of two names.
+pub(super) const MOST_BYTES: usize = 200;
+const MOST_PARTS: usize = 16;
+
 /// How far two names are those of one person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Likeness {
-    /// The same, but for titles behind a comma, emoji, brackets and spelling.
+    /// The same, but for titles behind a comma, emoji, brackets, accents and spelling.
     Same,
-    /// One has parts that the other lacks, or only initials of them.
+    /// One has parts that the other lacks, or only initials of them, or both have a part in common.
     Alike,
     /// Of two people.
     Different,
@@ -22,7 +30,10 @@ pub(super) fn compared(one: &str, other: &str) -> Option<Likeness> {
     }
     let (short, long) = if one.len() <= other.len() { (&one, &other) } else { (&other, &one) };
     let is_in_long = |part: &String| long.iter().any(|other| is_initial_or_equal(part, other));
-    Some(if short.iter().all(is_in_long) { Likeness::Alike } else { Likeness::Different })
+    // A name in common proves nothing, but people marry, and families write each other.
+    let is_shared = |part: &String| part.chars().nth(1).is_some() && long.contains(part);
+    let is_alike = short.iter().all(is_in_long) || short.iter().any(is_shared);
+    Some(if is_alike { Likeness::Alike } else { Likeness::Different })
 }
 
 fn is_initial_or_equal(one: &str, other: &str) -> bool {
@@ -30,11 +41,14 @@ fn is_initial_or_equal(one: &str, other: &str) -> bool {
     one == other || is_initial(one, other) || is_initial(other, one)
 }
 
-/// The words of a name in lower case: without what stands behind a comma or in brackets, and without signs.
+/// The words of a name in lower case: without what stands behind a comma or in brackets, without signs and accents.
 fn parts(name: &str) -> Vec<String> {
+    let is_mark = |c: &char| matches!(c, '\u{300}'..='\u{36f}');
+    let decomposed = DecomposingNormalizerBorrowed::new_nfd().normalize(cut_at(name, MOST_BYTES));
+    let name: String = decomposed.chars().filter(|c| !is_mark(c)).collect();
     let before = name.split([',', '(', '[', '|', '·']).find(|part| part.chars().any(char::is_alphanumeric));
     let words = before.unwrap_or_default().split(|c: char| !(c.is_alphanumeric() || matches!(c, '\'' | '’')));
-    words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+    words.filter(|word| !word.is_empty()).take(MOST_PARTS).map(str::to_lowercase).collect()
 }
 
 #[cfg(test)]
@@ -54,7 +68,14 @@ mod tests {
             ("Robin Keller", "Robin", Alike),
             ("Robin Keller", "Robin K.", Alike),
             ("Robin Keller", "Keller, Robin", Alike),
-            ("Robin Keller", "Robin Kestrel", Different),
+            ("Robin Keller", "Robin Kestrel", Alike),
+            ("Robin Keller", "Mara Keller", Alike),
+            ("Robin K Keller", "Mara K Lind", Different),
+            ("Robin Keller", "Rob Kell", Different),
+            ("José García", "Jose Garcia", Same),
+            ("José García", "Jose\u{301} Garci\u{301}a", Same),
+            ("Jose\u{301} García", "Jose G.", Alike),
+            ("Zoë Müller", "ZOE MULLER", Same),
             ("Robin Keller", "Mara Lind", Different),
         ];
         for (own, shown, likeness) in cases {
@@ -63,5 +84,13 @@ mod tests {
         }
         assert_eq!(compared("Robin Keller", " 🚀 "), None);
         assert_eq!(compared("", "Robin"), None);
+    }
+
+    #[test]
+    fn a_name_without_end_is_compared_by_its_beginning() {
+        let long = format!("Robin {}", "Keller ".repeat(1_000_000));
+        assert!(parts(&long).len() <= MOST_PARTS && parts(&"a ".repeat(1_000_000)).len() == MOST_PARTS);
+        assert_eq!(compared(&long, "Robin Keller"), Some(Likeness::Alike));
+        assert_eq!(parts(&"é".repeat(1_000_000)).iter().map(String::len).sum::<usize>(), MOST_BYTES / 2);
     }
 }

@@ -15,7 +15,15 @@ use crate::model::Conversation;
 /// A provider whose errors do not carry these secrets.
 pub(super) struct Redacted {
     pub(super) inner: Box<dyn Provider>,
+    /// The credentials that the provider is sent: it may repeat them anywhere.
     pub(super) secrets: Vec<SecretString>,
+    /// The credentials of what stands between. The provider knows nothing of them, so a message that contains one merely has
+    /// the same word in it.
+    pub(super) on_the_way: Vec<SecretString>,
+}
+
+fn filled(secrets: &[SecretString]) -> impl Iterator<Item = &str> {
+    secrets.iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty())
 }
 
 impl Redacted {
@@ -25,7 +33,7 @@ impl Redacted {
     }
 
     fn redact_text(&self, mut text: String) -> String {
-        for secret in self.secrets.iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty()) {
+        for secret in filled(&self.secrets).chain(filled(&self.on_the_way)) {
             text = masked(&text, secret);
         }
         text
@@ -34,8 +42,7 @@ impl Redacted {
     /// An object that has a credential in it is not passed on at all: masked, it would not be the provider's any more.
     fn redact_page(&self, mut page: Page) -> Page {
         for message in &mut page.messages {
-            let secrets = || self.secrets.iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty());
-            message.raw.take_if(|raw| secrets().any(|secret| raw.get().contains(secret)));
+            message.raw.take_if(|raw| filled(&self.secrets).any(|secret| raw.get().contains(secret)));
         }
         page
     }
@@ -176,6 +183,7 @@ impl Monitoring for Redacted {
 mod tests {
     use super::*;
     use crate::model::{ConversationId, ConversationType, Direction, Message, MessageId, Sender};
+    use crate::providers::Class;
 
     struct Fake(Vec<&'static str>);
 
@@ -206,8 +214,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_object_that_repeats_a_secret_is_not_passed_on() {
-        let fake = Fake(vec![r#"{"a": 1}"#, r#"{"token": "s3cr3t"}"#]);
-        let provider = Redacted { inner: Box::new(fake), secrets: vec!["".into(), "s3cr3t".into()] };
+        let fake = Fake(vec![r#"{"a": 1}"#, r#"{"token": "s3cr3t"}"#, r#"{"text": "let us pass"}"#]);
+        let secrets = vec!["".into(), "s3cr3t".into()];
+        let provider = Redacted { inner: Box::new(fake), secrets, on_the_way: vec!["".into(), "pass".into()] };
         let conversation = Conversation {
             id: ConversationId::new("2-A"),
             address: "2-A".into(),
@@ -218,8 +227,10 @@ mod tests {
         let batch = provider.batch(&[request]).await.unwrap().remove(0).unwrap();
         for page in [provider.page(request).await.unwrap(), batch] {
             let kept: Vec<_> = page.messages.iter().map(|message| message.raw.is_some()).collect();
-            assert_eq!(kept, [true, false]);
+            assert_eq!(kept, [true, false, true]);
         }
+        let told = Error::new(Class::Auth, "s3cr3t by pass");
+        assert_eq!(provider.redact(told).detail, "*** by ***");
     }
 
     #[test]

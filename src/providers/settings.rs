@@ -11,7 +11,7 @@ use serde_json::Map;
 use super::redact::Redacted;
 use super::{Profile, Provider, TlsError, connectsafely, http, linkedapi, linkup, unipile};
 use crate::connect::Proxy;
-use crate::model::Conversation;
+use crate::model::{Conversation, ConversationId};
 use crate::settings::Read;
 
 /// What an account's settings tell, whatever the provider.
@@ -61,6 +61,11 @@ pub(super) trait OfProvider {
 
     /// The conversation that a person names in one word, as `conversations follow` takes it.
     fn named(&self, text: &str) -> Result<Conversation, String>;
+
+    /// The id that earlier releases made of the same address, where it was another one.
+    fn former_id(&self, _conversation: &Conversation) -> Option<ConversationId> {
+        None
+    }
 
     /// Builds the provider, which asks through this client.
     fn build(&self, client: Client) -> Box<dyn Provider>;
@@ -150,6 +155,12 @@ impl Settings {
         self.of_provider().named(text)
     }
 
+    /// The id that earlier releases gave a conversation of the configuration, where it was another one: what the store
+    /// knows by it is known of this one.
+    pub fn former_id(&self, conversation: &Conversation) -> Option<ConversationId> {
+        self.of_provider().former_id(conversation).filter(|former| *former != conversation.id)
+    }
+
     /// What the contract recommends.
     pub fn profile(&self) -> &'static Profile {
         self.of_provider().profile()
@@ -200,10 +211,9 @@ impl Settings {
 /// Builds the provider of an account.
 pub fn build(settings: &Settings, timeout: Duration) -> Result<Arc<dyn Provider>, TlsError> {
     let of_provider = settings.of_provider();
-    let mut secrets = of_provider.secrets();
-    secrets.extend(settings.proxy.iter().flat_map(Proxy::secrets));
+    let (secrets, on_the_way) = (of_provider.secrets(), settings.proxy.iter().flat_map(Proxy::secrets).collect());
     let client = http::client(timeout, settings.proxy.as_ref())?;
-    Ok(Arc::new(Redacted { secrets, inner: of_provider.build(client) }))
+    Ok(Arc::new(Redacted { secrets, on_the_way, inner: of_provider.build(client) }))
 }
 
 /// What keeps a credential from being sent in a header.

@@ -46,6 +46,24 @@ pub(super) fn are_comparable(one: &str, other: &str) -> bool {
     is_opaque(one) && is_opaque(other) && one.get(..3) == other.get(..3)
 }
 
+/// The id of a person, without the URN that may stand around it.
+pub(super) fn person(id: &str) -> &str {
+    let id = id.trim();
+    let in_sales = || id.strip_prefix("urn:li:fs_salesProfile:(")?.split([',', ')']).next();
+    let of_member = || id.strip_prefix("urn:li:fsd_profile:");
+    of_member().or_else(in_sales).unwrap_or(id)
+}
+
+/// Whether the sender of a message is the owner of the mailbox, by their ids; `None` where these say nothing about each
+/// other. An own message that looks inbound would be answered, so ids that merely differ are not enough.
+pub(super) fn is_own(owner: &str, sender: &str) -> Option<bool> {
+    let (owner, sender) = (person(owner), person(sender));
+    if owner == sender {
+        return Some(true);
+    }
+    are_comparable(owner, sender).then_some(false)
+}
+
 /// The text after the last comma inside parentheses, or after the last colon, where that is a `2-` token.
 fn token(urn: &str) -> Option<&str> {
     let candidate = match urn.rsplit_once(',') {
@@ -86,6 +104,26 @@ mod tests {
             assert!(!are_comparable("ACoAAB1o", other) && !are_comparable(other, "ACoAAB1o"), "{other}");
         }
         assert!(!are_comparable("robin-keller", "mara-lind"));
+    }
+
+    #[test]
+    fn an_owner_is_told_from_a_sender_only_by_ids_of_one_kind_whatever_stands_around_them() {
+        for (sender, is_owner) in [
+            ("ACoAAme", Some(true)),
+            ("urn:li:fsd_profile:ACoAAme", Some(true)),
+            ("urn:li:fs_salesProfile:(ACoAAme,NAME_SEARCH,x)", Some(true)),
+            ("ACoAAada", Some(false)),
+            ("urn:li:fsd_profile:ACoAAada", Some(false)),
+            ("urn:li:fs_salesProfile:(ACwAAada,NAME_SEARCH,x)", None),
+            ("robin-keller", None),
+            ("123456", None),
+            ("urn:li:member:7", None),
+            ("", None),
+        ] {
+            assert_eq!(is_own("ACoAAme", sender), is_owner, "{sender}");
+            assert_eq!(is_own("urn:li:fsd_profile:ACoAAme", sender), is_owner, "{sender}");
+        }
+        assert_eq!(is_own("robin-keller", "mara-lind"), None);
     }
 
     #[test]

@@ -29,8 +29,8 @@ pub struct FollowedAccount {
     pub provider: &'static str,
     /// Name in the configuration.
     pub name: AccountName,
-    /// Conversations that the configuration lists; each is stale when unverified for longer than this.
-    pub conversations: Vec<(Conversation, Duration)>,
+    /// Conversations that the configuration lists.
+    pub conversations: Vec<Pinned>,
     /// Conversations that the inbox lists are followed too.
     pub discover: bool,
     /// By which road of the provider it is read; empty: the usual one.
@@ -41,6 +41,17 @@ pub struct FollowedAccount {
     pub today: Day,
     /// Its budget, for those who only look.
     pub budget: BudgetRow,
+}
+
+/// A conversation that the configuration lists.
+#[derive(Clone, Debug)]
+pub struct Pinned {
+    /// The conversation.
+    pub conversation: Conversation,
+    /// The id that earlier releases gave it, where it was another one.
+    pub formerly: Option<ConversationId>,
+    /// It is stale when unverified for longer.
+    pub max_interval: Duration,
 }
 
 /// A budget as it is configured.
@@ -212,8 +223,8 @@ fn follow(
             monthly_credits
         ])?;
         let mut sources = Vec::with_capacity(account.conversations.len());
-        for (conversation, max_interval) in &account.conversations {
-            let source = match find(tx, id, conversation.id.as_str())? {
+        for Pinned { conversation, formerly, max_interval } in &account.conversations {
+            let source = match find_or_rename(tx, id, conversation, formerly.as_ref())? {
                 Some(source) => {
                     pin(tx, source, conversation)?;
                     source
@@ -301,6 +312,24 @@ fn find(tx: &Connection, account: AccountId, conversation_id: &str) -> Result<Op
         .prepare_cached("SELECT id FROM conversations WHERE account = ?1 AND conversation_id = ?2")?
         .query_row(params![account.0, conversation_id], |r| Ok(SourceId(r.get(0)?)))
         .optional()?)
+}
+
+/// The row of a conversation, which takes its new id where it has the one of an earlier release: what is known of it, it
+/// keeps.
+fn find_or_rename(
+    tx: &Connection,
+    account: AccountId,
+    conversation: &Conversation,
+    formerly: Option<&ConversationId>,
+) -> Result<Option<SourceId>, Error> {
+    let known = find(tx, account, conversation.id.as_str())?;
+    let (None, Some(formerly)) = (known, formerly) else { return Ok(known) };
+    let known = find(tx, account, formerly.as_str())?;
+    if let Some(source) = known {
+        tx.prepare_cached("UPDATE conversations SET conversation_id = ?2 WHERE id = ?1")?
+            .execute(params![source.0, conversation.id.as_str()])?;
+    }
+    Ok(known)
 }
 
 fn pin(tx: &Connection, source: SourceId, conversation: &Conversation) -> Result<(), Error> {
@@ -407,4 +436,60 @@ fn complete(tx: &Connection, source: &mut Source) -> Result<(), Error> {
     source.gaps = gaps::open(tx, source.id)?;
     source.unread = unreadable::open(tx, source.id)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Wants;
+
+    async fn follow(store: &Store, id: &str, formerly: Option<&str>) -> Vec<Source> {
+        let conversation = Conversation {
+            id: ConversationId::new(id),
+            address: "https://www.linkedin.com/in/ACwAAB1".into(),
+            kind: ConversationType::Standard,
+            person_url: None,
+        };
+        let max_interval = Duration::from_secs(60);
+        let pinned = Pinned { conversation, formerly: formerly.map(ConversationId::new), max_interval };
+        let account = FollowedAccount {
+            provider: "linkup",
+            name: AccountName::new("main").unwrap(),
+            conversations: vec![pinned],
+            discover: false,
+            channel: "",
+            max_interval,
+            today: crate::calendar::Calendar::default().day(UnixMillis::now()),
+            budget: BudgetRow::default(),
+        };
+        let sink =
+            FollowedSink { name: crate::model::SinkName::new("crm").unwrap(), wants: Wants::default(), max_pending: 1 };
+        store.follow(vec![account], vec![sink], UnixMillis::now()).await.unwrap().accounts.remove(0).pinned
+    }
+
+    #[tokio::test]
+    async fn a_conversation_whose_id_another_release_makes_otherwise_keeps_what_is_known_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("inboxd.db");
+        let store = Store::open(&path).unwrap();
+        let before = follow(&store, "old", None).await.remove(0);
+        Connection::open(&path)
+            .unwrap()
+            .execute("UPDATE conversations SET watermark = 5, first_polled_at = 6", [])
+            .unwrap();
+        for _ in 0..2 {
+            let after = follow(&store, "new", Some("old")).await.remove(0);
+            assert_eq!((after.id, after.watermark), (before.id, Some(UnixMillis::from_millis(5))));
+            assert!(after.first_polled_at.is_some(), "its first poll is behind it, so nothing is told again");
+        }
+        let other = follow(&store, "other", Some("never")).await.remove(0);
+        assert_ne!(other.id, before.id);
+        assert_eq!(follow(&store, "new", Some("other")).await[0].id, before.id, "a known id needs no former one");
+        let rows = |id: &str| {
+            let count = "SELECT count(*) FROM conversations WHERE conversation_id = ?1";
+            Connection::open(&path).unwrap().query_row(count, [id], |r| r.get::<_, i64>(0)).unwrap()
+        };
+        assert_eq!((rows("old"), rows("new"), rows("other")), (0, 1, 1));
+        store.close().await.unwrap();
+    }
 }

@@ -46,7 +46,7 @@ pub use error::{Error, OpenError};
 pub use explain::{
     DeliveryRow, ExplainedAttempt, ExplainedDelivery, ExplainedEvent, ExplainedMessage, Explanation, Listing, STATES,
 };
-pub use follow::{BudgetRow, Follow, Followed, FollowedAccount, FollowedRows, Source};
+pub use follow::{BudgetRow, Follow, Followed, FollowedAccount, FollowedRows, Pinned, Source};
 pub use gaps::OpenGaps;
 pub use lock::resolved;
 pub use operator::Refused;

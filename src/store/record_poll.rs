@@ -351,8 +351,8 @@ impl<'a> Recording<'a> {
             .query_row(key, |r| Ok((r.get(0)?, r.get(1)?)))
             .optional()?;
         if let Some((hash, was_told)) = known.filter(|(hash, _)| *hash != content_hash) {
-            // Recorded by a release that did not read all that counts as content now: it says what it said.
-            let is_read_anew = hash == message.content_hash_of_words();
+            // Only more or less of it was read than before: it says what it said.
+            let is_read_anew = !message.has_changed_since(hash);
             self.recorded.edited += u32::from(!is_read_anew);
             tx.prepare_cached("UPDATE messages SET content_hash = ?3 WHERE conversation = ?1 AND message_id = ?2")?
                 .execute(params![self.source.0, message.id.as_str(), content_hash])?;

@@ -222,7 +222,7 @@ mod tests {
 
     use super::*;
     use crate::model::{ConversationId, ConversationType, Direction, MessageId, Sender, SinkName};
-    use crate::store::{FollowedAccount, FollowedSink, Wants};
+    use crate::store::{FollowedAccount, FollowedSink, Pinned, Wants};
 
     fn message(raw: &str) -> Message {
         Message {
@@ -258,7 +258,7 @@ mod tests {
             budget: crate::store::BudgetRow::default(),
             provider: "unipile",
             name: AccountName::new("main").unwrap(),
-            conversations: vec![(conversation, period)],
+            conversations: vec![Pinned { conversation, formerly: None, max_interval: period }],
             discover: false,
             channel: "",
             max_interval: period,

@@ -4,10 +4,11 @@
 use async_trait::async_trait;
 use percent_encoding::utf8_percent_encode;
 
-use super::messages::{Participant, moment, title};
+use super::messages::{Participant, title};
 use super::{ConnectSafely, SEGMENT, http, nested, urn};
 use crate::model::{Conversation, ConversationId, ConversationType};
 use crate::providers::json::{Document, Object};
+use crate::providers::moment::moment;
 use crate::providers::{Class, Error, Inbox, ListRequest, Listed, Listing};
 use crate::time::UnixMillis;
 
@@ -62,7 +63,7 @@ fn listed(row: &Object<'_>) -> Option<Listed> {
             person_url: None,
             address,
         },
-        title: title(&Participant::all(row), None),
+        title: title(&Participant::all(row), &[]),
         last_activity_at,
         mark,
     })

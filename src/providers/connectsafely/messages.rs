@@ -5,9 +5,9 @@ use super::direction::{Sides, Signs};
 use super::{ConnectSafely, nested};
 use crate::model::{Conversation, Direction, Flag, Message, MessageId, Sender, assign_missing_ids, cut_at};
 use crate::providers::http::{self, Answer};
-use crate::providers::json::{Document, Object, Scalar, kept};
+use crate::providers::json::{Document, Object, kept};
+use crate::providers::moment::moment;
 use crate::providers::{Error, Page, Rest, Unreadable, urn};
-use crate::time::UnixMillis;
 
 /// What an answer says.
 pub(super) struct Payload {
@@ -98,17 +98,17 @@ impl ConnectSafely {
         }
         let owner = urn::mailbox_owner(&conversation.address).or(payload.owner.as_deref());
         let participants = payload.participants.iter().map(|p| (p.profile_id.as_deref(), p.name.as_deref())).collect();
-        let mut sides = Sides { owner: owner.into_iter().collect(), identity: None, participants };
+        let mut sides = Sides { owner: owner.into_iter().collect(), participants, ..Sides::default() };
         let is_told_by_id = |told: &Told| {
             let ids = owner.zip(told.message.sender.id.as_deref());
-            ids.is_some_and(|(own, sender)| own == sender || urn::are_comparable(own, sender))
+            ids.is_some_and(|(own, sender)| urn::is_own(own, sender).is_some())
         };
         let needs_identity = !payload.messages.iter().all(is_told_by_id);
         let identity = if needs_identity { self.owner.identity() } else { None };
         sides.identity = identity.as_ref();
         sides.learn(payload.messages.iter().map(Told::signs));
         let directions: Vec<_> = payload.messages.iter().map(|told| sides.direction(told.signs())).collect();
-        let title = title(&payload.participants, owner);
+        let title = title(&payload.participants, &sides.owner);
         let told = payload.messages.into_iter().zip(directions);
         let mut messages: Vec<_> = told.map(|(told, direction)| Message { direction, ..told.message }).collect();
         assign_missing_ids(&mut messages);
@@ -120,8 +120,13 @@ impl ConnectSafely {
 /// Longest title in bytes: a group of twenty has a readable one, a page of names has none.
 const TITLE_LIMIT: usize = 200;
 
-pub(super) fn title(participants: &[Participant], owner: Option<&str>) -> Option<String> {
-    let others = participants.iter().filter(|p| owner.is_none() || p.profile_id.as_deref() != owner);
+/// The names of the others; `owner` are the owner's ids in the products of LinkedIn.
+pub(super) fn title(participants: &[Participant], owner: &[&str]) -> Option<String> {
+    let is_owner = |p: &&Participant| {
+        let id = p.profile_id.as_deref();
+        id.is_some_and(|id| owner.iter().any(|own| urn::is_own(own, id) == Some(true)))
+    };
+    let others = participants.iter().filter(|p| !is_owner(p));
     let names: Vec<_> = others.filter_map(|p| p.name.as_deref()).collect();
     (!names.is_empty()).then(|| cut_at(&names.join(", "), TITLE_LIMIT).to_owned())
 }
@@ -154,7 +159,17 @@ fn full_name(object: &Object<'_>) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(" "))
 }
 
-/// ISO 8601, a number of milliseconds, or one as text.
-pub(super) fn moment(value: &Scalar<'_>) -> Option<UnixMillis> {
-    value.whole_number().map_or_else(|| UnixMillis::parse(value.as_str()), UnixMillis::from_wire_millis)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_names_everybody_but_the_owner_in_either_product() {
+        let participant = |id: &str, name: &str| Participant { profile_id: Some(id.into()), name: Some(name.into()) };
+        let people = [participant("ACwAAme", "Robin Keller"), participant("urn:li:fsd_profile:ACoAAada", "Ada Byron")];
+        assert_eq!(title(&people, &["ACoAAme", "ACwAAme"]).as_deref(), Some("Ada Byron"));
+        assert_eq!(title(&people, &["ACoAAme"]).as_deref(), Some("Robin Keller, Ada Byron"));
+        assert_eq!(title(&people, &["ACoAAada"]).as_deref(), Some("Robin Keller"));
+        assert_eq!(title(&people, &[]).as_deref(), Some("Robin Keller, Ada Byron"));
+    }
 }

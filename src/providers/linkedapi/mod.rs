@@ -174,6 +174,12 @@ impl OfProvider for Settings {
         Box::new(LinkedApi::new(self.clone(), client))
     }
 
+    /// It was the address as it stood in the configuration, up to its query.
+    fn former_id(&self, conversation: &Conversation) -> Option<ConversationId> {
+        let is_person = inbox::thread_id(conversation).is_none();
+        is_person.then(|| ConversationId::new(format!("{}:{}", wire_type(conversation), bare(&conversation.address))))
+    }
+
     fn problem(&self) -> Option<(&'static str, String)> {
         if self.days.is_some_and(|days| !(3..=90).contains(&days)) {
             return Some((
@@ -234,8 +240,11 @@ impl ConversationSettings {
 
 /// The address of a person in its one spelling; what is no such address, without query, fragment and trailing slash.
 fn one_spelling(url: &str) -> String {
-    let bare = || url.split(['?', '#']).next().unwrap_or(url).trim_end_matches('/').to_owned();
-    Address::of(url).person_url().unwrap_or_else(bare)
+    Address::of(url).person_url().unwrap_or_else(|| bare(url).to_owned())
+}
+
+fn bare(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or(url).trim_end_matches('/')
 }
 
 fn wire_type(conversation: &Conversation) -> &'static str {
@@ -264,6 +273,12 @@ impl LinkedApi {
         http::send(request).await
     }
 
+    /// The page of a person who is polled alone. The answer may be a success whose entry is none.
+    async fn poll_one(&self, request: PageRequest<'_>) -> Result<Page, Error> {
+        let mut pages = self.poll(&[request]).await?;
+        pages.pop().unwrap_or_else(|| Err(Error::new(Class::Protocol, "the answer has no entry for the conversation")))
+    }
+
     fn headers(&self) -> HeaderMap {
         let secret = |token: &SecretString| {
             let mut value =
@@ -289,8 +304,7 @@ impl Provider for LinkedApi {
         if self.settings.channel == Channel::Inbox {
             return self.poll_person(request).await;
         }
-        let mut pages = self.poll(&[request]).await?;
-        pages.pop().unwrap_or_else(|| Err(Error::new(Class::Protocol, "the answer has no entry for the conversation")))
+        self.poll_one(request).await
     }
 
     async fn batch(&self, requests: &[PageRequest<'_>]) -> Result<Vec<Result<Page, Error>>, Error> {
@@ -316,7 +330,7 @@ impl Provider for LinkedApi {
         for channel in [Channel::Conversations, Channel::Inbox] {
             let request = PageRequest { conversation: person, since: Some(UnixMillis::now()), cursor: None };
             let tried = match channel {
-                Channel::Conversations => self.poll(&[request]).await.map(|_| ()),
+                Channel::Conversations => self.poll_one(request).await.map(|_| ()),
                 Channel::Inbox => self.poll_person(request).await.map(|_| ()),
             };
             match tried {
@@ -359,6 +373,40 @@ mod tests {
         assert_eq!(sales.id.as_str(), "nv:https://www.linkedin.com/sales/people/ACwAAB1");
         assert_eq!(sales.address, lead, "asked for as it was given");
         assert_eq!(read("linkedin.com/in/john-doe", "st").unwrap().address, "https://www.linkedin.com/in/john-doe");
+    }
+
+    #[tokio::test]
+    async fn a_road_works_only_where_the_entry_of_the_person_can_be_read() {
+        http::install_tls();
+        for (entry, works) in [(r#""messages":[]"#, true), (r#""messages":{}"#, false), (r#""x":1"#, false)] {
+            let person = "https://www.linkedin.com/in/ada";
+            let answer = format!(r#"{{"success":true,"result":[{{"personUrl":"{person}","type":"st",{entry}}}]}}"#);
+            let router = axum::Router::new().fallback(move || std::future::ready(answer.clone()));
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let base_url = format!("http://{}", listener.local_addr().unwrap());
+            tokio::spawn(async move { axum::serve(listener, router).await });
+            let settings =
+                serde_json::json!({"linked_api_token": "a", "identification_token": "b", "base_url": base_url});
+            let client = http::client(std::time::Duration::from_secs(5), None).unwrap();
+            let provider = LinkedApi::new(serde_json::from_value(settings).unwrap(), client);
+            let conversation =
+                ConversationSettings { person_url: person.into(), kind: "st".into() }.conversation().unwrap();
+            assert_eq!(provider.examine(&[&conversation]).await.is_ok(), works, "{entry}");
+        }
+    }
+
+    #[test]
+    fn a_person_is_known_by_the_id_that_earlier_releases_made_of_the_same_address() {
+        let settings: Settings =
+            serde_json::from_value(serde_json::json!({"linked_api_token": "a", "identification_token": "b"})).unwrap();
+        let former = |url: &str, kind: &str| {
+            let named = ConversationSettings { person_url: url.into(), kind: kind.into() };
+            settings.former_id(&named.conversation().unwrap()).unwrap().as_str().to_owned()
+        };
+        assert_eq!(former("https://de.linkedin.com/in/John-Doe/?x=1", "st"), "st:https://de.linkedin.com/in/John-Doe");
+        assert_eq!(former("https://www.linkedin.com/in/ada", "nv"), "nv:https://www.linkedin.com/in/ada");
+        let lead = "https://www.linkedin.com/sales/lead/ACwAAB1,NAME_SEARCH,x";
+        assert_eq!(former(lead, "nv"), format!("nv:{lead}"));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use super::{LinkedApi, errors, one_spelling, wire_type};
 use crate::model::{Conversation, Direction, Flag, Message, MessageId, Sender, assign_missing_ids};
 use crate::providers::http::Answer;
-use crate::providers::json::{Document, Object, Scalar, kept};
+use crate::providers::json::{Document, Object, kept};
+use crate::providers::moment::moment;
 use crate::providers::{Class, Error, Page, PageRequest, Proof, Unreadable};
 use crate::time::UnixMillis;
 
@@ -41,7 +42,7 @@ impl Entry {
             person_url: object.text("personUrl").map(Into::into),
             kind: object.text("type").map(Into::into),
             messages,
-            sync_until: object.time("syncUntil", time),
+            sync_until: object.time("syncUntil", moment),
             unreadable: object.take_unreadable(),
         }
     }
@@ -117,7 +118,7 @@ fn page(request: PageRequest<'_>, entry: Entry) -> Result<Page, Error> {
 
 /// A message, as both channels have it; `None` where it says nothing.
 pub(super) fn told(object: &Object<'_>, raw: &RawValue) -> Option<Message> {
-    let sent_at = object.time("time", time);
+    let sent_at = object.time("time", moment);
     let direction = match object.text("sender").as_deref() {
         Some("us") => Direction::Outbound,
         Some("them") => Direction::Inbound,
@@ -146,11 +147,6 @@ pub(super) fn of(conversation: &Conversation, message: &mut Message) {
     if message.direction == Direction::Inbound {
         message.sender.profile_url.clone_from(&conversation.person_url);
     }
-}
-
-/// Times are RFC 3339 text; a number is taken for milliseconds.
-pub(super) fn time(value: &Scalar<'_>) -> Option<UnixMillis> {
-    value.whole_number().map_or_else(|| UnixMillis::parse(value.as_str()), UnixMillis::from_wire_millis)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::errors::{self, WireError};
 use super::{DEFAULT_DAYS, LinkedApi, wire_type};
 use crate::model::Conversation;
-use crate::providers::{Class, Error, Started, Upkeep, Workflow, http};
+use crate::providers::{Class, Error, Started, Upkeep, Workflow, http, moment};
 use crate::time::UnixMillis;
 
 #[derive(Serialize)]
@@ -116,8 +116,8 @@ impl LinkedApi {
 
 fn sync_until(value: &Value) -> Option<UnixMillis> {
     match value {
-        Value::String(text) => UnixMillis::parse(text),
-        Value::Number(number) => UnixMillis::from_wire_millis(number.as_i64()?),
+        Value::String(text) => moment::of_text(text.trim()),
+        Value::Number(number) => moment::of_text(&number.to_string()),
         _ => None,
     }
 }

@@ -6,11 +6,12 @@ use sha2::{Digest, Sha256};
 
 use super::Linkup;
 use super::person::{self, Author, Me};
-use super::reply::{Reply, moment};
+use super::reply::Reply;
 use super::settings::identified;
 use crate::model::{ConversationType, cut_at};
 use crate::providers::http;
 use crate::providers::json::{Document, Object};
+use crate::providers::moment::moment;
 use crate::providers::{Class, Error, Inbox, ListRequest, Listed, Listing};
 
 /// The field by which a row is told from anything else.

@@ -1,10 +1,11 @@
 //! Messages, read tolerantly: nothing but an object is required of one.
 
 use super::person::{Author, Me, Sides};
-use super::reply::{Reply, moment};
+use super::reply::Reply;
 use super::settings::{Settings, is_profile};
 use crate::model::{Conversation, Direction, Flag, Message, MessageId, Sender, assign_missing_ids};
 use crate::providers::json::{Object, kept};
+use crate::providers::moment::moment;
 use crate::providers::{Class, Error, urn};
 
 /// The messages of an answer; an error where it has no array of them. `me` learns from them.

@@ -3,7 +3,7 @@
 
 use reqwest::Url;
 
-use crate::model::Direction;
+use crate::model::{Direction, cut_at};
 use crate::providers::address::spelled;
 use crate::providers::json::Object;
 use crate::providers::names::{self, Likeness};
@@ -12,6 +12,18 @@ use crate::providers::urn;
 /// One spelling for the address of a profile: no query, no trailing slash, one host for all of LinkedIn's, lower case
 /// apart from LinkedIn's internal ids, percent-decoded. `None` for what is not a web address.
 pub(super) fn profile_url(text: &str) -> Option<String> {
+    with_segments(text, spelled)
+}
+
+/// The same as earlier releases spelled it, which knew one kind of internal ids.
+pub(super) fn former_profile_url(text: &str) -> Option<String> {
+    with_segments(text, |segment| {
+        let segment = spelled(segment);
+        if segment.starts_with("ACoAA") { segment } else { segment.to_lowercase() }
+    })
+}
+
+fn with_segments(text: &str, spelled: impl Fn(&str) -> String) -> Option<String> {
     let url = Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
     let host = url.host_str()?;
     let of_linkedin = host == "linkedin.com" || host.ends_with(".linkedin.com");
@@ -68,6 +80,9 @@ impl Author {
 /// Spellings kept of the owner: vanity addresses and internal ids, names of two products.
 const MOST_SPELLINGS: usize = 4;
 
+/// Longest address of a profile that is kept, in bytes.
+const MOST_PROFILE_BYTES: usize = 1_024;
+
 /// What answers have told of the owner.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Me {
@@ -81,15 +96,16 @@ impl Me {
         if author.is_me != Some(true) {
             return;
         }
-        let learn = |known: &mut Vec<String>, told: &Option<String>| {
-            if let Some(told) = told.as_ref().filter(|told| !known.contains(told)) {
+        let learn = |known: &mut Vec<String>, told: &Option<String>, most_bytes| {
+            let told = told.as_ref().map(|told| cut_at(told, most_bytes));
+            if let Some(told) = told.filter(|told| !known.iter().any(|known| known == told)) {
                 known.truncate(MOST_SPELLINGS - 1);
-                known.insert(0, told.clone());
+                known.insert(0, told.to_owned());
             }
         };
-        learn(&mut self.names, &author.name);
-        learn(&mut self.names, &author.full_name);
-        learn(&mut self.profiles, &author.profile_url);
+        learn(&mut self.names, &author.name, names::MOST_BYTES);
+        learn(&mut self.names, &author.full_name, names::MOST_BYTES);
+        learn(&mut self.profiles, &author.profile_url, MOST_PROFILE_BYTES);
     }
 }
 
@@ -247,5 +263,7 @@ mod tests {
             me.learn(&said(&format!("Robin {number}"), &format!("r{number}"), Some(true)));
         }
         assert_eq!((me.names.len(), me.profiles.len()), (MOST_SPELLINGS, MOST_SPELLINGS));
+        me.learn(&said(&"Robin ".repeat(1_000_000), &"r".repeat(1_000_000), Some(true)));
+        assert_eq!((me.names[0].len(), me.profiles[0].len()), (names::MOST_BYTES, MOST_PROFILE_BYTES));
     }
 }

@@ -2,11 +2,7 @@
 //! documentation stands at the top in another.
 
 use crate::providers::Rest;
-use crate::providers::json::{List, Object, Scalar};
-use crate::time::UnixMillis;
-
-/// Below it, a time is in seconds: as milliseconds it would lie before 2001.
-const SECONDS_BELOW: i64 = 1_000_000_000_000;
+use crate::providers::json::{List, Object};
 
 /// A page at least this long may have been cut by the service, however many messages were asked for.
 const SMALLEST_CAP: u32 = 10;
@@ -82,17 +78,6 @@ fn is_older(next: &str, used: &str) -> bool {
     }
 }
 
-/// A time as a number or text of digits, in milliseconds or seconds, or as RFC 3339.
-pub(super) fn moment(value: &Scalar<'_>) -> Option<UnixMillis> {
-    let text = value.as_str();
-    // Fractions of a second are beyond what this provider documents; its whole part is a time all the same.
-    let whole_part = || text.parse::<f64>().ok().map(|float| float as i64);
-    let Some(number) = text.parse().ok().or_else(whole_part) else { return UnixMillis::parse(text) };
-    let millis = if number < SECONDS_BELOW { number.checked_mul(1_000)? } else { number };
-    // Nothing was written in 1970: zero stands for a time that is missing.
-    UnixMillis::from_wire_millis(millis).filter(|_| millis > 0)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -157,20 +142,5 @@ mod tests {
         assert_eq!(count(json!({"data": {"threads": [null]}})), Some(1));
         assert_eq!(count(json!({"data": {"conversations": ["odd"]}})), Some(1));
         assert_eq!(count(json!({"data": {"total_results": 0, "names": ["x"]}})), None);
-    }
-
-    #[test]
-    fn a_time_is_read_in_every_form_it_has_been_seen_in() {
-        let at = |value: Value| object(&json!({ "at": value })).time("at", moment).map(UnixMillis::as_millis);
-        assert_eq!(at(json!(1_760_000_123_456_i64)), Some(1_760_000_123_456));
-        assert_eq!(at(json!("1760000123456")), Some(1_760_000_123_456));
-        assert_eq!(at(json!(1_760_000_123)), Some(1_760_000_123_000));
-        assert_eq!(at(json!("1760000123")), Some(1_760_000_123_000));
-        assert_eq!(at(json!(1_760_000_123_456.0)), Some(1_760_000_123_456));
-        assert_eq!(at(json!("1760000123.0")), Some(1_760_000_123_000));
-        assert_eq!(at(json!("2026-01-02T03:04:05Z")), Some(1_767_323_045_000));
-        for unreadable in [json!(0), json!(-5), json!("soon"), json!(null), json!({}), json!(i64::MAX), json!(1e300)] {
-            assert_eq!(at(unreadable.clone()), None, "{unreadable}");
-        }
     }
 }

@@ -5,7 +5,7 @@ use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::{Linkup, PROFILE};
+use super::{Linkup, PROFILE, person};
 use crate::model::{Conversation, ConversationId, ConversationType};
 use crate::providers::address::Address;
 use crate::providers::settings::{OfProvider, check_base_url, header_problem};
@@ -200,6 +200,12 @@ impl OfProvider for Settings {
             .or_else(|| self.base_url_problem())
     }
 
+    /// LinkedIn's ids were written in small letters, but for one kind, and every part of an address was kept.
+    fn former_id(&self, conversation: &Conversation) -> Option<ConversationId> {
+        let former = is_profile(&conversation.address).then(|| person::former_profile_url(&conversation.address))??;
+        Some(ConversationId::new(former))
+    }
+
     fn misplaced(&self, conversation: &Conversation, discover: bool) -> Option<&'static str> {
         (discover && is_profile(&conversation.address)).then_some(
             "is named by linkedin_url, and discovery would follow it a second time under its conversation_id; name it \
@@ -264,6 +270,9 @@ fn by_profile(url: &str, kind: ConversationType) -> Result<Conversation, String>
     let named = Address::of(url);
     let person_url = match &named {
         Address::Person(name) => format!("https://www.linkedin.com/in/{name}"),
+        Address::SalesPerson(id) if kind == ConversationType::SalesNavigator => {
+            format!("https://www.linkedin.com/sales/people/{id}")
+        }
         Address::Thread(_) | Address::SalesThread(_) => {
             return Err("linkedin_url: is the address of a conversation; write it as conversation_id".into());
         }
@@ -346,6 +355,21 @@ mod tests {
     }
 
     #[test]
+    fn a_person_is_known_by_the_id_that_earlier_releases_made_of_the_same_address() {
+        let (plain, sales) = (settings(&format!("{V2}}}")), settings(&format!(r#"{V2},"sales_nav":true}}"#)));
+        let former = |account: &Settings, text: &str| {
+            account.former_id(&account.named(text).unwrap()).map(|id| id.as_str().to_owned())
+        };
+        let url = |path: &str| Some(format!("https://www.linkedin.com/{path}"));
+        assert_eq!(former(&plain, "https://fr.linkedin.com/in/ACwAAB1o/"), url("in/acwaab1o"));
+        assert_eq!(former(&plain, "https://www.linkedin.com/in/ACoAAB1o"), url("in/ACoAAB1o"));
+        assert_eq!(former(&plain, "https://www.linkedin.com/mwlite/in/Mara"), url("mwlite/in/mara"));
+        assert_eq!(former(&plain, "2-A"), None);
+        let lead = "https://www.linkedin.com/sales/people/ACwAAB1o,NAME_SEARCH,x";
+        assert_eq!(former(&sales, lead), url("sales/people/acwaab1o,name_search,x"));
+    }
+
+    #[test]
     fn an_address_of_the_browser_names_the_conversation_or_says_why_not() {
         let (plain, sales) = (settings(&format!("{V2}}}")), settings(&format!(r#"{V2},"sales_nav":true}}"#)));
         let thread = "https://www.linkedin.com/messaging/thread/2-MGE1Yj%3D%3D/?x=1";
@@ -355,7 +379,11 @@ mod tests {
         assert!(sales.named(thread).unwrap_err().contains("sales_nav = true does not read"));
         assert!(plain.named(of_sales).unwrap_err().contains("read by an account with sales_nav = true"));
         assert_eq!(plain.named("linkedin.com/in/Mara").unwrap().address, "https://www.linkedin.com/in/mara");
-        for wrong in ["https://www.linkedin.com/company/acme", "https://example.com/in/mara"] {
+        let lead = "https://www.linkedin.com/sales/people/ACwAAB1o,NAME_SEARCH,x";
+        let named = sales.named(lead).unwrap();
+        assert_eq!(named.id.as_str(), "https://www.linkedin.com/sales/people/ACwAAB1o");
+        assert_eq!((named.address.as_str(), named.person_url.as_deref()), (lead, Some(named.id.as_str())));
+        for wrong in ["https://www.linkedin.com/company/acme", "https://example.com/in/mara", lead] {
             assert!(plain.named(wrong).unwrap_err().starts_with("linkedin_url: is "), "{wrong}");
         }
     }

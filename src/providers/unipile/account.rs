@@ -139,11 +139,14 @@ impl Api {
         }
     }
 
-    /// The owner's own id, where it is known. Where it is not, the account is looked at before the next page.
+    /// The owner's own id, where it is known.
     pub(super) fn owner_id(&self) -> Option<String> {
-        let mut state = self.state();
-        state.owner_is_wanted = true;
-        state.user_id.clone()
+        self.state().user_id.clone()
+    }
+
+    /// A page cannot be judged without the owner's id: where it is not known, the account is looked at before the next one.
+    pub(super) fn want_owner(&self) {
+        self.state().owner_is_wanted = true;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

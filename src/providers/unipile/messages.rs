@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 use super::settings::{Kind, Version};
 use super::{Api, wire};
 use crate::model::{Cited, Direction, Flag, Message, MessageId, Sender, assign_missing_ids, subject};
-use crate::providers::Page;
 use crate::providers::json::{Object, kept};
+use crate::providers::{Page, urn};
 
 /// Names of the fields that the generations call differently.
 struct Names {
@@ -37,11 +37,14 @@ impl Told {
         self.is_own.is_none() && self.message.sender.id.is_some()
     }
 
+    /// A flag and ids that contradict each other tell nothing.
     fn direction(&self, owner: Option<&str>) -> Direction {
-        match self.is_own.or_else(|| Some(self.message.sender.id.as_deref()? == owner?)) {
-            Some(true) => Direction::Outbound,
-            Some(false) => Direction::Inbound,
-            None => Direction::Unknown,
+        let by_ids = owner.zip(self.message.sender.id.as_deref()).and_then(|(owner, id)| urn::is_own(owner, id));
+        match (self.is_own, by_ids) {
+            (Some(flag), Some(by_ids)) if flag != by_ids => Direction::Unknown,
+            (Some(true), _) | (None, Some(true)) => Direction::Outbound,
+            (Some(false), _) | (None, Some(false)) => Direction::Inbound,
+            (None, None) => Direction::Unknown,
         }
     }
 }
@@ -56,8 +59,10 @@ impl Api {
 
     /// Turns a list into messages and what else its answer tells.
     pub(super) fn page(&self, list: wire::List<Told>) -> Page {
-        let needs_owner = list.items.iter().any(Told::is_told_by_id);
-        let owner = if needs_owner { self.owner_id() } else { None };
+        if list.items.iter().any(Told::is_told_by_id) {
+            self.want_owner();
+        }
+        let owner = self.owner_id();
         let told = |told: Told| Message { direction: told.direction(owner.as_deref()), ..told.message };
         let mut messages: Vec<_> = list.items.into_iter().map(told).collect();
         assign_missing_ids(&mut messages);
@@ -175,11 +180,16 @@ mod tests {
     #[test]
     fn the_owner_is_known_by_id_where_the_flag_is_missing() {
         let item = object(&json!({ "sender_id": "ACoAAme" }));
-        let told = Told { message: message(Version::V2, &[], &item), is_own: None };
-        let direction = |owner| told.direction(owner);
-        assert_eq!(direction(Some("ACoAAme")), Direction::Outbound);
-        assert_eq!(direction(Some("ACoAAb1")), Direction::Inbound);
-        assert_eq!(direction(None), Direction::Unknown);
+        let direction = |owner, is_own| Told { message: message(Version::V2, &[], &item), is_own }.direction(owner);
+        assert_eq!(direction(Some("ACoAAme"), None), Direction::Outbound);
+        assert_eq!(direction(Some("ACoAAb1"), None), Direction::Inbound);
+        for incomparable in [Some("ACwAAme"), Some("robin-keller"), Some("8412"), None] {
+            assert_eq!(direction(incomparable, None), Direction::Unknown, "{incomparable:?}");
+            assert_eq!(direction(incomparable, Some(true)), Direction::Outbound);
+            assert_eq!(direction(incomparable, Some(false)), Direction::Inbound);
+        }
+        assert_eq!(direction(Some("ACoAAme"), Some(false)), Direction::Unknown, "a contradiction");
+        assert_eq!(direction(Some("ACoAAb1"), Some(true)), Direction::Unknown, "a contradiction");
     }
 
     #[test]

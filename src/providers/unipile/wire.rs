@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::providers::http::{self, Answer};
 use crate::providers::json::{Document, Object, Scalar};
-use crate::providers::{Class, Error, Unreadable};
+use crate::providers::{Class, Error, Unreadable, moment};
 use crate::time::UnixMillis;
 
 /// A text that says something.
@@ -22,20 +22,9 @@ pub(super) fn id(object: &Value, key: &str) -> Option<String> {
     }
 }
 
-/// A time; one without a zone is UTC, as all of the API's are. A number is one of milliseconds or seconds.
+/// A time; one without a zone is UTC, as all of the API's are.
 pub(super) fn moment(value: &Scalar<'_>) -> Option<UnixMillis> {
-    /// LinkedIn is younger, as seconds and as milliseconds.
-    const SECONDS: i64 = 1_000_000_000;
-    const MILLIS: i64 = SECONDS * 1000;
-    match value.whole_number() {
-        Some(number) if number >= MILLIS => UnixMillis::from_wire_millis(number),
-        Some(number) if number >= SECONDS => UnixMillis::from_wire_millis(number * 1000),
-        Some(_) => None,
-        None => {
-            let text = value.as_str();
-            UnixMillis::parse(text).or_else(|| UnixMillis::parse(&format!("{text}Z")))
-        }
-    }
+    moment::moment(value).or_else(|| UnixMillis::parse(&format!("{}Z", value.as_str())))
 }
 
 /// How far a page reaches: what tells whether the list goes on.

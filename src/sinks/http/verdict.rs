@@ -182,8 +182,9 @@ impl Said<'_> {
     /// sentence with a status in it.
     fn by_teams(&self) -> Ruling {
         if let Value::Object(fields) = &self.json {
-            let Some(error) = fields.get("error") else { return Ruling::delivered() };
-            let code = error["code"].as_str().unwrap_or_default();
+            // A maker's own answer may have an empty error, or one in words.
+            let code = fields.get("error").and_then(|error| error["code"].as_str()).filter(|code| !code.is_empty());
+            let Some(code) = code else { return Ruling::delivered() };
             let is = |parts: &[&str]| parts.iter().any(|part| code.contains(part));
             let verdict = match code {
                 _ if is(&["Throttl", "TooMany", "Limit", "Timeout", "ServerError", "ServiceUnavailable"]) => {
@@ -194,11 +195,13 @@ impl Said<'_> {
             };
             return Ruling::new(verdict, "with an error of the workflow");
         }
-        match in_words(self.text) {
-            Some(ruling) => ruling,
-            None if self.is_page() => Ruling::new(Verdict::LATER, SOMEBODY_ELSE),
-            None => Ruling::delivered(),
+        if self.is_page() {
+            return Ruling::new(Verdict::LATER, SOMEBODY_ELSE);
         }
+        // Words of a maker may speak of errors and payloads without meaning a no.
+        let begins = |start: &str| self.text.get(..start.len()).is_some_and(|text| text.eq_ignore_ascii_case(start));
+        let is_no = status_in(self.text).is_some() || TEAMS.iter().any(|start| begins(start));
+        if is_no { in_words(self.text).unwrap_or(Ruling::delivered()) } else { Ruling::delivered() }
     }
 
     /// The message; a no has `http`, the status, and a `code` that begins with it.
@@ -226,6 +229,15 @@ impl Said<'_> {
         self.text.starts_with('<')
     }
 }
+
+/// How the sentences begin by which a connector says no.
+const TEAMS: &[&str] = &[
+    "Webhook message delivery failed",
+    "Microsoft Teams endpoint",
+    "Summary or Text is required",
+    "Bad payload received",
+    "Invalid webhook",
+];
 
 /// Words of Slack that do not speak of the address; every other does.
 const SLACK: &[(&str, Verdict)] = &[
@@ -382,6 +394,16 @@ mod tests {
                 ("", Verdict::Delivered),
                 ("{\"ok\":true}", Verdict::Delivered),
                 ("Thank you!", Verdict::Delivered),
+                ("Payload received", Verdict::Delivered),
+                ("done, no errors", Verdict::Delivered),
+                ("Nothing failed, timeout 30", Verdict::Delivered),
+                ("{\"error\":null}", Verdict::Delivered),
+                ("{\"error\":\"\"}", Verdict::Delivered),
+                ("{\"error\":false}", Verdict::Delivered),
+                ("{\"error\":{}}", Verdict::Delivered),
+                ("{\"error\":{\"code\":\"\"}}", Verdict::Delivered),
+                ("Posting failed with status 429", LATER),
+                ("webhook message delivery failed with error: Invalid webhook URL", LATER),
                 ("Summary or Text is required.", Verdict::Body),
                 ("Bad payload received by generic incoming webhook.", Verdict::Body),
                 ("{\"error\":{\"code\":\"TriggerInputSchemaMismatch\",\"message\":\"...\"}}", Verdict::Body),
