@@ -16,8 +16,11 @@ pub const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 pub struct Progress {
     started: Instant,
     /// A loop that has ended has dropped its own.
-    pulses: Arc<Mutex<Vec<(String, Weak<AtomicU64>)>>>,
+    pulses: Arc<Mutex<Vec<Registered>>>,
 }
+
+/// The name of a loop, and its sign of life.
+type Registered = (String, Weak<AtomicU64>);
 
 /// One loop's sign of life.
 #[derive(Clone)]

@@ -181,7 +181,7 @@ impl From<store::OpenError> for Failure {
             store::OpenError::Newer { .. } => NEWER,
             store::OpenError::Permission { .. } => PERMISSION,
             store::OpenError::Io { .. } | store::OpenError::Unrecovered { .. } => IO,
-            store::OpenError::Linked { .. } => CONFIG,
+            store::OpenError::Linked { .. } | store::OpenError::NoFile { .. } => CONFIG,
             store::OpenError::Missing { .. } | store::OpenError::Older { .. } => FAILED,
         };
         Self::new(code, error.to_string())

@@ -58,6 +58,7 @@ fn path_in(url: &str) -> Result<&str, String> {
     let Some(path) = url.strip_prefix("sqlite:") else {
         let (scheme, _) = url.split_once(':').unwrap_or_default();
         return Err(match scheme.trim().to_ascii_lowercase().as_str() {
+            _ if url.contains(":memory:") => return refuse_memory(),
             "" if !url.trim().is_empty() && !url.contains('@') => format!("{FORM}; {}", form(plain(url.trim()))),
             "sqlite" | "sqlite3" | "file" | "jdbc" => format!("{FORM}, and begins with nothing else"),
             "postgres" | "postgresql" | "mysql" | "mariadb" => format!("{FORM}: state is kept by SQLite alone"),
@@ -66,10 +67,13 @@ fn path_in(url: &str) -> Result<&str, String> {
     };
     let refused = |why: &str, path: &str| Err(format!("{why}; {}", form(plain(path))));
     if path.contains(":memory:") || path.contains("mode=memory") {
-        return refused("would keep nothing: state is a file", "inboxd.db");
+        return refuse_memory();
     }
     if path.trim().is_empty() {
         return Err(FORM.into());
+    }
+    if path.contains('$') || is_windows_variable(path) {
+        return Err(format!("has a variable in it that nothing expands; {}", form("inboxd.db")));
     }
     if path != path.trim() {
         return refused("has white space around the path", path);
@@ -105,6 +109,16 @@ fn path_in(url: &str) -> Result<&str, String> {
         Some(problem) => Err(problem.replace("write \"", "write \"sqlite:")),
         None => Ok(path),
     }
+}
+
+fn refuse_memory<T>() -> Result<T, String> {
+    Err("would keep nothing: state is a file; write \"sqlite:inboxd.db\"".into())
+}
+
+/// Whether there is a name between two percent signs.
+fn is_windows_variable(path: &str) -> bool {
+    let name = path.split('%').nth(1).filter(|_| path.matches('%').count() >= 2);
+    name.is_some_and(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
 }
 
 /// The path without what other programs put around it.

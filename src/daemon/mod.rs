@@ -83,6 +83,8 @@ pub struct Round {
     pub cut_short: bool,
 }
 
+const NOTHING: Round = Round { polled: 0, announced: 0, failed: 0, still_failing: 0, cut_short: false };
+
 /// Runs until told to stop. `sources` is read again on HUP.
 pub async fn run(config: Config, sources: &Sources) -> Result<(), Error> {
     let orders = Orders::listen().map_err(Error::Signals)?;
@@ -304,11 +306,11 @@ enum TakenOver {
 /// Polls everything due once, delivers everything due once, and returns what came of it.
 pub async fn run_once(config: Config) -> Result<Round, Error> {
     let orders = Orders::listen().map_err(Error::Signals)?;
-    let nothing = Round { polled: 0, announced: 0, failed: 0, still_failing: 0, cut_short: true };
+    let cut_short = Round { cut_short: true, ..NOTHING };
     tokio::select! {
         biased;
-        () = orders.leave.cancelled() => Ok(nothing),
-        round = round(config, &orders) => Ok(round?.unwrap_or(nothing)),
+        () = orders.leave.cancelled() => Ok(cut_short),
+        round = round(config, &orders) => Ok(round?.unwrap_or(cut_short)),
     }
 }
 
@@ -323,7 +325,14 @@ async fn round(config: Config, orders: &Orders) -> Result<Option<Round>, Error> 
     let Some(followed) = orders.unless_stopped(Parts::follow(&config, &store, &mut budgets)).await else {
         return Ok(None);
     };
-    let parts = followed?;
+    let parts = match followed {
+        Ok(parts) => parts,
+        Err(Error::Store(error)) if error.is_retryable() => {
+            tracing::warn!(class = "storage", %error, "nothing was polled: what is due could not be read");
+            return Ok(Some(Round { failed: 1, ..NOTHING }));
+        }
+        Err(error) => return Err(error),
+    };
     space::look(store.path(), config.store.min_free, &hold);
     backlog::look_once(&parts.watched, &store, &hold).await?;
     let shared = scheduler::Shared { store: &store, progress: &progress, hold: &hold, stop: &orders.stop };

@@ -114,6 +114,17 @@ impl<'a> Object<'a> {
         self.text(key).filter(|text| !text.trim().is_empty())
     }
 
+    /// Where a list goes on. A cursor of another type leads nowhere, and what lies behind it is as good as unread.
+    pub(super) fn cursor(&self, key: &'static str) -> Option<String> {
+        match scalar(self.raw(key)?) {
+            Some(cursor) => Some(cursor.into_text().into_owned()).filter(|cursor| !cursor.trim().is_empty()),
+            None => {
+                self.met.item("a cursor that is neither a text nor a number");
+                None
+            }
+        }
+    }
+
     /// The text of a message; one that stands in an object with its formatting is read out of it.
     pub(super) fn words(&self, key: &'static str) -> Option<Cow<'a, str>> {
         self.read(key, |raw| match Object::of(raw, self.met) {
@@ -269,6 +280,11 @@ fn kind(raw: &RawValue) -> &'static str {
 impl<'a> Scalar<'a> {
     fn into_text(self) -> Cow<'a, str> {
         match self {
+            // A whole float is the whole number: 7.0 and 7 are one id.
+            Self::Number(number) if !number.bytes().all(|b| b.is_ascii_digit()) => match self.whole_number() {
+                Some(whole) => Cow::Owned(whole.to_string()),
+                None => Cow::Borrowed(number),
+            },
             Self::Number(number) => Cow::Borrowed(number),
             Self::Text(text) => text,
         }
@@ -396,6 +412,25 @@ pub(super) mod tests {
 
     fn document(body: &str) -> &'static Document<'static> {
         Box::leak(Box::new(Document::of(body.to_owned().into_bytes().leak())))
+    }
+
+    #[test]
+    fn a_cursor_of_another_type_is_on_record_and_a_whole_float_is_the_number() {
+        let cursor = |value: &str| {
+            let body = format!("{{\"cursor\": {value}}}");
+            let document = Document::of(body.as_bytes());
+            let cursor = document.object().unwrap().cursor("cursor");
+            (cursor, document.unreadable().items)
+        };
+        for (value, read) in [("\"x\"", "x"), ("7", "7"), ("1795825767143.0", "1795825767143"), ("7.5", "7.5")] {
+            assert_eq!(cursor(value), (Some(read.to_owned()), 0), "{value}");
+        }
+        for nothing in ["null", "\"\"", "\" \""] {
+            assert_eq!(cursor(nothing), (None, 0), "{nothing}");
+        }
+        for odd in ["true", "[\"x\"]", "{\"x\": 1}"] {
+            assert_eq!(cursor(odd), (None, 1), "{odd}");
+        }
     }
 
     #[test]

@@ -246,7 +246,7 @@ impl Poller {
             // The youngest message known is not in it: it was cut at the young end, where new ones would be.
             step = Step::StartOver(cursor.clone());
         }
-        if matches!(step, Step::Complete | Step::StartOverIfNew(_)) && is_quiet(job, coverage, fingerprint) {
+        if matches!(step, Step::Complete | Step::StartOverIfNew(_)) && is_quiet(job, coverage, fingerprint, asked_at) {
             return Ok(Found::Quiet(coverage));
         }
         let nothing = || (vec![], Unreadable::default());
@@ -325,7 +325,14 @@ pub(super) struct Recording {
 
 /// Whether a complete page has nothing to record but that it was read: the same as last time, and no other change to
 /// write down.
-fn is_quiet(job: &Job, coverage: Coverage, fingerprint: u64) -> bool {
+fn is_quiet(job: &Job, coverage: Coverage, fingerprint: u64, asked_at: UnixMillis) -> bool {
     let lapse_stands = coverage.lapsed_at.is_some() == job.lapsed_at.is_some();
-    fingerprint == job.fingerprint && !job.recheck && !job.first_contact && job.mark.is_none() && lapse_stands
+    // A look down to what could not be read says that it can be, or that it still cannot.
+    let looks_down = job.unread.is_some_and(|unread| unread.is_due(asked_at));
+    fingerprint == job.fingerprint
+        && !looks_down
+        && !job.recheck
+        && !job.first_contact
+        && job.mark.is_none()
+        && lapse_stands
 }

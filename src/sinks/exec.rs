@@ -286,7 +286,9 @@ fn reply(complained: &[u8], said: &[u8]) -> String {
 fn not_started(program: &str, error: &io::Error) -> Error {
     use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied};
     let detail = format!("{program} cannot be started: {error}");
+    let is_no_program = error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error());
     match error.kind() {
+        _ if is_no_program => Error::refused(detail, NO_PROGRAM),
         NotFound | PermissionDenied | NotADirectory | IsADirectory => Error::refused(detail, NO_PROGRAM),
         // No memory, no free process: that passes.
         _ => Error::retry(detail),

@@ -76,6 +76,12 @@ pub enum OpenError {
         /// How many it has.
         names: u64,
     },
+    /// Something else is there: a folder, a device, a pipe.
+    #[error("{path} is no file but something else; name a file in store.url, such as \"sqlite:inboxd.db\"")]
+    NoFile {
+        /// What the path leads to.
+        path: String,
+    },
     /// A process was killed in the middle of a write, which only somebody who may write can undo.
     #[error("{path} was left in the middle of a write ({reason}); start the daemon once, which mends it")]
     Unrecovered {

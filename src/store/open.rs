@@ -31,6 +31,7 @@ const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// Takes the lock, checks that the file is ours and returns the one connection that writes. `path`
 /// is the file itself, not a link to it.
 pub(super) fn open_exclusive(path: &Path) -> Result<(Lock, Connection), OpenError> {
+    check_kind(path)?;
     let mut lock = Lock::beside(path)?;
     let header = header(path)?;
     if header.is_none() {
@@ -64,6 +65,7 @@ impl Header {
 /// Reads the header; `None` where there is no file, or an empty one. The descriptor is closed
 /// before SQLite has any lock on the file.
 fn header(path: &Path) -> Result<Option<Header>, OpenError> {
+    check_kind(path)?;
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -73,6 +75,14 @@ fn header(path: &Path) -> Result<Option<Header>, OpenError> {
     file.by_ref().take(20).read_to_end(&mut bytes).map_err(|e| failed("read")(path, e))?;
     bytes.resize(if bytes.is_empty() { 0 } else { 20 }, 0);
     Ok(<[u8; 20]>::try_from(bytes).ok().map(Header))
+}
+
+/// Refuses what is there and is no file: a device would be replaced, and a pipe would be waited for.
+fn check_kind(path: &Path) -> Result<(), OpenError> {
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => Err(OpenError::NoFile { path: path.display().to_string() }),
+        _ => Ok(()),
+    }
 }
 
 /// Moves what belongs to no database out of SQLite's way, and says so.
@@ -123,6 +133,7 @@ fn recover(path: &Path) -> Result<(), OpenError> {
 
 /// Opens an existing database for reading, beside a running daemon or without one.
 pub(super) fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
+    check_kind(path)?;
     // Opened and closed before SQLite has any lock on it: to tell missing from forbidden.
     match File::open(path) {
         Ok(_) => {}

@@ -641,3 +641,26 @@ fn two_spellings_of_one_person_are_one_conversation() {
         refused(78, &both(base, url), &[&format!("{second}.person_url: {says}")]);
     }
 }
+
+#[test]
+fn the_environment_alone_is_a_configuration_and_a_variable_is_blamed_for_its_own_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = [
+        ("INBOXD__ACCOUNTS__WORK__PROVIDER", "connectsafely"),
+        ("INBOXD__ACCOUNTS__WORK__API_KEY", "0123456789"),
+        ("INBOXD__ACCOUNTS__WORK__ACCOUNT_ID", "65f0c0ffee00c0ffee00c0de"),
+        ("INBOXD__SINKS__OUT__TYPE", "stdout"),
+    ];
+    let checked = |more: &[(&str, &str)]| {
+        let mut check = inboxd(&["check"]);
+        check.current_dir(folder.path()).envs(keys).envs(more.iter().copied());
+        finished(&mut check)
+    };
+    let output = checked(&[]);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    let output = checked(&[("INBOXD__ACCOUNTS__WORK__DISCOVER", "perhaps")]);
+    assert_eq!(output.code, 78);
+    assert!(output.stderr.contains("environment variable INBOXD__ACCOUNTS__WORK__DISCOVER:"), "{}", output.stderr);
+    let output = checked(&[("INBOXD__POLING__MIN_INTERVAL", "1m")]);
+    assert!(output.stderr.contains("INBOXD__POLING__MIN_INTERVAL"), "{}", output.stderr);
+}

@@ -294,3 +294,39 @@ async fn a_write_cut_off_by_a_kill_is_undone_by_the_next_start_and_by_commands_t
         assert_eq!(left, 0, "what was not committed is not there");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_file_is_refused_and_left_as_it_is() {
+    use std::os::unix::fs::FileTypeExt;
+    let rig = rig().await;
+    let pipe = rig.path().join("pipe.db");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for command in [&["run", "--once"][..], &["status"]] {
+        let url = format!("sqlite:{}", pipe.display());
+        let output = finished(inboxd(command).current_dir(rig.path()).env("INBOXD__STORE__URL", url));
+        assert_eq!(output.code, 78, "{command:?}: {}", output.stderr);
+        assert!(output.stderr.contains("is no file but something else"), "{}", output.stderr);
+    }
+    assert!(std::fs::metadata(&pipe).unwrap().file_type().is_fifo());
+    assert!(!rig.path().join("pipe.db.lock").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_clean_stop_the_database_file_alone_is_all_there_is() {
+    let mut rig = Rig::new().await;
+    let conversation = rig.follow(Dialect::ConnectSafely, "Ada Byron");
+    for round in 1..=3 {
+        let daemon = rig.start();
+        rig.world().push(conversation, "told once");
+        rig.until_taken(round).await;
+        assert_eq!(daemon.stop(), 0);
+        let log = std::fs::metadata(rig.path().join("inboxd.db-wal")).map_or(0, |metadata| metadata.len());
+        assert_eq!(log, 0);
+        let copy = rig.path().join("copy.db");
+        std::fs::copy(rig.database(), &copy).unwrap();
+        let url = format!("sqlite:{}", copy.display());
+        let once = finished(inboxd(&["run", "--once"]).current_dir(rig.path()).env("INBOXD__STORE__URL", url));
+        assert_eq!(once.code, 0, "{}", once.stderr);
+        assert_eq!(rig.receiver.arrived().len(), round, "nothing is sent again from the copy");
+    }
+}

@@ -40,7 +40,7 @@ fn listing(answer: &http::Answer) -> Result<Listing, Error> {
     let document = Document::of(&answer.body);
     let (payload, items) = nested::payload(&document, answer, "conversations")?;
     let rows = items.each("an object without an address", |row, _| listed(row));
-    let next = payload.filled("nextCursor").map(Into::into);
+    let next = payload.cursor("nextCursor");
     Ok(Listing { rows, next, unreadable: document.unreadable(), ..Listing::default() })
 }
 
@@ -48,7 +48,9 @@ fn listing(answer: &http::Answer) -> Result<Listing, Error> {
 fn listed(row: &Object<'_>) -> Option<Listed> {
     let sales_navigator = row.text("source").as_deref() == Some("sales_navigator");
     let thread = || row.filled("salesNavThreadId").map(|id| format!("{}{id}", urn::SALES_NAVIGATOR));
-    let address = row.filled("conversationUrn").map(Into::into).or_else(thread);
+    // What is no URN is no address, and another field may have one.
+    let urn = row.filled("conversationUrn").filter(|urn| urn.contains(':') || urn.starts_with("2-"));
+    let address = urn.map(Into::into).or_else(thread);
     let address: String = address.or_else(|| row.filled("conversationId").map(Into::into))?;
     let kind = if sales_navigator { ConversationType::SalesNavigator } else { urn::conversation_type(&address) };
     let latest = row.object("latestMessage");

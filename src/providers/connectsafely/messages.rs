@@ -73,7 +73,7 @@ impl Payload {
             length: items.len(),
             participants: Participant::all(&payload),
             has_more: payload.flag("hasMore"),
-            cursor: payload.filled("cursor").map(Into::into),
+            cursor: payload.cursor("cursor"),
             owner,
             note: payload.filled("note").map(Into::into),
             unreadable: document.unreadable(),

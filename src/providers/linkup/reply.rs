@@ -51,7 +51,7 @@ impl<'a> Reply<'a> {
         if self.holder("has_next_page").flag("has_next_page") == Some(false) {
             return None;
         }
-        self.holder("next_cursor").filled("next_cursor").map(Into::into)
+        self.holder("next_cursor").cursor("next_cursor")
     }
 
     /// What lies beyond a page of messages that was asked for with the cursor `used`. A cursor that does not move

@@ -75,7 +75,7 @@ pub(super) fn list<T>(
     let items = list.each(without, |object, raw| read(object, raw));
     let extent = Extent {
         length: list.len() as u64,
-        next_cursor: body.filled(names.cursor).map(Into::into),
+        next_cursor: body.cursor(names.cursor),
         total_count: body.whole_number("total_count").and_then(|count| count.try_into().ok()),
         answered_at: http::answered_at(&answer.headers),
     };

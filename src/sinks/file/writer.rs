@@ -137,7 +137,9 @@ impl Writer {
         }
         put_right(open, &ours, now);
         let closed = (0..).map(|number| self.files.names.closed(stamp, number));
-        for closed in closed.filter(|closed| fs::symlink_metadata(packed(closed)).is_err()) {
+        let is_free = |path: &Path| fs::symlink_metadata(path).is_err();
+        // What this process has closed before under a taken name stays remembered.
+        for closed in closed.filter(|closed| is_free(&packed(closed)) && is_free(closed)) {
             if self.files.retention.is_some() {
                 closings::remember(&closed);
             }
