@@ -122,7 +122,9 @@ fn is_on_a_network(file: &File) -> bool {
     const SMB: i64 = 0x517B;
     const CIFS: i64 = 0xFF53_4D42;
     const SMB2: i64 = 0xFE53_4D42;
-    rustix::fs::fstatfs(file).is_ok_and(|stat| [NFS, SMB, CIFS, SMB2].contains(&i64::from(stat.f_type)))
+    // How wide the number is differs from machine to machine.
+    let is = |kind: i64, stat: &rustix::fs::StatFs| i128::from(stat.f_type) == i128::from(kind);
+    rustix::fs::fstatfs(file).is_ok_and(|stat| [NFS, SMB, CIFS, SMB2].into_iter().any(|kind| is(kind, &stat)))
 }
 
 /// `" (process 123)"` where the lock file says so; the message is useful without it too.
