@@ -10,7 +10,7 @@ use inboxd::model::{
     AccountName, Conversation, ConversationId, ConversationType, Direction, Message, MessageId, Route, Sender, SinkName,
 };
 use inboxd::store::{
-    Announce, BudgetRow, FollowedAccount, FollowedSink, PollRecord, ReadOnlyStore, SourceId, Store, Tail, Wants,
+    Announce, BudgetRow, FollowedAccount, FollowedSink, Pinned, PollRecord, ReadOnlyStore, SourceId, Store, Tail, Wants,
 };
 use inboxd::time::UnixMillis;
 use tokio::task::JoinSet;
@@ -59,7 +59,7 @@ async fn record(folder: &Path, callers: usize) -> Result<(f64, f64)> {
         budget: BudgetRow::default(),
         provider: "bench",
         name: account.clone(),
-        conversations: conversations.iter().map(|c| (c.clone(), Duration::from_secs(60))).collect(),
+        conversations: conversations.iter().map(|c| pinned(c, Duration::from_secs(60))).collect(),
         discover: false,
         channel: "",
         max_interval: Duration::from_secs(60),
@@ -164,7 +164,7 @@ pub(crate) async fn outbox(path: &Path, conversations: usize, each: usize) -> Re
         budget: BudgetRow::default(),
         provider: "bench",
         name: account.clone(),
-        conversations: conversations.iter().map(|c| (c.clone(), minute)).collect(),
+        conversations: conversations.iter().map(|c| pinned(c, minute)).collect(),
         discover: false,
         channel: "",
         max_interval: minute,
@@ -188,4 +188,8 @@ pub(crate) async fn outbox(path: &Path, conversations: usize, each: usize) -> Re
     store.close().await?;
     let events = ReadOnlyStore::open(path)?.tail(Tail::Last(u32::try_from(total)?))?;
     Ok(events.into_iter().map(|event| event.body).collect())
+}
+
+fn pinned(conversation: &Conversation, max_interval: Duration) -> Pinned {
+    Pinned { conversation: conversation.clone(), formerly: None, max_interval }
 }
