@@ -143,7 +143,7 @@ fn write_groups(
     }
     // A reader that is still open would keep the log beside the database; whoever copies that file now has everything.
     if let Some(connection) = &connection
-        && let Err(error) = connection.pragma_query(None, "wal_checkpoint(TRUNCATE)", |_| Ok(()))
+        && let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     {
         tracing::debug!(%error, "the log was not written back; the next start does it");
     }

@@ -212,7 +212,7 @@ async fn chats_without_a_time_are_polled_by_their_own_schedule() {
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_inbox_cannot_be_listed_any_more_conversations_look_for_themselves() {
     let row = &INBOXES[4];
-    let (rig, conversations) = row.inbox_of_age(10, Duration::from_secs(2)).await;
+    let (rig, conversations) = row.inbox_of_age(10, Duration::from_secs(30)).await;
     let daemon = rig.start();
     until("everything to be read once", || read(&rig) == 10).await;
     for &endpoint in row.lists {
