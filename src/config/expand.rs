@@ -96,7 +96,9 @@ fn look_up(reference: &str, key: &str) -> Result<String, Problem> {
     if !plain_name(name) {
         return Err(Problem::new(key, "\"${...}\" takes a variable name, file:/path or credential:name"));
     }
-    match (std::env::var(name), default) {
+    // A byte order mark is left by editors in files that are read into the environment.
+    let variable = std::env::var(name).map(|value| value.trim_start_matches('\u{feff}').to_owned());
+    match (variable, default) {
         (Ok(value), None) => Ok(value),
         (Ok(value), Some(_)) if !value.is_empty() => Ok(value),
         (_, Some(default)) => Ok(default.to_owned()),

@@ -6,7 +6,7 @@ use super::chat::{ends_a_line, line, lines};
 use super::{Untrusted, kind};
 
 /// Renders an event for a terminal: time, account, direction, person and text, with nothing in it that could move the
-/// cursor or break the line. An event that is not a message shows its type and subject.
+/// cursor or break the line. An event that is not a message shows its type, subject and detail.
 pub fn readable_line(event: &str) -> String {
     let Ok(event) = serde_json::from_str::<Value>(event) else {
         return "(an event that is not JSON)".into();
@@ -14,11 +14,10 @@ pub fn readable_line(event: &str) -> String {
     let time = text(&event, "/time").get(..19).unwrap_or_default().replace('T', " ");
     let account = text(&event, "/data/account");
     if !event["data"]["message"].is_object() {
-        return format!(
-            "{time}  {account}  {}  {}",
-            Untrusted(text(&event, "/type")),
-            Untrusted(text(&event, "/subject"))
-        );
+        let [kind, subject, detail] =
+            ["/type", "/subject", "/data/detail"].map(|field| Untrusted(text(&event, field)).to_string());
+        let about = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+        return format!("{time}  {account}  {kind}  {subject}{about}");
     }
     // With whom, not by whom: the arrow says the rest.
     let arrow = match text(&event, "/data/message/direction") {

@@ -27,6 +27,8 @@ impl Inbox for ConnectSafely {
             // Any other refusal is of the account, not of a folder.
             if error.class == Class::Gone {
                 error.class = Class::Protocol;
+                // That of a conversation, which is hours; an account may be put right at any moment.
+                error.wait = None;
             }
             error
         })?;
