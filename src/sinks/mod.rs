@@ -123,8 +123,8 @@ impl Error {
     /// Everything that is known, for the record of the attempt.
     pub fn recorded(&self) -> String {
         match self.reply.as_deref().filter(|reply| !reply.is_empty()) {
-            Some(reply) => format!("{}: {reply}", self.detail),
-            None => self.detail.clone(),
+            Some(reply) => format!("{self}: {reply}"),
+            None => self.to_string(),
         }
     }
 }

@@ -132,7 +132,7 @@ async fn without_server_or_stream_events_stay_pending_and_other_sinks_get_theirs
     rig.until_taken(20).await;
     until_failed(&rig, "no connection: ").await;
     server.start_again().await;
-    let no_stream = "no JetStream stream takes the subject; create one, e.g. with nats stream add: inboxd.";
+    let no_stream = "no JetStream stream takes the subject; create a stream, e.g. with nats stream add, or look at subject: inboxd.";
     until_failed(&rig, no_stream).await;
     let waiting = bus(&rig).unwrap();
     assert_eq!((waiting.delivered, waiting.pending, waiting.dead), (0, 20, 0));

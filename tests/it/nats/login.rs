@@ -46,7 +46,10 @@ async fn who_may_not_publish_is_told_what_the_server_says() {
     server.create_stream(&["inboxd.>"]).await;
     let failure =
         delivers(&server.url(), json!({"user": "inbox", "password": "b", "timeout": "1s"})).await.unwrap_err();
-    assert!(failure.starts_with("no acknowledgement within 1s: "), "{failure}");
+    assert!(
+        failure.starts_with("no acknowledgement within 1s; the server does not let this login publish"),
+        "{failure}"
+    );
     assert!(
         failure.to_lowercase().contains("permissions violation for publish to \"inboxd.sales.message.new\""),
         "{failure}"
