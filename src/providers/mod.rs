@@ -7,6 +7,7 @@
 mod address;
 mod connectsafely;
 mod encoding;
+mod half_characters;
 mod http;
 mod json;
 mod linkedapi;
