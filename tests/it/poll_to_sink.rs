@@ -308,14 +308,14 @@ async fn the_longest_durations_of_all_are_kept_to_and_end_nothing() {
     assert_eq!(daemon.stop(), 0);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_first_poll_records_silently_by_default_and_announces_what_comes_later() {
+/// Follows a conversation with `history` messages of yesterday, then pushes one: it alone is announced.
+async fn only_what_comes_later_is_announced(first_poll: &str, history: u64) {
     for dialect in [Dialect::LinkedApi, Dialect::ConnectSafely] {
         let mut rig = Rig::new().await;
-        rig.polling = "first_poll = \"now\"\n".into();
+        rig.polling = format!("first_poll = \"{first_poll}\"\n");
         let conversation = rig.follow(dialect, "Ada Byron");
         let old = UnixMillis::now() - Duration::from_secs(86_400);
-        for number in 0..120 {
+        for number in 0..history {
             rig.world().push_draft(conversation, at(old + Duration::from_secs(number), "history"));
         }
         let daemon = rig.start();
@@ -329,20 +329,13 @@ async fn a_first_poll_records_silently_by_default_and_announces_what_comes_later
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_poll_records_silently_by_default_and_announces_what_comes_later() {
+    only_what_comes_later_is_announced("now", 120).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_first_poll_since_a_time_to_come_does_not_silence_what_is_written_before_it() {
-    for dialect in [Dialect::LinkedApi, Dialect::ConnectSafely] {
-        let mut rig = Rig::new().await;
-        rig.polling = "first_poll = \"2999-01-01T00:00:00Z\"\n".into();
-        let conversation = rig.follow(dialect, "Ada Byron");
-        rig.world().push_draft(conversation, at(UnixMillis::now() - Duration::from_secs(86_400), "history"));
-        let daemon = rig.start();
-        until("first contact", || rig.watermark().is_some()).await;
-        rig.world().push(conversation, "new");
-        rig.until_taken(1).await;
-        rig.settle().await;
-        assert_eq!(rig.receiver.texts(), ["new"]);
-        assert_eq!(daemon.stop(), 0);
-    }
+    only_what_comes_later_is_announced("2999-01-01T00:00:00Z", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
