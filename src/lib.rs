@@ -10,7 +10,8 @@
 //! watermark. The [`store`] records what is new in one transaction: the messages, one delivery for every sink, and the
 //! watermark. Which events a sink wants its [`filter`] says. Everything after that commit is only retry: the [`dispatcher`] claims deliveries and gives them to
 //! [`sinks`] until each is delivered or dead. [`daemon`] builds these parts from the [`config`] and stops them in
-//! order, and [`connect`] is what providers and sinks share of reaching far places; [`cli`] is what a person sees. [`simulator`] is a provider made of scripted conversations, for `demo`,
+//! order, and [`connect`] is what providers and sinks share of reaching far places; what any of them is told goes through a
+//! [`mask`] that takes our own secrets out. [`cli`] is what a person sees. [`simulator`] is a provider made of scripted conversations, for `demo`,
 //! `simulate` and the tests. [`plan`] runs the scheduler's rule in virtual time, to say what it costs.
 
 pub mod backoff;
@@ -21,6 +22,7 @@ pub mod connect;
 pub mod daemon;
 pub mod dispatcher;
 pub mod filter;
+pub mod mask;
 pub mod model;
 pub mod ops;
 pub mod plan;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{ConfigFile, FOUND_PROBLEMS, Failure, block_on, provider};
 use crate::config::{Account, Config};
+use crate::mask::Mask;
 use crate::model::{Untrusted, counted};
 use crate::ops::control::{self, Request};
 use crate::providers::{Call, Class, Error, Fault};
@@ -40,7 +41,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         counted(config.sinks.len(), "sink")
     )?;
     for account in &config.accounts {
-        say_what_credits_buy(account)?;
+        say_what_credits_buy(account, &config.inserted)?;
     }
     if arguments.online { ask(config) } else { Ok(()) }
 }
@@ -48,8 +49,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Where answers cost credits, how often the inbox is listed follows from them.
-fn say_what_credits_buy(account: &Account) -> Result<(), Failure> {
-    let price = provider(account)?.price(Call::Listing);
+fn say_what_credits_buy(account: &Account, inserted: &Mask) -> Result<(), Failure> {
+    let price = provider(account, inserted)?.price(Call::Listing);
     if price > 0 {
         let (credits, least) = (account.polling.credits, account.polling.sweep_interval);
         let share = credits.average_day();
@@ -67,7 +68,9 @@ fn say_what_credits_buy(account: &Account) -> Result<(), Failure> {
 
 fn ask(config: Config) -> Result<(), Failure> {
     block_on(async {
-        let outcomes = futures_util::future::join_all(config.accounts.iter().map(examine)).await;
+        let outcomes =
+            futures_util::future::join_all(config.accounts.iter().map(|account| examine(account, &config.inserted)))
+                .await;
         let mut refused = 0;
         for (account, outcome) in config.accounts.iter().zip(outcomes) {
             let provider = account.settings.profile().name;
@@ -106,7 +109,7 @@ fn ask(config: Config) -> Result<(), Failure> {
 async fn ask_sinks(config: &Config) -> Result<usize, Failure> {
     let mut unreachable = 0;
     for sink in config.sinks.iter().filter(|sink| sink.settings.is_remote()) {
-        let built = sinks::build(&sink.name, &sink.settings);
+        let built = sinks::build(&sink.name, &sink.settings, &config.inserted);
         let said = match built.map_err(|error| Failure::new(super::CONFIG, error.to_string()))?.probe().await {
             Ok(()) => "can be reached".to_owned(),
             Err(error) => {
@@ -119,9 +122,9 @@ async fn ask_sinks(config: &Config) -> Result<usize, Failure> {
     Ok(unreachable)
 }
 
-async fn examine(account: &Account) -> Result<Result<Vec<String>, Error>, Failure> {
+async fn examine(account: &Account, inserted: &Mask) -> Result<Result<Vec<String>, Error>, Failure> {
     let listed: Vec<_> = account.conversations.iter().map(|followed| &*followed.conversation).collect();
-    Ok(provider(account)?.examine(&listed).await)
+    Ok(provider(account, inserted)?.examine(&listed).await)
 }
 
 /// A daemon that has paused the account need not wait for its next probe.

@@ -225,9 +225,12 @@ impl From<std::io::Error> for Failure {
 }
 
 /// The provider of an account, not yet asked for anything.
-fn provider(account: &crate::config::Account) -> Result<std::sync::Arc<dyn crate::providers::Provider>, Failure> {
+fn provider(
+    account: &crate::config::Account,
+    inserted: &crate::mask::Mask,
+) -> Result<std::sync::Arc<dyn crate::providers::Provider>, Failure> {
     crate::providers::install_tls();
-    crate::providers::build(&account.settings, account.polling.timeout)
+    crate::providers::build(&account.settings, account.polling.timeout, inserted)
         .map_err(|error| Failure::new(CONFIG, error.to_string()))
 }
 

@@ -32,6 +32,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         LogFormat::Json => Format::Json,
     };
     logging::init(config.log.level, format);
+    logging::keep_out(&config.mask());
     harden();
     for warning in &config.warnings {
         tracing::warn!(class = "config", "{warning}");

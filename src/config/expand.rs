@@ -2,38 +2,54 @@
 
 use std::path::Path;
 
+use secrecy::SecretString;
 use serde_json::Value;
 
 use super::problem::Problem;
 use super::syntax;
+use crate::mask::Mask;
 use crate::settings::file_problem;
 
 /// Largest file taken for a secret.
 const FILE_LIMIT: u64 = 64 << 10;
 
-/// Expands every text value below `value`. `key` is its path, for errors. Keys whose value came from a file or a
-/// credential are added to `from_files`.
-pub(super) fn expand(value: &mut Value, key: &str, from_files: &mut Vec<String>, problems: &mut Vec<Problem>) {
+/// What was inserted somewhere.
+#[derive(Default)]
+pub(super) struct Inserted {
+    /// Keys whose values came from a file or a credential, and so are not shown.
+    pub(super) from_files: Vec<String>,
+    /// What came from a file, a credential or the environment, wherever it was put.
+    pub(super) mask: Mask,
+}
+
+/// Expands every text value below `value`. `key` is its path, for errors.
+pub(super) fn expand(value: &mut Value, key: &str, inserted: &mut Inserted, problems: &mut Vec<Problem>) {
     match value {
         Value::String(text) if text.contains("${") => match expand_text(text, key) {
+            // Every user of the machine reads the arguments of every program.
+            Ok(expanded) if expanded.from_file && key.contains(".command[") => {
+                let message = "puts a secret where ps(1) shows it to everybody; give it to the program in env";
+                problems.push(Problem::new(key, message));
+            }
             Ok(expanded) => {
-                // A template is shown only as far as it is written down: what is put into it may be a token.
-                if expanded.from_file || key.ends_with(".template") {
-                    from_files.push(key.to_owned());
+                // A template and a command are shown only as they are written down: what is put into them may be a token.
+                if expanded.from_file || key.ends_with(".template") || key.contains(".command[") {
+                    inserted.from_files.push(key.to_owned());
                 }
+                inserted.mask = std::mem::take(&mut inserted.mask).and_all(&expanded.inserted);
                 *text = expanded.text;
             }
             Err(problem) => problems.push(problem),
         },
         Value::Array(items) => {
             for (position, item) in items.iter_mut().enumerate() {
-                expand(item, &format!("{key}[{position}]"), from_files, problems);
+                expand(item, &format!("{key}[{position}]"), inserted, problems);
             }
         }
         Value::Object(entries) => {
             for (name, entry) in entries.iter_mut() {
                 let path = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
-                expand(entry, &path, from_files, problems);
+                expand(entry, &path, inserted, problems);
             }
         }
         _ => {}
@@ -44,11 +60,13 @@ pub(super) fn expand(value: &mut Value, key: &str, from_files: &mut Vec<String>,
 struct Expanded {
     text: String,
     from_file: bool,
+    inserted: Vec<SecretString>,
 }
 
 fn expand_text(text: &str, key: &str) -> Result<Expanded, Problem> {
     let mut expanded = String::with_capacity(text.len());
     let mut from_file = false;
+    let mut inserted = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find("${") {
         let (before, after) = (&rest[..at], &rest[at + 2..]);
@@ -64,11 +82,16 @@ fn expand_text(text: &str, key: &str) -> Result<Expanded, Problem> {
             .ok_or_else(|| Problem::new(key, "\"${\" without \"}\"; write \"$${\" for a plain \"${\""))?;
         let reference = &after[..end];
         from_file |= reference.starts_with("file:") || reference.starts_with("credential:");
-        expanded.push_str(&look_up(reference, key)?);
+        let found = look_up(reference, key)?;
+        // A default stands in the configuration and is no secret.
+        if !reference.split_once(":-").is_some_and(|(_, default)| default == found) {
+            inserted.push(found.as_str().into());
+        }
+        expanded.push_str(&found);
         rest = &after[end + 1..];
     }
     expanded.push_str(rest);
-    Ok(Expanded { text: expanded, from_file })
+    Ok(Expanded { text: expanded, from_file, inserted })
 }
 
 fn look_up(reference: &str, key: &str) -> Result<String, Problem> {

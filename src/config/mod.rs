@@ -21,6 +21,7 @@ use std::collections::HashSet;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::mask::Mask;
 use crate::settings::Read;
 
 pub use accounts::{Account, FollowedConversation, Shared, shared_budgets};
@@ -30,6 +31,7 @@ pub use problem::{Error, Problem};
 pub use sinks::Sink;
 pub use store::Store;
 
+use expand::Inserted;
 use reader::Reader;
 
 /// A checked configuration.
@@ -44,6 +46,17 @@ pub struct Config {
     pub sinks: Vec<Sink>,
     /// What a user should know although the configuration is valid.
     pub warnings: Vec<Problem>,
+    /// What `${...}` has put anywhere, which nobody is to see again.
+    pub inserted: Mask,
+}
+
+impl Config {
+    /// Every secret that it has, to be kept out of the log.
+    pub fn mask(&self) -> Mask {
+        let accounts = self.accounts.iter().map(|account| account.settings.mask());
+        let sinks = self.sinks.iter().map(|sink| sink.settings.mask());
+        accounts.chain(sinks).fold(self.inserted.clone(), |all, mask| all.and_of(&mask))
+    }
 }
 
 /// What is logged, and how.
@@ -90,7 +103,7 @@ pub fn load_store(sources: &Sources) -> Result<Store, Error> {
     let mut section = layers.merged.get("store").cloned().unwrap_or_default();
     let mut problems = Vec::new();
     remove_nulls(&mut section);
-    expand::expand(&mut section, "store", &mut Vec::new(), &mut problems);
+    expand::expand(&mut section, "store", &mut Inserted::default(), &mut problems);
     let store = keep(&mut problems, table::<store::Table>("store", section).and_then(store::Table::checked));
     store.filter(|_| problems.is_empty()).ok_or_else(|| located(problems, &layers))
 }
@@ -111,20 +124,21 @@ fn load_and<T>(sources: &Sources, look: impl FnOnce(&Value, &[String]) -> T) -> 
     let mut layers = layers::read(sources).map_err(Error)?;
     let mut tree = std::mem::take(&mut layers.merged);
     let mut problems = Vec::new();
-    let mut from_files = Vec::new();
+    let mut inserted = Inserted::default();
     remove_nulls(&mut tree);
-    expand::expand(&mut tree, "", &mut from_files, &mut problems);
+    expand::expand(&mut tree, "", &mut inserted, &mut problems);
     if !problems.is_empty() {
         // Whatever else is wrong may only follow from these.
         return Err(located(problems, &layers));
     }
-    let seen = look(&tree, &from_files);
+    let seen = look(&tree, &inserted.from_files);
     let doubts = doubts::of(&tree);
     match checked(tree, &mut problems) {
         Some(mut config) if problems.is_empty() => {
             config.warnings.splice(0..0, doubts);
             config.warnings = located(std::mem::take(&mut config.warnings), &layers).0;
             config.warnings.append(&mut layers.strays);
+            config.inserted = inserted.mask;
             Ok((config, seen))
         }
         _ => {
@@ -160,7 +174,7 @@ fn checked(tree: Value, problems: &mut Vec<Problem>) -> Option<Config> {
     let mut warnings = Vec::new();
     let accounts = accounts::read(section("accounts"), defaults.as_ref(), problems, &mut warnings);
     let sinks = sinks::read(section("sinks"), problems, &mut warnings);
-    Some(Config { store: store?, log: log?, accounts, sinks, warnings })
+    Some(Config { store: store?, log: log?, accounts, sinks, warnings, inserted: Mask::default() })
 }
 
 fn table<T: serde::de::DeserializeOwned>(key: &str, table: Value) -> Result<T, Problem> {

@@ -42,6 +42,13 @@ pub(super) fn show(mut masked: Value, config: &Config) -> String {
             shown[key] = value.clone();
         }
     }
+    for sink in &config.sinks {
+        // Also what is written down in a template as it is.
+        let keys = masked.get_mut("sinks").and_then(|sinks| sinks.get_mut(sink.name.as_str()));
+        if let Some(Value::String(template)) = keys.and_then(|keys| keys.get_mut("template")) {
+            *template = sink.settings.mask().hide(template);
+        }
+    }
     toml::to_string_pretty(&masked).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
 }
 

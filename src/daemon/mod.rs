@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{self, Config, Sources};
 use crate::dispatcher::{self, Drain};
 use crate::ops::signals::Orders;
-use crate::ops::{backlog, control::Control, space, systemd};
+use crate::ops::{backlog, control::Control, logging, space, systemd};
 use crate::providers::TlsError;
 use crate::scheduler;
 use crate::sinks::BuildError;
@@ -286,6 +286,7 @@ impl Daemon<'_> {
         let sources = self.sources.clone();
         let read = tokio::task::spawn_blocking(move || config::load(&sources)).await;
         let config = read.expect("a panic ends the process in the panic hook")?;
+        logging::keep_out(&config.mask());
         let open = self.store.path();
         if store::resolved(&config.store.path).is_ok_and(|configured| configured != open) {
             tracing::warn!(class = "config", open = %open.display(), configured = %config.store.path.display(),

@@ -10,6 +10,7 @@ use super::Error;
 use crate::config::{self, Config, Shared};
 use crate::dispatcher::Destination;
 use crate::filter::Verdict;
+use crate::mask::Mask;
 use crate::model::{Conversation, SinkName, counted};
 use crate::ops::backlog::Watched;
 use crate::providers::{self, Call, TlsError};
@@ -50,8 +51,9 @@ struct Built {
 pub(super) async fn build_sinks(config: &Config) -> Result<Sinks, Error> {
     let configured = config.sinks.iter().map(|sink| (sink.name.clone(), sink.settings.clone(), sink.park_after));
     let configured: Vec<_> = configured.collect();
-    let build = |(name, settings, park_after): (SinkName, sinks::Settings, Duration)| {
-        let sink = sinks::build(&name, &settings);
+    let inserted = config.inserted.clone();
+    let build = move |(name, settings, park_after): (SinkName, sinks::Settings, Duration)| {
+        let sink = sinks::build(&name, &settings, &inserted);
         let sink = sink.map_err(|source| Error::Sink { name: name.to_string(), source })?;
         let (intake, retry, rate) = (settings.intake(), settings.retry(), settings.rate());
         Ok(Built { sink, intake, retry, rate, park_after })
@@ -105,7 +107,7 @@ impl Parts {
             if let Some(learnt) = rows.learnt_per_minute {
                 budget.remember(learnt, Instant::now());
             }
-            scheduled.push(scheduled_account(account, rows, budget)?);
+            scheduled.push(scheduled_account(account, rows, budget, &config.inserted)?);
         }
         let watched = config.sinks.iter().zip(&sink_rows).filter(|(sink, _)| sink.events.want_messages());
         let watched =
@@ -176,9 +178,10 @@ fn scheduled_account(
     account: &config::Account,
     rows: FollowedRows,
     budget: Budget,
+    inserted: &Mask,
 ) -> Result<scheduler::Account, TlsError> {
     let (polling, profile) = (account.polling, account.settings.profile());
-    let provider = providers::build(&account.settings, polling.timeout)?;
+    let provider = providers::build(&account.settings, polling.timeout, inserted)?;
     let pinned = account.conversations.iter().zip(rows.pinned).map(|(followed, source)| Polled {
         conversation: with_person(&followed.conversation, &source),
         cadence: followed.cadence,

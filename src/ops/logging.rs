@@ -7,12 +7,14 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{OnceLock, mpsc};
+use std::sync::{OnceLock, PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::mask::Mask;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +58,23 @@ pub fn init(level: Level, format: Format) {
         Format::Text => subscriber.with_ansi(colours).try_init(),
         Format::Json => subscriber.json().flatten_event(true).try_init(),
     });
+}
+
+/// Secrets that no line may have in it. The parts that are told something from outside mask it themselves; this is the
+/// second wall, for what one of them has forgotten.
+static SECRETS: RwLock<Option<Mask>> = RwLock::new(None);
+
+/// Keeps these secrets out of every line from now on, beside those before: what is on its way may still have these.
+pub fn keep_out(secrets: &Mask) {
+    let mut all = SECRETS.write().unwrap_or_else(PoisonError::into_inner);
+    *all = Some(all.take().unwrap_or_default().and_of(secrets));
+}
+
+fn without_secrets(line: Vec<u8>) -> Vec<u8> {
+    match &*SECRETS.read().unwrap_or_else(PoisonError::into_inner) {
+        Some(mask) => mask.hide(&String::from_utf8_lossy(&line)).into_bytes(),
+        None => line,
+    }
 }
 
 /// Waits until everything logged so far is written, for a second at most. To be called before the
@@ -115,7 +134,7 @@ fn write_entries(entries: &mpsc::Receiver<Entry>, mut to: impl Write, format: Fo
                 if missing > 0 && to.write_all(notice(missing, format).as_bytes()).is_ok() {
                     lost.fetch_sub(missing, Ordering::Relaxed);
                 }
-                if to.write_all(&line).is_err() {
+                if to.write_all(&without_secrets(line)).is_err() {
                     lost.fetch_add(1, Ordering::Relaxed);
                 }
             }

@@ -11,6 +11,7 @@ use serde_json::Map;
 use super::redact::Redacted;
 use super::{Profile, Provider, TlsError, connectsafely, http, linkedapi, linkup, unipile};
 use crate::connect::Proxy;
+use crate::mask::Mask;
 use crate::model::{Conversation, ConversationId};
 use crate::settings::Read;
 
@@ -186,6 +187,12 @@ impl Settings {
         self.of_provider().sweeps_listed()
     }
 
+    /// What the provider and the proxy are sent that nobody is to see again.
+    pub fn mask(&self) -> Mask {
+        let on_the_way: Vec<_> = self.proxy.iter().flat_map(Proxy::secrets).collect();
+        Mask::default().and_all(self.of_provider().secrets().iter().chain(&on_the_way))
+    }
+
     /// What accounts with the same rate limit have in common: the provider limits by it, not by account.
     pub fn budget_key(&self) -> String {
         format!("{} {}", self.profile().name, self.of_provider().limited_by().expose_secret())
@@ -208,12 +215,12 @@ impl Settings {
     }
 }
 
-/// Builds the provider of an account.
-pub fn build(settings: &Settings, timeout: Duration) -> Result<Arc<dyn Provider>, TlsError> {
+/// Builds the provider of an account. Its errors have no word of its own secrets in them, nor of those in `inserted`.
+pub fn build(settings: &Settings, timeout: Duration, inserted: &Mask) -> Result<Arc<dyn Provider>, TlsError> {
     let of_provider = settings.of_provider();
-    let (secrets, on_the_way) = (of_provider.secrets(), settings.proxy.iter().flat_map(Proxy::secrets).collect());
     let client = http::client(timeout, settings.proxy.as_ref())?;
-    Ok(Arc::new(Redacted { secrets, on_the_way, inner: of_provider.build(client) }))
+    let mask = settings.mask().and_of(inserted);
+    Ok(Arc::new(Redacted { secrets: of_provider.secrets(), mask, inner: of_provider.build(client) }))
 }
 
 /// What keeps a credential from being sent in a header.
@@ -232,6 +239,9 @@ pub(super) fn check_base_url(url: &str) -> Option<(&'static str, String)> {
         Err(_) => "is not a URL, which begins with https:// or http://",
         Ok(url) if !matches!(url.scheme(), "http" | "https") => "must begin with https:// or http://",
         Ok(url) if !url.username().is_empty() || url.password().is_some() => "must not contain a user name or password",
+        Ok(url) if url.query().is_some() || url.fragment().is_some() => {
+            "must end with its path; remove what begins with ? or #, the paths of the API are put behind it"
+        }
         Ok(_) => return None,
     };
     Some(("base_url", problem.into()))

@@ -23,11 +23,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Delivered, Error, Outgoing, Sink, without};
+use super::{Delivered, Error, Outgoing, Sink};
+use crate::mask::Mask;
 use crate::model::{SinkName, Untrusted, cut_at};
 
-/// First bytes of what a program says that are kept.
-const REPLY_LIMIT: usize = 200;
+/// First bytes of what a program says in which secrets are looked for before it is cut to what is kept.
+const REPLY_LIMIT: usize = 4096;
+
+/// First bytes of the name of a program that are shown.
+const NAME_LIMIT: usize = 200;
 
 /// The exit code that asks for another attempt: EX_TEMPFAIL of sysexits.h.
 const TRY_AGAIN: i32 = 75;
@@ -103,6 +107,11 @@ impl Settings {
         command.or_else(nul).map(told).or_else(path).or_else(|| env().or_else(concurrency).or_else(timeout).map(told))
     }
 
+    /// What a program is given that nobody is to see again.
+    pub(super) fn mask(&self) -> Mask {
+        Mask::default().and_all(self.env.values())
+    }
+
     /// Whether the program is there. It may be installed later, so that this is no problem.
     pub(super) fn warning(&self) -> Option<String> {
         let places = self.places();
@@ -126,7 +135,7 @@ impl Settings {
 
     /// The program as it may be shown.
     fn program(&self) -> String {
-        Untrusted(cut_at(&self.command[0], REPLY_LIMIT)).to_string()
+        Untrusted(cut_at(&self.command[0], NAME_LIMIT)).to_string()
     }
 }
 
@@ -195,8 +204,7 @@ impl Exec {
             }
             ended
         };
-        let secrets = self.settings.env.values().map(|value| value.expose_secret());
-        let reply = without(&reply(&complained, &said), secrets);
+        let reply = reply(&complained, &said);
         match ended {
             Ok(Ok(status)) => verdict(status, reply),
             Ok(Err(error)) => Err(Error::retry(format!("its end could not be waited for: {error}"))),

@@ -20,7 +20,7 @@ async fn talk(dialect: Dialect, kind: Kind) -> (Rig, Conversation, Arc<dyn Provi
     let sources = Sources { file: Some(rig.path().join("inboxd.toml")), overrides: vec![] };
     inboxd::providers::install_tls();
     let account = inboxd::config::load(&sources).unwrap().accounts.remove(0);
-    let provider = inboxd::providers::build(&account.settings, Duration::from_secs(30)).unwrap();
+    let provider = inboxd::providers::build(&account.settings, Duration::from_secs(30), &Default::default()).unwrap();
     let conversation = (*account.conversations[0].conversation).clone();
     (rig, conversation, provider)
 }

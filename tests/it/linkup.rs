@@ -50,7 +50,7 @@ impl Account {
         providers::install_tls();
         let settings = providers::Settings::read("linkup", &Json, table.into()).unwrap().unwrap();
         assert_eq!(settings.problem(), None);
-        let provider = providers::build(&settings, Duration::from_secs(2)).unwrap();
+        let provider = providers::build(&settings, Duration::from_secs(2), &Default::default()).unwrap();
         Self { simulator, dialect, settings, provider }
     }
 

@@ -75,6 +75,74 @@ async fn no_secret_is_in_any_log_line_file_or_table_even_when_everything_fails()
     }
 }
 
+/// Answers every request with 404 and what it was asked, as gateways do: path, login and body, each in another writing.
+async fn parrot() -> std::net::SocketAddr {
+    use axum::http::{HeaderMap, StatusCode, Uri};
+    let parrot = axum::Router::new().fallback(|uri: Uri, headers: HeaderMap, body: String| async move {
+        let login = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let decoded =
+            login.strip_prefix("Basic ").and_then(|login| data_encoding::BASE64.decode(login.as_bytes()).ok());
+        let decoded = String::from_utf8(decoded.unwrap_or_default()).unwrap();
+        let said = match uri.path().rsplit('/').next() {
+            Some("escaped") => format!("Cannot POST {}", uri.to_string().replace('/', "\\/")),
+            Some("login") => format!("unknown {login}, which is {decoded}"),
+            Some("body") => body,
+            _ => format!("Cannot POST {uri}"),
+        };
+        (StatusCode::NOT_FOUND, said)
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, parrot).await });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_repeats_what_it_was_sent_gives_no_secret_away() {
+    let mut rig = Rig::new().await;
+    let conversation = rig.follow(Dialect::ConnectSafely, "Ada Byron");
+    let at = parrot().await;
+    let sinks = [
+        ("path", format!("url = \"http://{at}/services/T00PLANTED/B00PLANTED/xPLANTEDx\"")),
+        ("query", format!("url = \"http://{at}/q?key=qPLANTED9Kq7\"")),
+        ("escaped", format!("url = \"http://{at}/hooks/9PLANTED/Kq7/escaped\"")),
+        ("login", format!("url = \"http://ada:pPLANTED-77@{at}/login\"")),
+        (
+            "basic",
+            format!(
+                "url = \"http://{at}/login\"\nheaders = {{ Authorization = \"Basic dVBMQU5URUQ6cFBMQU5URUQ5OQ==\" }}"
+            ),
+        ),
+        ("body", format!("url = \"http://{at}/body\"\ntemplate = '{{\"token\": \"tPLANTED0123456789\"}}'")),
+    ];
+    for (name, keys) in &sinks {
+        rig.more += &format!("\n[sinks.{name}]\ntype = \"http\"\n{keys}\n");
+    }
+    rig.world().push(conversation, TEXT);
+    rig.write_config();
+    let daemon = crate::support::Daemon::start(rig.path(), &["--log-level", "trace"]);
+    let refused = || {
+        rig.overview()
+            .is_some_and(|seen| seen.sinks.iter().filter(|sink| sink.failing_since.is_some()).count() >= sinks.len())
+    };
+    until("every sink to have been refused", refused).await;
+    let answers = [&["status"][..], &["deliveries", "list"], &["deliveries", "list", "--json"], &["config", "show"]];
+    let mut told: Vec<String> = answers.iter().map(|args| inboxd_in(rig.path(), args).stdout).collect();
+    assert!(told[1].contains("Cannot POST /***/***/***/***"), "{}", told[1]);
+    assert_eq!(daemon.stop(), 0);
+    told.extend(
+        files(rig.path())
+            .iter()
+            .filter(|file| !file.ends_with("inboxd.toml") && !file.extension().is_some_and(|e| e == "sock"))
+            .map(|file| String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned()),
+    );
+    for told in told {
+        for line in told.lines() {
+            assert!(!line.contains("PLANTED") && !line.contains("BMQU5URU"), "{line}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn control_characters_of_a_provider_reach_neither_log_nor_terminal() {
     let mut rig = Rig::new().await;

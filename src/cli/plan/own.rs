@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{Arguments, Delay, delay, draw, grouped, shown, span};
 use crate::cli::{FAILED, Failure, provider};
 use crate::config::{self, Account, Shared};
+use crate::mask::Mask;
 use crate::model::json_line;
 use crate::plan::plot::{Cost, CostPoint, Curve};
 use crate::plan::{Bounds, Conversation, Credits, Outcome, Policy, Rehearsal, Sweeps, Trace, tuned};
@@ -151,7 +152,8 @@ struct Prices {
 
 impl Prices {
     fn of(account: &Account) -> Result<Self, Failure> {
-        let provider = provider(account)?;
+        // It is asked for nothing, and so has no error to tell.
+        let provider = provider(account, &Mask::default())?;
         let [page, listing] = [Call::Page, Call::Listing].map(|call| provider.price(call));
         Ok(Self { page, listing, sweeps: provider.inbox().is_some() && (account.discover || page > 0) })
     }

@@ -18,7 +18,7 @@ use reqwest::{Client, Url};
 
 use super::network::{Refusal, Resolver};
 use super::template::Template;
-use super::{BuildError, Delivered, Error, Outgoing, Sink, without};
+use super::{BuildError, Delivered, Error, Outgoing, Sink};
 use crate::connect;
 use crate::model::chain;
 use crate::time::UnixMillis;
@@ -78,13 +78,7 @@ impl Http {
             request = request.header("webhook-signature", signature);
         }
         let response = request.body(body).send().await.map_err(transport)?;
-        reply::judge(response, self.preset).await.map_err(|error| self.without_secrets(error))
-    }
-
-    /// A receiver may repeat in its reply what it was sent.
-    fn without_secrets(&self, error: Error) -> Error {
-        let secrets = self.headers.values().filter_map(|value| value.to_str().ok());
-        Error { reply: error.reply.map(|reply| without(&reply, secrets)), ..error }
+        reply::judge(response, self.preset).await
     }
 }
 

@@ -11,8 +11,8 @@ use crate::model::{Untrusted, cut_at};
 use crate::sinks::{Blame, Error};
 use crate::time::UnixMillis;
 
-/// First bytes of a refusal that are kept.
-pub(super) const REPLY_LIMIT: usize = 200;
+/// First bytes of a refusal in which secrets are looked for before it is cut to what is kept.
+pub(super) const REPLY_LIMIT: usize = 4096;
 
 /// A reply is read to its end up to here, so that the connection can be used again.
 const READ_LIMIT: usize = 64 << 10;

@@ -12,6 +12,7 @@ use super::preset::Preset;
 use super::signature::{Secrets, SignatureError};
 use super::{address, headers};
 use crate::connect::{Proxy, ProxyError};
+use crate::mask::Mask;
 use crate::model::{Patterns, kind, sample_events};
 use crate::settings::{OneOrMany, Rate};
 use crate::sinks::network::Network;
@@ -164,6 +165,14 @@ impl Settings {
         doubt.or(unsigned)
     }
 
+    /// What a receiver is sent that nobody is to see again.
+    pub(in crate::sinks) fn mask(&self) -> Mask {
+        let proxy = self.proxy.iter().flat_map(Proxy::secrets).collect::<Vec<_>>();
+        let mask = Mask::default().and_address(&self.url).and_all(self.headers.values()).and_all(&proxy);
+        let tokens = self.template.iter().flat_map(|template| token_like(template.expose_secret()));
+        tokens.fold(mask, |mask, token| mask.and(token))
+    }
+
     /// How many attempts in how long.
     pub(in crate::sinks) fn rate(&self) -> Option<Rate> {
         self.rate.or_else(|| self.preset.map(Preset::rate))
@@ -261,6 +270,16 @@ impl Settings {
         self.network.check_host(&url).map_err(|refusal| ("proxy", format!("names an address, and {refusal}")))?;
         proxy.through().map(Some).map_err(refused)
     }
+}
+
+/// Words of a template that may be tokens: long, in one piece, and with digits in them.
+fn token_like(template: &str) -> impl Iterator<Item = &str> {
+    const SHORTEST: usize = 12;
+    let parts = |c: char| {
+        c.is_whitespace() || matches!(c, '"' | '\'' | '{' | '}' | '<' | '>' | '(' | ')' | ',' | ';' | '&' | '=' | '|')
+    };
+    let words = template.split(parts);
+    words.filter(|word| word.len() >= SHORTEST && word.bytes().any(|b| b.is_ascii_digit()))
 }
 
 /// A media type, and how values are escaped in it.

@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::subject::Subject;
+use crate::mask::Mask;
 use crate::model::Patterns;
 use crate::settings::{OneOrMany, Rate};
 use crate::sinks::http::default_retry;
@@ -112,11 +113,22 @@ impl Settings {
         }
     }
 
-    fn urls(&self) -> Result<Vec<Url>, Problem> {
-        let urls = match &self.url {
+    /// What a server is sent that nobody is to see again.
+    pub(in crate::sinks) fn mask(&self) -> Mask {
+        let mask = self.addresses().iter().fold(Mask::default(), Mask::and_address);
+        let login = [&self.credentials, &self.token, &self.user, &self.password];
+        mask.and_all(login.into_iter().flatten())
+    }
+
+    fn addresses(&self) -> &[SecretString] {
+        match &self.url {
             OneOrMany::One(url) => std::slice::from_ref(url),
             OneOrMany::Many(urls) => urls,
-        };
+        }
+    }
+
+    fn urls(&self) -> Result<Vec<Url>, Problem> {
+        let urls = self.addresses();
         if urls.is_empty() {
             return Err(("url", "is an empty list; name at least one server".into()));
         }

@@ -30,7 +30,7 @@ pub(super) fn built(url: &str, keys: Value) -> Arc<dyn Sink> {
     let mut table = json!({"url": url});
     table.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
     let settings = Settings::read("nats", &Plain, table).unwrap().unwrap();
-    sinks::build(&SinkName::new("bus").unwrap(), &settings).unwrap()
+    sinks::build(&SinkName::new("bus").unwrap(), &settings, &Default::default()).unwrap()
 }
 
 /// An event of a message with this id and text.

@@ -53,7 +53,8 @@ impl Asked {
         let daemon = rig.start();
         rig.until_taken(people.len() * texts.len()).await;
         assert_eq!(daemon.stop(), 0);
-        let provider = inboxd::providers::build(&account.settings, Duration::from_secs(30)).unwrap();
+        let provider =
+            inboxd::providers::build(&account.settings, Duration::from_secs(30), &Default::default()).unwrap();
         Self { rig, wire, account, provider }
     }
 

@@ -41,7 +41,8 @@ pub(super) async fn the_providers_own_object_is_kept_as_it_was_sent(row: &Row) {
     rig.until_taken(2).await;
     assert_eq!(daemon.stop(), 0);
 
-    let provider = inboxd::providers::build(&account.settings, std::time::Duration::from_secs(30)).unwrap();
+    let provider =
+        inboxd::providers::build(&account.settings, std::time::Duration::from_secs(30), &Default::default()).unwrap();
     let conversation = conversation(&account, &*provider).await;
     wire.take_sent();
     let request = PageRequest { conversation: &conversation, since: None, cursor: None };
