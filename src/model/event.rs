@@ -9,7 +9,9 @@ use serde_json::value::RawValue;
 
 use super::envelope::{Envelope, stable_id};
 use super::notice::ConversationView;
-use super::{AccountName, Cited, Conversation, Direction, Flag, Message, MessageId, Sender, cut_at, raw::compact};
+use super::{
+    AccountName, Cited, Conversation, Direction, Flag, Message, MessageId, Sender, cut_at, raw::object_fit_for_event,
+};
 use crate::time::UnixMillis;
 
 /// Types of events.
@@ -26,7 +28,8 @@ pub mod kind {
     pub const CONVERSATION_COVERAGE_LAPSED: &str = "conversation.coverage_lapsed";
     /// Part of a conversation cannot be read, or has been read after all.
     pub const CONVERSATION_GAP: &str = "conversation.gap";
-
+    /// A process has not survived an answer of a conversation, which is left alone for a while; or it has been read.
+    pub const CONVERSATION_POISONED: &str = "conversation.poisoned";
     /// A part of the credits of an account is spent.
     pub const BUDGET_WARNING: &str = "budget.warning";
     /// The credits of an account are spent.
@@ -46,6 +49,7 @@ pub mod kind {
         ACCOUNT_RECOVERED,
         CONVERSATION_COVERAGE_LAPSED,
         CONVERSATION_GAP,
+        CONVERSATION_POISONED,
         BUDGET_WARNING,
         BUDGET_EXHAUSTED,
         SINK_PARKED,
@@ -157,7 +161,8 @@ struct MessageView<'a> {
     /// What is passed on.
     forwarded: Option<&'a Cited>,
     /// Attachments, each as the provider sent it.
-    attachments: &'a [Value],
+    #[schemars(with = "Vec<Value>")]
+    attachments: &'a [Box<RawValue>],
     /// What is unusual about the message; mostly empty.
     flags: &'a [Flag],
     /// The provider's own object of the message, as received; null where there is none, or none that fits into an event.
@@ -220,7 +225,7 @@ impl Event {
     /// The same with a body that has the provider's own object too, under `data.message.raw`: null where the provider gave
     /// none, and where the event would pass its size limit with it. To be given what the event was made of.
     pub fn with_raw(self, context: &EventContext<'_>, message: &Message, seen: Seen) -> Self {
-        let raw = message.raw.as_deref().and_then(compact);
+        let raw = message.raw.as_deref().and_then(object_fit_for_event);
         let render = |raw: &RawValue| render(self.kind, &self.id, context, message, seen, Some(Some(raw)));
         let body = raw.as_deref().map(render).filter(|body| body.len() <= EVENT_LIMIT);
         let body = body.unwrap_or_else(|| fitting(self.kind, &self.id, context, message, seen, Some(None)));
@@ -236,7 +241,7 @@ fn fitting(kind: &str, id: &str, context: &EventContext<'_>, message: &Message, 
         return body;
     }
     let mut smaller = Message { raw: None, ..message.clone() };
-    if smaller.attachments.iter().map(|a| a.to_string().len()).sum::<usize>() > EVENT_LIMIT / 4 {
+    if smaller.attachments.iter().map(|a| a.get().len()).sum::<usize>() > EVENT_LIMIT / 4 {
         smaller.attachments.clear();
         smaller.flags.push(Flag::AttachmentsCut);
     }

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use data_encoding::BASE32_NOPAD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
@@ -77,8 +76,8 @@ pub struct Message {
     /// What is passed on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwarded: Option<Box<Cited>>,
-    /// Attachments, each as the provider sent it. Parsed, so that a line break between its tokens cannot split an event.
-    pub attachments: Vec<Value>,
+    /// Attachments, each as the provider sent it and [fit to stand in an event](super::fit_for_event).
+    pub attachments: Vec<Box<RawValue>>,
     /// What is unusual about it.
     pub flags: Vec<Flag>,
     /// Not something that a person wrote, or wrote and took back, and not asked for in the configuration: its id is

@@ -27,6 +27,7 @@ pub use ids::{AccountName, ConversationId, InvalidName, MessageId, SinkName};
 pub use json_line::json_line;
 pub use message::{Direction, Flag, Message, Sender, assign_missing_ids};
 pub use notice::{BudgetPeriod, BudgetView, Change, ConversationView, Notice, Patterns, SinkNotice};
+pub use raw::fit_for_event;
 pub use readable::{Readable, counted, readable_line};
 pub use sample::sample_events;
 pub use schema::event_schema;

@@ -76,6 +76,8 @@ impl Readable {
             (kind::CONVERSATION_COVERAGE_LAPSED, false) => format!("{place} is not collected any more"),
             (kind::CONVERSATION_COVERAGE_LAPSED, true) => format!("{place} is collected again"),
             (kind::CONVERSATION_GAP, false) => format!("a part of {place} cannot be read"),
+            (kind::CONVERSATION_POISONED, false) => format!("inboxd has not survived an answer of {place}"),
+            (kind::CONVERSATION_POISONED, true) => format!("{place} has been read without harm"),
             (kind::CONVERSATION_GAP, true) => format!("the missing part of {place} has been read"),
             (kind::BUDGET_WARNING, left) if event.pointer("/data/budget").is_none() => match left {
                 false => format!("few credits of {account} are left"),

@@ -60,7 +60,10 @@ fn full() -> Message {
         subject: Some("Lunch".into()),
         quoted: Some(Box::new(Cited::new(Some("2-QUE=".into()), sender(), "Where?\nAnd when?", 0))),
         forwarded: Some(Box::new(Cited::new(None, sender(), "The \"old\" place", 1))),
-        attachments: vec![serde_json::json!({"type": "file", "name": "deck.pdf"})],
+        attachments: vec![
+            serde_json::value::to_raw_value(&serde_json::json!({"type": "file", "name": "deck.pdf"}))
+                .expect("an object can be written"),
+        ],
         flags: vec![Flag::Edited],
         unannounced: false,
         raw: None,

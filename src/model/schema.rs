@@ -39,6 +39,11 @@ const EVENTS: [(&str, &str, Shape); kind::ALL.len()] = [
     ),
     (kind::CONVERSATION_GAP, "Part of a conversation cannot be read, or has been read after all.", NOTICE),
     (
+        kind::CONVERSATION_POISONED,
+        "inboxd has not survived an answer of a conversation, which is left alone with growing pauses; or it has been read.",
+        NOTICE,
+    ),
+    (
         kind::BUDGET_WARNING,
         "Half of the credits of a day or a month are spent, or four fifths of them: each mark is told once in its period, and not left. Without `budget`: fewer credits are left at the provider than a day may cost, which is left when there are more again.",
         NOTICE,

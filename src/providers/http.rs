@@ -7,7 +7,7 @@ use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, StatusCode};
 
 use super::encoding::{self, Encoded};
-use super::{Class, Error, Fault, Quota};
+use super::{Class, Error, Fault, Quota, large};
 use crate::backoff;
 use crate::connect::{self, Proxy};
 use crate::model::{Untrusted, chain, cut_at};
@@ -15,6 +15,9 @@ use crate::time::UnixMillis;
 
 /// Largest answer read. A page of 100 long messages is far below; a whole history in one answer may come near.
 const BODY_LIMIT: usize = 16 << 20;
+
+/// Values in an answer. A page of 100 messages has some 3,000; a history of 10,000 messages has some 200,000.
+const VALUE_LIMIT: usize = 400_000;
 
 /// Connecting, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -75,6 +78,7 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
         error.credits = credits;
         error
     };
+    large::asked();
     let mut response = request.send().await.map_err(transport)?;
     if let Some(words) = of_the_way(response.status()) {
         let error =
@@ -86,23 +90,57 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
     if announced > BODY_LIMIT {
         return Err(too_large());
     }
+    large::grows(0, announced).await;
     let mut body = Vec::with_capacity(announced);
     while let Some(chunk) = response.chunk().await.map_err(transport)? {
         if body.len() + chunk.len() > BODY_LIMIT {
             return Err(too_large());
         }
+        large::grows(body.len().max(announced), body.len() + chunk.len()).await;
         body.extend_from_slice(&chunk);
     }
     let (status, headers) = (response.status(), response.headers().clone());
     let decoded = match encoding::decoded(&body, &headers, BODY_LIMIT) {
-        Ok(Cow::Owned(decoded)) => Some(decoded),
+        Ok(Cow::Owned(decoded)) => {
+            large::grows(body.len(), decoded.len()).await;
+            Some(decoded)
+        }
         Ok(Cow::Borrowed(_)) => None,
         // The status of a refusal says enough, and what can be read of its body may say more.
         Err(_) if !status.is_success() => None,
         Err(Encoded::TooLarge) => return Err(too_large()),
         Err(encoded) => return Err(Error::new(Class::Protocol, encoded.to_string())),
     };
-    Ok(Answer { status, headers, body: without_bom(decoded.unwrap_or(body)) })
+    let body = as_text(without_bom(decoded.unwrap_or(body))).ok_or_else(too_large)?;
+    if has_more_values_than(&body, VALUE_LIMIT) {
+        let detail = format!("status {}: the answer has more than {VALUE_LIMIT} values", status.as_u16());
+        return Err(Error::new(Class::Protocol, detail));
+    }
+    Ok(Answer { status, headers, body })
+}
+
+/// The body as UTF-8: what is none becomes replacement characters, which may take more room; `None` beyond the limit.
+fn as_text(body: Vec<u8>) -> Option<Vec<u8>> {
+    match String::from_utf8_lossy(&body) {
+        Cow::Borrowed(_) => Some(body),
+        Cow::Owned(text) => (text.len() <= BODY_LIMIT).then(|| text.into_bytes()),
+    }
+}
+
+/// Whether JSON has more values in it, names of fields among them, than anybody should build something of: an answer of two
+/// bytes a value would become many times its size.
+fn has_more_values_than(body: &[u8], limit: usize) -> bool {
+    let (mut values, mut in_text, mut escaped) = (0, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b',' | b':' | b'[' | b'{' if !in_text => values += 1,
+            _ => {}
+        }
+    }
+    values > limit
 }
 
 /// JSON begins without a byte order mark, but some servers write one.
@@ -239,6 +277,22 @@ mod tests {
         assert_eq!(read("7", "2020-01-01T00:00:00Z").unwrap().resets_in, Duration::from_secs(1), "it has just ended");
         assert_eq!(read("7", "99999999").unwrap().resets_in, Duration::from_secs(86_400), "no wait is longer");
         assert_eq!(quota(&HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn values_are_counted_where_they_are_values() {
+        let has_more = |text: &str, limit| has_more_values_than(text.as_bytes(), limit);
+        assert!(has_more("[1,2,3]", 2) && !has_more("[1,2,3]", 3));
+        assert!(has_more(r#"{"":0,"":0}"#, 3) && !has_more(r#"{"":0,"":0}"#, 4));
+        assert!(!has_more(r#"["[[[,,,:::{{{", "\",,,"]"#, 2));
+        assert!(has_more(&"[".repeat(100), 99));
+    }
+
+    #[test]
+    fn what_is_no_utf8_takes_no_more_room_than_an_answer_may() {
+        assert_eq!(as_text(b"{\"a\": \"\xff\"}".to_vec()).unwrap(), "{\"a\": \"\u{fffd}\"}".as_bytes());
+        assert!(as_text(vec![0xff; BODY_LIMIT]).is_none());
+        assert_eq!(as_text(vec![b'x'; BODY_LIMIT]).unwrap().len(), BODY_LIMIT);
     }
 
     #[test]

@@ -10,15 +10,29 @@ use std::fmt;
 
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Unreadable;
 use super::half_characters::{whole, with_whole_characters};
+use crate::model::{EVENT_LIMIT, Flag, fit_for_event};
 use crate::time::UnixMillis;
 
+/// Largest answer that is read as a whole: a refusal, or what is known of an account or a workflow. What is built of it may
+/// take many times its size.
+const WHOLE_LIMIT: usize = 64 << 10;
+
+/// Parses an answer that is short by its nature; a longer one is not of the expected shape. Whatever may be long is read as
+/// a [`Document`].
+pub(super) fn parse_short<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
+    if body.len() <= WHOLE_LIMIT {
+        return parse(body);
+    }
+    serde_json::from_slice::<serde::de::IgnoredAny>(body)?;
+    Err(serde::de::Error::custom("longer than any answer of this kind"))
+}
+
 /// Parses `body`; where that fails, once more with half characters replaced.
-pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(body).or_else(|error| match with_whole_characters(body) {
         Some(repaired) => serde_json::from_str(&repaired),
         None => Err(error),
@@ -190,12 +204,24 @@ impl<'a> Object<'a> {
         items.into_iter().filter_map(|raw| scalar(raw).map(Scalar::into_text)).collect()
     }
 
-    /// Attachments, each as it was received but parsed. One that cannot be parsed, because it is nested too deeply, is
-    /// noted and absent.
-    pub(super) fn attachments(&self, key: &'static str) -> Vec<Value> {
-        let items = self.list(key).map(|list| list.items).unwrap_or_default();
-        let parsed = |raw: &RawValue| parse(raw.get().as_bytes()).inspect_err(|_| self.met.field(key)).ok();
-        items.into_iter().filter_map(parsed).collect()
+    /// Attachments, each as it was received. One that would spoil the event for its readers, because it is nested too
+    /// deeply, is noted and absent. Where they are more than an event holds, none is kept and a flag says so.
+    pub(super) fn attachments(&self, key: &'static str, flags: &mut Vec<Flag>) -> Vec<Box<RawValue>> {
+        let (mut all, mut room) = (Vec::new(), EVENT_LIMIT);
+        for raw in self.list(key).map(|list| list.items).unwrap_or_default() {
+            match room.checked_sub(raw.get().len()) {
+                Some(left) => room = left,
+                None => {
+                    flags.push(Flag::AttachmentsCut);
+                    return vec![];
+                }
+            }
+            match fit_for_event(&kept(raw)) {
+                Some(attachment) => all.push(attachment),
+                None => self.met.field(key),
+            }
+        }
+        all
     }
 
     /// An object, which notes what it meets where others do.
@@ -364,7 +390,7 @@ pub(super) mod tests {
     use super::*;
 
     /// An object that outlives the test, to read fields of.
-    pub(in crate::providers) fn object(value: &Value) -> Object<'static> {
+    pub(in crate::providers) fn object(value: &serde_json::Value) -> Object<'static> {
         let body: &'static [u8] = value.to_string().into_bytes().leak();
         Box::leak(Box::new(Document::of(body))).object().unwrap()
     }
@@ -481,7 +507,7 @@ pub(super) mod tests {
         let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
         let body = format!("{{\"attachments\": [{{\"id\": 1}}, {deep}, {{\"id\": 2}}]}}");
         let document = Document::of(body.as_bytes());
-        assert_eq!(document.object().unwrap().attachments("attachments").len(), 2);
+        assert_eq!(document.object().unwrap().attachments("attachments", &mut vec![]).len(), 2);
         assert_eq!(document.unreadable().fields, ["attachments"]);
     }
 }

@@ -5,11 +5,13 @@
 //! here, a variant and its lines in [`settings`], and a row in the contract test.
 
 mod address;
+mod bounds;
 mod connectsafely;
 mod encoding;
 mod half_characters;
 mod http;
 mod json;
+mod large;
 mod linkedapi;
 mod linkup;
 mod moment;
@@ -29,6 +31,7 @@ use crate::time::UnixMillis;
 
 pub use crate::model::{Listed, Unreadable};
 pub use http::{TlsError, install_tls};
+pub use large::{Watch as LargeAnswers, aside};
 pub use settings::{COMMON_KEYS, NAMES, Settings, build};
 
 /// An API that can list the messages of a conversation.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::bounds::{bounded_listing, bounded_page};
 use super::{
     Balance, Call, Error, Folders, Inbox, ListRequest, Listing, Monitoring, Page, PageRequest, Provider, Started,
     Upkeep, Workflow,
@@ -36,7 +37,8 @@ impl Redacted {
     }
 
     /// An object that has a credential in it is not passed on at all: masked, it would not be the provider's any more.
-    fn redact_page(&self, mut page: Page) -> Page {
+    fn redact_page(&self, page: Page) -> Page {
+        let mut page = bounded_page(page);
         for message in &mut page.messages {
             message.raw.take_if(|raw| self.secrets.iter().any(|secret| repeats(raw.get(), secret.expose_secret())));
         }
@@ -144,7 +146,7 @@ impl Inbox for Redacted {
     }
 
     async fn list(&self, request: ListRequest<'_>) -> Result<Listing, Error> {
-        self.listed().list(request).await.map_err(|e| self.redact(e))
+        self.listed().list(request).await.map(bounded_listing).map_err(|e| self.redact(e))
     }
 
     fn monitoring(&self) -> Option<&dyn Monitoring> {

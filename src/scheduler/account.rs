@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::balance::BalanceWatch;
 use super::command::{Command, Rewinding};
@@ -21,6 +22,7 @@ use super::outcome::log_unwritten;
 use super::pacing::Spent;
 use super::pause::{PauseChange, Pauses, Permission};
 use super::poll::{Failure, Found, Poller};
+use super::reading::Reading;
 use super::rhythm::tell_if_stretched;
 use super::slot::Now;
 use super::source::{self, SourceState};
@@ -84,6 +86,8 @@ pub(super) struct AccountLoop {
     /// When each of them is polled next, at the same index.
     pub(super) timetable: Timetable,
     pub(super) tasks: JoinSet<Done>,
+    /// Those of them that go on aside.
+    asides: TaskTracker,
     /// Writes whose answer nobody waits for.
     pub(super) writes: JoinSet<()>,
     pub(super) polls_in_flight: usize,
@@ -176,6 +180,7 @@ impl AccountLoop {
             out_of_credits_until: None,
             sources,
             tasks: JoinSet::new(),
+            asides: TaskTracker::new(),
             writes: JoinSet::new(),
             polls_in_flight: 0,
             quiet_hours: account.quiet_hours,
@@ -224,8 +229,7 @@ impl AccountLoop {
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
-        // Whoever reads the store next must not meet a poll that commits behind its back.
-        self.tasks.shutdown().await;
+        self.cut_off().await;
         self.ended().await;
     }
 
@@ -245,7 +249,7 @@ impl AccountLoop {
                 biased;
                 () = stop.cancelled() => {
                     // What has been asked is counted, whatever becomes of the answers.
-                    self.tasks.shutdown().await;
+                    self.cut_off().await;
                     return self.ended().await;
                 }
                 Some(done) = self.tasks.join_next() => self.take(done),
@@ -265,8 +269,16 @@ impl AccountLoop {
             () = stop.cancelled() => {}
             () = async { while self.tasks.join_next().await.is_some() {} } => {}
         }
-        self.tasks.shutdown().await;
+        self.cut_off().await;
         self.ended().await
+    }
+
+    /// Ends what is under way. Whoever reads the store next must not meet a poll that commits behind its back.
+    async fn cut_off(&mut self) {
+        self.tasks.shutdown().await;
+        self.asides.close();
+        self.asides.wait().await;
+        log_unwritten(self.poller.store.reading_is_over().await);
     }
 
     /// Writes down what is left to be written.
@@ -338,7 +350,8 @@ impl AccountLoop {
             }
             Permission::ProbeFirst => {
                 let poller = Arc::clone(&self.poller);
-                self.tasks.spawn(async move { Done::Probe(poller.probe().await) });
+                let watch = Reading::of_account(&self.poller.store);
+                self.spawn(watch, async move { Done::Probe(poller.probe().await) });
                 false
             }
         }
@@ -368,7 +381,9 @@ impl AccountLoop {
         // What a walk takes is measured as what looks leave.
         self.looks += u64::from(jobs.iter().all(|job| job.walk.is_none()));
         let poller = Arc::clone(&self.poller);
-        self.tasks.spawn(async move {
+        let sources = jobs.iter().map(|job| job.source).collect();
+        let watch = Arc::new(Reading { store: self.poller.store.clone(), sources });
+        self.spawn(watch, async move {
             let mut results = poller.poll_together(&mut jobs).await;
             for (result, job) in results.iter_mut().zip(&jobs) {
                 poller.check_account_after(result, job).await;
@@ -376,6 +391,12 @@ impl AccountLoop {
             let ended = batch.into_iter().zip(jobs).zip(results);
             Done::Polls(ended.map(|((index, job), result)| Ended { index, began, job, result }).collect())
         });
+    }
+
+    /// Does what may meet a large answer; from then on away from this thread.
+    pub(super) fn spawn(&mut self, watch: Arc<Reading>, work: impl Future<Output = Done> + Send + 'static) {
+        let asides = self.asides.clone();
+        self.tasks.spawn(async move { providers::aside(work, watch, &asides).await });
     }
 
     fn take(&mut self, done: Result<Done, tokio::task::JoinError>) {

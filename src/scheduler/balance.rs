@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::account::{AccountLoop, Done};
 use super::gate::{Heard, Purpose};
 use super::poll::Poller;
+use super::reading::Reading;
 use crate::providers::Call;
 use crate::store::BalanceSeen;
 use crate::time::UnixMillis;
@@ -50,7 +51,8 @@ impl AccountLoop {
         };
         watch.in_flight = true;
         let (poller, mark) = (Arc::clone(&self.poller), watch.mark);
-        self.tasks.spawn(async move { Done::Balance(poller.look_at_balance(mark).await) });
+        let watch = Reading::of_account(&self.poller.store);
+        self.spawn(watch, async move { Done::Balance(poller.look_at_balance(mark).await) });
     }
 
     /// Takes in when to ask again.

@@ -25,6 +25,7 @@ mod pause;
 mod poll;
 mod quiet;
 mod read_on;
+mod reading;
 mod rhythm;
 mod seldom;
 mod slot;

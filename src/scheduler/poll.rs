@@ -262,6 +262,8 @@ impl Poller {
         if cursor.is_none() {
             return self.record(job, page, Recording { announce, coverage, fingerprint, low, ends_walk: false }).await;
         }
+        // The next one may be as large, and waits for room.
+        drop(page);
         let walk = Walk {
             low,
             cursor,

@@ -11,6 +11,7 @@ use super::failure::{self, Next};
 use super::monitoring::Monitored;
 use super::outcome::log_unwritten;
 use super::poll::Failure;
+use super::reading::Reading;
 use super::slot::{Now, Why};
 use super::source;
 use super::sweep::{self, Moved, Stepped, Sweep, Sweeps};
@@ -56,7 +57,8 @@ impl AccountLoop {
         sweeps.in_flight = true;
         let (step, settings, poller) = (sweeps.next_step(now, overlap), sweeps.settings, Arc::clone(&self.poller));
         self.polls_in_flight += 1;
-        self.tasks.spawn(async move { Done::Swept(sweep::step(poller, step, settings).await) });
+        let watch = Reading::of_account(&self.poller.store);
+        self.spawn(watch, async move { Done::Swept(sweep::step(poller, step, settings).await) });
     }
 
     pub(super) fn swept(&mut self, stepped: Stepped) {

@@ -7,10 +7,11 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::accounts::{self, Pause};
-use super::announce::{FollowedSink, Subscriber};
+use super::announce::{FollowedSink, Outlet, Subscriber};
 use super::balance::{self, BalanceSeen};
 use super::gaps::{self, OpenGaps};
 use super::outbox::{self, SinkHealth};
+use super::poison;
 use super::quiet;
 use super::spending;
 use super::sweeps::{self, SweptFolder};
@@ -185,6 +186,8 @@ impl Store {
         let followed = self.write(move |tx| follow(tx, &accounts, &sinks, now)).await?;
         let subscribers = followed.sinks.iter().zip(wants).map(|(&(sink, _), wants)| Subscriber { sink, wants });
         *self.shared.sinks.write().unwrap_or_else(PoisonError::into_inner) = Arc::from_iter(subscribers);
+        let sinks = self.sinks();
+        self.write(move |tx| poison::announce(Outlet { tx, sinks: &sinks, now })).await?;
         Ok(followed)
     }
 }

@@ -19,6 +19,7 @@ mod open;
 mod operator;
 mod outbox;
 mod overview;
+mod poison;
 mod quiet;
 mod record_poll;
 mod redeliver;
@@ -33,6 +34,7 @@ mod walks;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
@@ -130,6 +132,7 @@ struct Shared {
     readers: Mutex<Vec<Connection>>,
     sinks: RwLock<Arc<[announce::Subscriber]>>,
     quiet: quiet::QuietPolls,
+    has_read_large: AtomicBool,
     deliveries: Notify,
 }
 
@@ -148,6 +151,7 @@ impl Store {
                 readers: Mutex::default(),
                 sinks: RwLock::new(Arc::from([])),
                 quiet: quiet::QuietPolls::default(),
+                has_read_large: AtomicBool::new(false),
                 deliveries: Notify::new(),
             }),
         })
@@ -156,6 +160,7 @@ impl Store {
     /// Writes what is still buffered, ends the writer and gives the lock back. Calls after it fail with `Closed`.
     pub async fn close(&self) -> Result<(), Error> {
         let flushed = self.flush().await;
+        drop(self.reading_is_over().await);
         self.shared.writer.write().unwrap_or_else(PoisonError::into_inner).take();
         self.shared.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner).take();

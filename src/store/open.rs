@@ -23,7 +23,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::{Error, OpenError, failed, refused};
 use super::lock::Lock;
-use super::schema;
+use super::{poison, schema};
+use crate::time::UnixMillis;
 
 /// How long a statement waits for another process (a backup, a read command) before `Busy`.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
@@ -48,6 +49,7 @@ pub(super) fn open_exclusive(path: &Path) -> Result<(Lock, Connection), OpenErro
     }
     let mut writer = open_writer(path).map_err(|e| refused(path, e))?;
     schema::upgrade(&mut writer).map_err(|e| refused(path, e))?;
+    poison::find(&writer, UnixMillis::now()).map_err(|e| refused(path, e))?;
     Ok((lock, writer))
 }
 

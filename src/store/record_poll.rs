@@ -11,7 +11,7 @@ use rusqlite::{OptionalExtension, params};
 use super::announce::{Outlet, StateChange};
 use super::list_times::reaches;
 use super::quiet::{self, VERIFIED_NOW};
-use super::{Error, OpenGaps, SourceId, Store, UnreadMessages, gaps, unreadable, walks};
+use super::{Error, OpenGaps, SourceId, Store, UnreadMessages, gaps, poison, unreadable, walks};
 use crate::model::{
     AccountName, Change, Conversation, Event, EventContext, Flag, Message, Route, Seen, Unreadable, kind,
 };
@@ -179,6 +179,7 @@ fn record_poll(outlet: Outlet<'_>, mut poll: PollRecord) -> Result<Recorded, Err
     }
     let proves = poll.verified_until.is_some();
     recorded.unread = unreadable::settle(outlet.tx, poll.source, poll.read_from, &poll.unreadable, proves, outlet.now)?;
+    recorded.noticed |= poison::survived(outlet, poll.source)?;
     recorded.noticed |= announce_lapse(outlet, poll.source, lapsed_before, poll.lapsed_at)?;
     let found_some = recorded.announced + recorded.silent > 0;
     let mark = poll.mark.filter(|mark| {

@@ -16,6 +16,7 @@ const STEPS: &[M<'_>] = &[
     M::up(include_str!("../../migrations/0003_deliveries.sql")).foreign_key_check(),
     M::up(include_str!("../../migrations/0004_budgets.sql")).foreign_key_check(),
     M::up(include_str!("../../migrations/0005_true_to_the_world.sql")).foreign_key_check(),
+    M::up(include_str!("../../migrations/0006_bad_company.sql")).foreign_key_check(),
 ];
 const MIGRATIONS: Migrations<'_> = Migrations::from_slice(STEPS);
 

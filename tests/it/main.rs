@@ -27,6 +27,7 @@ mod history;
 mod http_presets;
 mod http_sink;
 mod kills;
+mod large_answers;
 mod lifecycle;
 mod linkedapi_upkeep;
 mod linkup;

@@ -36,7 +36,7 @@ fn message(change: impl FnOnce(&mut Message)) -> String {
         subject: None,
         quoted: None,
         forwarded: None,
-        attachments: vec![json!({"type": "img", "size": 5})],
+        attachments: vec![serde_json::value::to_raw_value(&json!({"type": "img", "size": 5})).unwrap()],
         flags: vec![Flag::Edited],
         unannounced: false,
         raw: None,

@@ -14,7 +14,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// The error that a non-2xx answer, or one with `success: false`, stands for.
 pub(super) fn refusal(answer: &Answer) -> Error {
-    let body: Option<Value> = json::parse(&answer.body).ok();
+    let body: Option<Value> = json::parse_short(&answer.body).ok();
     let text = body.as_ref().and_then(message).unwrap_or_else(|| http::excerpt(&answer.body));
     let detail = format!("status {}: {text}", answer.status.as_u16());
     let wait = told_wait(answer, body.as_ref(), UnixMillis::now());

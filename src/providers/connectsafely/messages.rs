@@ -133,6 +133,7 @@ pub(super) fn title(participants: &[Participant], owner: &[&str]) -> Option<Stri
 
 fn message(object: &Object<'_>, urn: &str) -> Message {
     let sent_at = object.time("sentAt", moment);
+    let mut flags = if sent_at.is_none() { vec![Flag::TimeUnknown] } else { vec![] };
     // Live replies have the second name, or none at all.
     let sender = object.filled("senderProfileId").or_else(|| object.filled("senderId"));
     let name = full_name(object).or_else(|| object.filled("senderName").map(Into::into));
@@ -145,8 +146,8 @@ fn message(object: &Object<'_>, urn: &str) -> Message {
         subject: object.text("subject").as_deref().and_then(crate::model::subject),
         quoted: None,
         forwarded: None,
-        attachments: object.attachments("attachments"),
-        flags: if sent_at.is_none() { vec![Flag::TimeUnknown] } else { vec![] },
+        attachments: object.attachments("attachments", &mut flags),
+        flags,
         unannounced: false,
         raw: None,
     }

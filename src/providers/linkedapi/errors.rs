@@ -52,7 +52,7 @@ pub(super) fn success<'d>(document: &'d Document<'_>, answer: &Answer) -> Result
 
 /// The `result` of an answer, which has to be exactly what it should be.
 pub(super) fn result<T: DeserializeOwned>(answer: &Answer) -> Result<T, Error> {
-    match json::parse::<Envelope<T>>(&answer.body) {
+    match json::parse_short::<Envelope<T>>(&answer.body) {
         Ok(Envelope { success: Some(true), result: Some(result) }) if answer.status.is_success() => Ok(result),
         envelope => Err(refusal(answer, envelope.err())),
     }
@@ -60,7 +60,7 @@ pub(super) fn result<T: DeserializeOwned>(answer: &Answer) -> Result<T, Error> {
 
 /// What an answer without a result stands for.
 fn refusal(answer: &Answer, malformed: Option<serde_json::Error>) -> Error {
-    if let Ok(Refusal { error }) = json::parse(&answer.body) {
+    if let Ok(Refusal { error }) = json::parse_short(&answer.body) {
         return classified(&error, answer);
     }
     if !answer.status.is_success() {

@@ -45,11 +45,12 @@ pub(super) fn read(
 
 fn message(wire: &Object<'_>, author: &Author, include: &[String]) -> Message {
     let sent_at = wire.time("timestamp", moment);
-    let attachments = wire.attachments("attachments");
+    let mut flags = if sent_at.is_none() { vec![Flag::TimeUnknown] } else { vec![] };
+    let attachments = wire.attachments("attachments", &mut flags);
     let content: String = wire.words("text").unwrap_or_default().into();
     let kind = wire.filled("message_type");
     let kind = kind.as_deref().unwrap_or("TEXT").trim();
-    let empty = content.is_empty() && attachments.is_empty();
+    let empty = content.is_empty() && attachments.is_empty() && !flags.contains(&Flag::AttachmentsCut);
     let included = include.iter().any(|included| included.eq_ignore_ascii_case(kind));
     let Author { name, full_name, profile_url, .. } = author.clone();
     Message {
@@ -62,7 +63,7 @@ fn message(wire: &Object<'_>, author: &Author, include: &[String]) -> Message {
         quoted: None,
         forwarded: None,
         attachments,
-        flags: if sent_at.is_none() { vec![Flag::TimeUnknown] } else { vec![] },
+        flags,
         unannounced: !included && !is_by_a_person(kind, empty),
         raw: None,
     }

@@ -78,7 +78,7 @@ impl Generation for V1 {
         if accepted && document.object().is_ok_and(|body| body.text("status").as_deref() == Some("success")) {
             return Ok(asked.price);
         }
-        match json::parse::<Value>(&answer.body) {
+        match json::parse_short::<Value>(&answer.body) {
             Ok(body) if accepted && !is_error(&body) => {
                 Err(Error::new(Class::Protocol, "the answer is neither a success nor an error"))
             }

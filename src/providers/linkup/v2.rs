@@ -114,7 +114,7 @@ impl Generation for V2 {
 /// A JSON object with a status of success that is not called a failure.
 fn read(answer: &Answer, asked: Asked<'_>) -> Result<Value, Error> {
     let accepted = answer.status.is_success();
-    match json::parse::<Value>(&answer.body) {
+    match json::parse_short::<Value>(&answer.body) {
         Ok(body) if accepted && body.is_object() && body["success"] != false => Ok(body),
         Ok(body) if accepted && !body.is_object() => {
             Err(Error::new(Class::Protocol, "the answer does not have the expected shape"))

@@ -49,7 +49,7 @@ fn is_problem_word(body: &Object<'_>, key: &'static str) -> bool {
 
 /// The body of a success. An error document under 200 is an error all the same.
 pub(super) fn body(version: Version, answer: &Answer) -> Result<Value, Refusal> {
-    let body = json::parse::<Value>(&answer.body);
+    let body = json::parse_short::<Value>(&answer.body);
     match body {
         Ok(body) if answer.status.is_success() && !is_problem(&body) => Ok(body),
         Ok(body) => Err(refusal(version, answer, &body)),

@@ -77,6 +77,8 @@ fn message(version: Version, include: &[Kind], item: &Object<'_>) -> Message {
     let sent_at = item.time("timestamp", wire::moment);
     let flags =
         [(Flag::TimeUnknown, sent_at.is_none()), (Flag::Edited, is(names.edited)), (Flag::Deleted, is(names.deleted))];
+    let mut flags: Vec<_> = flags.into_iter().filter_map(|(flag, applies)| applies.then_some(flag)).collect();
+    let attachments = item.attachments("attachments", &mut flags);
     let in_specifics = item.object("specifics").and_then(|specifics| specifics.text("subject"));
     Message {
         id: MessageId::new(item.filled("id").unwrap_or_default()),
@@ -87,9 +89,9 @@ fn message(version: Version, include: &[Kind], item: &Object<'_>) -> Message {
         subject: in_specifics.or_else(|| item.text("subject")).as_deref().and_then(subject),
         quoted: item.object("quoted").map(|quoted| cited(&quoted)),
         forwarded: forwarded(item),
-        flags: flags.into_iter().filter_map(|(flag, applies)| applies.then_some(flag)).collect(),
+        flags,
         unannounced: kinds.iter().any(|(kind, applies)| *applies && !include.contains(kind)),
-        attachments: item.attachments("attachments"),
+        attachments,
         raw: None,
     }
 }

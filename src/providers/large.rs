@@ -1,0 +1,219 @@
+//! Answers of many megabytes: few at a time, and read away from the thread that everybody shares.
+//!
+//! Up to [`SMALL`] an answer is read where it is asked for. A larger one takes one of [`ROOMS`]
+//! first, and keeps it until whatever is made of it is done: so all of them together have one budget
+//! of memory. And the work that has met it goes on aside, on a thread of its own, so that no account
+//! waits for another's answer. From [`PERILOUS`] on it is on record which one is being read.
+//!
+//! What a provider asks in the midst of such a work belongs to it: it is known by the task, as a
+//! span of the log is.
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Poll;
+
+use async_trait::async_trait;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+/// Largest answer that is read like any other.
+const SMALL: usize = 256 << 10;
+
+/// From this size on an answer may be what a process with little memory does not survive, and is put on record.
+const PERILOUS: usize = 4 << 20;
+
+/// Larger answers that are read at a time, in the whole process.
+const ROOMS: usize = 2;
+
+static ROOM: Semaphore = Semaphore::const_new(ROOMS);
+
+tokio::task_local! {
+    static WORK: Arc<Work>;
+}
+
+/// Told of answers that are very large, so that it is on record which one was being read if the process does not survive it.
+#[async_trait]
+pub trait Watch: Send + Sync {
+    /// A very large answer is about to be read.
+    async fn begins(&self);
+
+    /// What was made of it is done.
+    async fn ends(&self);
+}
+
+/// A piece of work that may meet large answers.
+struct Work {
+    watch: Arc<dyn Watch>,
+    /// It has met one.
+    is_large: AtomicBool,
+    is_on_record: AtomicBool,
+    room: Mutex<Option<SemaphorePermit<'static>>>,
+}
+
+impl Work {
+    fn keep(&self, room: Option<SemaphorePermit<'static>>) {
+        *self.room.lock().unwrap_or_else(PoisonError::into_inner) = room;
+    }
+}
+
+/// Does `work`, aside from the moment on that it meets a large answer. When this is dropped, the work ends at its next
+/// wait; `asides` tells when it has ended.
+pub async fn aside<F>(work: F, watch: Arc<dyn Watch>, asides: &TaskTracker) -> F::Output
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let met = Arc::new(Work {
+        watch,
+        is_large: AtomicBool::new(false),
+        is_on_record: AtomicBool::new(false),
+        room: Mutex::default(),
+    });
+    let mut work = Box::pin(WORK.scope(Arc::clone(&met), work));
+    let done_here = poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending if met.is_large.load(Ordering::Relaxed) => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    });
+    if let Some(done) = done_here.await {
+        return done;
+    }
+    let work = async move {
+        let done = work.await;
+        met.keep(None);
+        if met.is_on_record.load(Ordering::Relaxed) {
+            met.watch.ends().await;
+        }
+        done
+    };
+    match AbortOnDropHandle::new(asides.spawn_on(work, elsewhere())).await {
+        Ok(done) => done,
+        // Only whoever drops this ends it, and a panic ends the process in the panic hook.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// A thread for all works that go on aside. One of its own for each would be quicker and take several times the memory:
+/// what a thread gives back, the allocator keeps for that thread.
+fn elsewhere() -> &'static Handle {
+    static ELSEWHERE: OnceLock<Handle> = OnceLock::new();
+    ELSEWHERE.get_or_init(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("the system can wait for one more thing");
+        let handle = runtime.handle().clone();
+        let thread = std::thread::Builder::new().name("large-answers".into());
+        let started = thread.spawn(move || runtime.block_on(std::future::pending::<()>()));
+        started.expect("the system can start one thread");
+        handle
+    })
+}
+
+/// An answer is asked for: what was made of the one before is done.
+pub(super) fn asked() {
+    let _ = WORK.try_with(|work| work.keep(None));
+}
+
+/// An answer, of which so many bytes were there, grows to this size. To be awaited before they are read.
+pub(super) async fn grows(from: usize, to: usize) {
+    let passes = |limit: usize| (from..to).contains(&limit);
+    if !passes(SMALL) && !passes(PERILOUS) {
+        return;
+    }
+    let Ok(work) = WORK.try_with(Arc::clone) else { return };
+    if passes(SMALL) {
+        let room = ROOM.acquire().await.expect("the rooms are never closed");
+        work.keep(Some(room));
+        if !work.is_large.swap(true, Ordering::Relaxed) {
+            // Whoever polls this work takes it aside now.
+            tokio::task::yield_now().await;
+        }
+    }
+    if passes(PERILOUS) && !work.is_on_record.swap(true, Ordering::Relaxed) {
+        work.watch.begins().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::thread::ThreadId;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Counted {
+        began: AtomicUsize,
+        ended: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl Watch for Counted {
+        async fn begins(&self) {
+            self.began.fetch_add(1, Ordering::Relaxed);
+        }
+
+        async fn ends(&self) {
+            self.ended.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn here() -> ThreadId {
+        std::thread::current().id()
+    }
+
+    #[tokio::test]
+    async fn work_that_meets_a_large_answer_goes_on_aside_and_is_told_of_once() {
+        let (watch, asides) = (Arc::new(Counted::default()), TaskTracker::new());
+        let small = async {
+            grows(0, SMALL).await;
+            here()
+        };
+        let small = aside(small, watch.clone(), &asides).await;
+        assert_eq!((small, watch.began.load(Ordering::Relaxed)), (here(), 0));
+        let large = async {
+            asked();
+            grows(0, PERILOUS + 1).await;
+            let first = here();
+            asked();
+            grows(0, PERILOUS + 1).await;
+            (first, here())
+        };
+        let (first, second) = aside(large, watch.clone(), &asides).await;
+        assert!(first != here() && second == first);
+        assert_eq!((watch.began.load(Ordering::Relaxed), watch.ended.load(Ordering::Relaxed)), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn only_so_many_are_read_at_a_time_and_what_is_dropped_makes_room() {
+        let (watch, asides) = (Arc::new(Counted::default()), TaskTracker::new());
+        let inside = Arc::new(AtomicUsize::new(0));
+        let endless = |_| {
+            let (inside, watch, asides) = (Arc::clone(&inside), watch.clone(), asides.clone());
+            let work = async move {
+                grows(0, PERILOUS + 1).await;
+                inside.fetch_add(1, Ordering::Relaxed);
+                std::future::pending::<()>().await;
+            };
+            tokio::spawn(async move { aside(work, watch, &asides).await })
+        };
+        let works: Vec<_> = (0..ROOMS + 1).map(endless).collect();
+        while inside.load(Ordering::Relaxed) < ROOMS {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(inside.load(Ordering::Relaxed), ROOMS);
+        works[0].abort();
+        works[1].abort();
+        while inside.load(Ordering::Relaxed) < ROOMS + 1 {
+            tokio::task::yield_now().await;
+        }
+        works[2].abort();
+        asides.close();
+        asides.wait().await;
+        assert_eq!((watch.began.load(Ordering::Relaxed), watch.ended.load(Ordering::Relaxed)), (ROOMS + 1, 0));
+    }
+}
