@@ -25,6 +25,7 @@ pub mod filter;
 pub mod mask;
 pub mod model;
 pub mod ops;
+pub mod ownership;
 pub mod plan;
 pub mod providers;
 pub mod scheduler;

@@ -26,7 +26,7 @@ const MESSAGES_PER_MINUTE: f64 = 60.0;
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     logging::init(tracing::Level::WARN, Format::Text);
-    run::harden();
+    run::end_on_panic();
     block_on(async {
         let folder = tempfile::Builder::new().prefix("inboxd-demo-").tempdir()?;
         let simulator = Simulator::start(Settings::default()).await?;

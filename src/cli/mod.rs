@@ -127,6 +127,7 @@ const CONFIG: u8 = 78;
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
+    crate::ops::hardening::harden();
     let outcome = match Arguments::parse().command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
@@ -179,7 +180,7 @@ impl From<store::OpenError> for Failure {
             store::OpenError::Locked { .. } => LOCKED,
             store::OpenError::Corrupt { .. } => DATA,
             store::OpenError::Newer { .. } => NEWER,
-            store::OpenError::Permission { .. } => PERMISSION,
+            store::OpenError::Permission { .. } | store::OpenError::Unsafe { .. } => PERMISSION,
             store::OpenError::Io { .. } | store::OpenError::Unrecovered { .. } => IO,
             store::OpenError::Linked { .. } | store::OpenError::NoFile { .. } => CONFIG,
             store::OpenError::Missing { .. } | store::OpenError::Older { .. } => FAILED,
@@ -205,10 +206,6 @@ impl From<daemon::Error> for Failure {
             daemon::Error::Config(error) => error.into(),
             daemon::Error::Open(error) => error.into(),
             daemon::Error::Store(error) => error.into(),
-            daemon::Error::Sink { source: crate::sinks::BuildError::File { source: ref cause, .. }, .. } => {
-                let code = if cause.kind() == std::io::ErrorKind::PermissionDenied { PERMISSION } else { IO };
-                Self::new(code, error.to_string())
-            }
             // No certificates, or none that can be read: starting again would end the same way.
             daemon::Error::Sink { .. } | daemon::Error::Tls(_) => Self::new(CONFIG, error.to_string()),
             daemon::Error::Signals(_) | daemon::Error::Control(_) => Self::new(FAILED, error.to_string()),

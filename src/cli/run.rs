@@ -33,7 +33,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     logging::init(config.log.level, format);
     logging::keep_out(&config.mask());
-    harden();
+    end_on_panic();
     for warning in &config.warnings {
         tracing::warn!(class = "config", "{warning}");
     }
@@ -59,15 +59,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-/// A broken invariant ends the process, whatever thread it shows on; and no core dump carries credentials out.
-pub(super) fn harden() {
+/// A broken invariant ends the process, whatever thread it shows on.
+pub(super) fn end_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         tracing::error!(class = "bug", "{panic}");
         logging::flush();
         std::process::exit(i32::from(FAILED));
     }));
-    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Core, none) {
-        tracing::warn!(%error, "core dumps could not be turned off");
-    }
 }

@@ -84,7 +84,7 @@ fn expand_text(text: &str, key: &str) -> Result<Expanded, Problem> {
         from_file |= reference.starts_with("file:") || reference.starts_with("credential:");
         let found = look_up(reference, key)?;
         // A default stands in the configuration and is no secret.
-        if !reference.split_once(":-").is_some_and(|(_, default)| default == found) {
+        if reference.split_once(":-").is_none_or(|(_, default)| default != found) {
             inserted.push(found.as_str().into());
         }
         expanded.push_str(&found);

@@ -2,6 +2,7 @@
 
 pub mod backlog;
 pub mod control;
+pub mod hardening;
 pub mod logging;
 pub mod signals;
 pub mod space;

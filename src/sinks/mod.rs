@@ -178,14 +178,6 @@ const LOCAL: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::fr
 /// A sink that cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// Its file cannot be opened.
-    #[error("{path} cannot be opened: {source}")]
-    File {
-        /// The file.
-        path: String,
-        /// The system's word.
-        source: std::io::Error,
-    },
     /// A value that `check` refuses.
     #[error("{0}")]
     Settings(String),

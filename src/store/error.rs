@@ -76,6 +76,12 @@ pub enum OpenError {
         /// How many it has.
         names: u64,
     },
+    /// Other users of this machine may write where it lies.
+    #[error("{message}")]
+    Unsafe {
+        /// What is unsafe, and the command that mends it.
+        message: String,
+    },
     /// Something else is there: a folder, a device, a pipe.
     #[error("{path} is no file but something else; name a file in store.url, such as \"sqlite:inboxd.db\"")]
     NoFile {

@@ -14,10 +14,11 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::error::{OpenError, failed};
+use crate::ownership::{Strangers, check_folder, open_own};
 
 /// As many links after each other as Linux follows.
 const MOST_LINKS: usize = 40;
@@ -55,18 +56,13 @@ impl Lock {
     /// Takes the lock beside the database, whose folder is made where it is missing.
     pub(super) fn beside(database: &Path) -> Result<Self, OpenError> {
         let path = PathBuf::from(format!("{}.lock", database.display()));
+        check_folder_of(database)?;
         if let Some(folder) = database.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
             made.map_err(|e| failed("created")(folder, e))?;
         }
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|e| failed("opened")(&path, e))?;
+        // Another user could have put it there before: a link to a file that is to be emptied.
+        let mut file = open_own(&path).map_err(|e| failed("opened")(&path, e))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -89,12 +85,35 @@ impl Lock {
             lock_itself(&file, database)?;
         }
         let metadata = file.metadata().map_err(|e| failed("opened")(database, e))?;
+        check_file(&metadata, database)?;
         if metadata.nlink() > 1 {
             return Err(OpenError::Linked { path: database.display().to_string(), names: metadata.nlink() });
         }
         self._database = Some(file);
         Ok(())
     }
+}
+
+/// Refuses a state folder in which others may make files. What they make there would be taken for ours.
+pub(super) fn check_folder_of(database: &Path) -> Result<(), OpenError> {
+    let folder = database.parent().unwrap_or(Path::new(""));
+    check_folder(folder).map_err(|refused| OpenError::Unsafe { message: refused.to_string() })
+}
+
+/// Refuses a database that others may write, and warns of one that they may read.
+fn check_file(found: &fs::Metadata, database: &Path) -> Result<(), OpenError> {
+    let strangers = Strangers::of(found);
+    if let Some(problem) = strangers.may_have_written(database) {
+        return Err(OpenError::Unsafe { message: format!("{} {problem}", database.display()) });
+    }
+    if strangers == Strangers::Read {
+        let path = database.display();
+        tracing::warn!(
+            class = "config",
+            "{path} is readable by every user of this machine, with all messages in it; run: chmod 600 {path}"
+        );
+    }
+    Ok(())
 }
 
 fn lock_itself(file: &File, database: &Path) -> Result<(), OpenError> {

@@ -140,6 +140,8 @@ impl Store {
     /// Opens the database at `path`, creating it and its folder where missing, and holds it for this process alone.
     /// Must be called on a tokio runtime: quiet polls are written from a task.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        // Also where the way to it begins: who can write there leads us elsewhere.
+        lock::check_folder_of(path)?;
         let path = resolved(path).map_err(|e| error::failed("opened")(path, e))?;
         let (lock, connection) = open::open_exclusive(&path)?;
         let (writer, thread) = Writer::start(path.clone(), connection, lock);

@@ -18,7 +18,8 @@ const SMALL: &str =
 /// Files that the sink has closed, in the order it closed them, and the open one.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder.join("out")).into_iter().flatten();
-    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).filter(|path| !is_half(path)).collect();
+    let entries = entries.map(|entry| entry.unwrap().path()).filter(|path| !is_lock(path));
+    let mut files: Vec<_> = entries.filter(|path| !is_half(path)).collect();
     files.sort_by_key(|path| {
         let name = path.file_name().unwrap().to_str().unwrap();
         let middle = name.strip_prefix("events-").map(|rest| rest.split_once(".jsonl").unwrap().0);
@@ -36,6 +37,11 @@ fn halves(folder: &Path) -> Vec<PathBuf> {
 
 fn is_half(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "tmp")
+}
+
+/// The lock of the sink, which is no file of events.
+fn is_lock(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "lock")
 }
 
 fn is_packed(path: &Path) -> bool {
@@ -193,7 +199,8 @@ async fn a_start_closes_the_file_of_an_earlier_day_packs_what_was_left_and_remov
     rig.world().push(conversation, "today");
     rig.until_taken(1).await;
     let names = || {
-        let entries = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let entries = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path()).filter(|path| !is_lock(path));
+        let entries = entries.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
         let mut names: Vec<_> = entries.collect();
         names.sort();
         names

@@ -133,7 +133,7 @@ async fn a_receiver_that_repeats_what_it_was_sent_gives_no_secret_away() {
     told.extend(
         files(rig.path())
             .iter()
-            .filter(|file| !file.ends_with("inboxd.toml") && !file.extension().is_some_and(|e| e == "sock"))
+            .filter(|file| !file.ends_with("inboxd.toml") && file.extension().is_none_or(|e| e != "sock"))
             .map(|file| String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned()),
     );
     for told in told {

@@ -5,7 +5,7 @@ use std::path::Path;
 use inboxd::simulator::Dialect;
 use rusqlite::Connection;
 
-use crate::support::{Output, Rig, finished, inboxd, inboxd_in};
+use crate::support::{Output, Rig, finished, inboxd, inboxd_in, until};
 
 async fn rig() -> Rig {
     let mut rig = Rig::new().await;
@@ -89,13 +89,79 @@ async fn a_folder_that_may_not_be_written_is_77_and_names_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sink_file_that_cannot_be_opened_ends_the_start_with_its_name() {
+async fn a_sink_file_that_cannot_be_opened_is_a_failing_sink_and_no_condition_of_the_start() {
     let mut rig = rig().await;
-    rig.more = "\n[sinks.archive]\ntype = \"file\"\npath = \"inboxd.toml/events.jsonl\"\n".into();
+    let conversation = rig.follow(Dialect::ConnectSafely, "Ada Byron");
+    rig.more = "\n[sinks.archive]\ntype = \"file\"\npath = \"there/events.jsonl\"\n".into();
+    std::fs::write(rig.path().join("there"), "a file").unwrap();
+    rig.world().push(conversation, "hello");
+    let daemon = rig.start();
+    rig.until_taken(1).await;
+    assert!(
+        daemon.log().contains("there/events.jsonl") && daemon.log().contains("cannot be opened"),
+        "{}",
+        daemon.log()
+    );
+    std::fs::remove_file(rig.path().join("there")).unwrap();
+    let lines = || std::fs::read_to_string(rig.path().join("there/events.jsonl")).unwrap_or_default().lines().count();
+    until("the event in the file once it can be made", || lines() == 1).await;
+    assert_eq!(daemon.stop(), 0);
+}
+
+/// What a local user can put into the way, with no more rights than to make files in a folder of ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_file_that_is_a_link_is_refused_and_what_it_leads_to_is_not_touched() {
+    let rig = rig().await;
+    let victim = rig.path().join("victim");
+    std::fs::write(&victim, "important").unwrap();
+    std::os::unix::fs::symlink(&victim, rig.path().join("inboxd.db.lock")).unwrap();
+    let output = inboxd_in(rig.path(), &["run", "--once"]);
+    assert!(output.code != 0 && output.stderr.contains("inboxd.db.lock"), "{output:?}");
+    assert!(output.stderr.contains("symbolic link"), "{}", output.stderr);
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "important");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_folder_or_a_database_that_others_may_write_is_refused_with_the_command_that_mends_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let rig = rig().await;
+    let permit = |path: &std::path::Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    permit(rig.path(), 0o1777);
+    let output = inboxd_in(rig.path(), &["run", "--once"]);
+    assert_eq!(output.code, 77, "{}", output.stderr);
+    assert!(output.stderr.contains("chmod go-w"), "{}", output.stderr);
+    assert!(!rig.database().exists());
+    permit(rig.path(), 0o755);
+    assert_eq!(inboxd_in(rig.path(), &["run", "--once"]).code, 0);
+    permit(&rig.database(), 0o666);
+    let output = inboxd_in(rig.path(), &["run", "--once"]);
+    assert!(output.code == 77 && output.stderr.contains("chmod 600"), "{output:?}");
+    permit(&rig.database(), 0o644);
+    let output = inboxd_in(rig.path(), &["run", "--once"]);
+    assert!(output.code == 0 && output.stderr.contains("is readable by every user"), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_a_reader_holds_on_the_file_of_a_sink_keeps_nobody_waiting() {
+    let mut rig = rig().await;
+    let conversation = rig.follow(Dialect::ConnectSafely, "Ada Byron");
+    rig.more = "\n[sinks.archive]\ntype = \"file\"\npath = \"events.jsonl\"\n".into();
     rig.write_config();
-    let output = inboxd_in(rig.path(), &["run"]);
-    assert_eq!(output.code, 74, "{}", output.stderr);
-    assert!(output.stderr.contains("sinks.archive: inboxd.toml/events.jsonl cannot be opened"), "{}", output.stderr);
+    let path = rig.path().join("events.jsonl");
+    std::fs::write(&path, "").unwrap();
+    let reader = std::fs::File::open(&path).unwrap();
+    reader.lock_shared().unwrap();
+    let daemon = rig.start_again();
+    rig.world().push(conversation, "hello");
+    let lines = || std::fs::read_to_string(&path).unwrap().lines().count();
+    until("the event in the file", || lines() == 1).await;
+    daemon.signal(rustix::process::Signal::HUP);
+    until("the reload", || daemon.log().matches("delivering to").count() == 2).await;
+    rig.world().push(conversation, "again");
+    until("the next one", || lines() == 2).await;
+    assert_eq!(daemon.stop(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,12 +24,8 @@ impl Abilities {
         Self { sink, told_of_locks: AtomicBool::new(false), told_of_syncs: AtomicBool::new(false) }
     }
 
-    /// Keeps other handles of ours from the file until it is unlocked or closed.
-    pub(super) fn lock(&self, file: &File, path: &Path) -> io::Result<()> {
-        self.without_locks(file.lock(), path)
-    }
-
-    /// Does so where no other handle holds it, and says whether that is so.
+    /// Keeps other handles of ours from the file until it is unlocked or closed, where none of them holds it; says whether
+    /// that is so. Nobody waits for it: whoever may read the file may hold it too.
     pub(super) fn try_lock(&self, file: &File, path: &Path) -> io::Result<bool> {
         match file.try_lock() {
             Ok(()) => Ok(true),
@@ -57,7 +53,7 @@ impl Abilities {
         }
     }
 
-    fn without_locks(&self, locked: io::Result<()>, path: &Path) -> io::Result<()> {
+    pub(super) fn without_locks(&self, locked: io::Result<()>, path: &Path) -> io::Result<()> {
         match locked {
             Err(error) if is_no_lock(&error) => {
                 if !self.told_of_locks.swap(true, Ordering::Relaxed) {
@@ -127,7 +123,7 @@ mod tests {
     fn one_handle_holds_a_lock_at_a_time() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let (abilities, other) = (abilities(), File::open(file.path()).unwrap());
-        abilities.lock(file.as_file(), file.path()).unwrap();
+        assert!(abilities.try_lock(file.as_file(), file.path()).unwrap());
         assert!(!abilities.try_lock(&other, file.path()).unwrap());
         abilities.unlock(file.as_file(), file.path()).unwrap();
         assert!(abilities.try_lock(&other, file.path()).unwrap());

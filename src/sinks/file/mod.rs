@@ -9,6 +9,7 @@ mod open;
 mod place;
 mod rotation;
 mod stream;
+mod turn;
 mod writer;
 
 use std::path::PathBuf;
@@ -148,17 +149,20 @@ impl To {
 }
 
 impl File {
-    /// Opens the file, and begins to look after closed ones where the settings ask for that.
+    /// Opens the file where it can be opened, and begins to look after closed ones where the settings ask for that.
     pub(super) fn open(name: &SinkName, settings: &Settings) -> Result<Self, BuildError> {
-        let refused = |source| BuildError::File { path: settings.path.display().to_string(), source };
-        let names = Names::of(&settings.path).ok_or_else(|| refused(std::io::ErrorKind::InvalidFilename.into()))?;
+        let names = Names::of(&settings.path).ok_or_else(|| BuildError::Settings("path names no file".into()))?;
         let abilities = Arc::new(Abilities::of(name.clone()));
         let files = Files { sink: name.clone(), names, abilities, retention: settings.retention };
         let (writer, closed) = match Place::of(&settings.path) {
             Place::Unfit(problem) => return Err(BuildError::Settings(format!("path {problem}"))),
             Place::Stream(target) => (To::Stream(Stream::to(target)), None),
             Place::File => {
-                let writer = Writer::open(files.clone(), settings.rotate).map_err(refused)?;
+                let (writer, opened) = Writer::new(files.clone(), settings.rotate);
+                if let Err(error) = opened {
+                    tracing::error!(sink = %name, path = %settings.path.display(), class = "storage", %error,
+                        "the file cannot be opened; its events are kept, and it is tried again with each of them");
+                }
                 (To::File(writer), Closed::look_after(files, settings.compress))
             }
         };

@@ -2,13 +2,16 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
+
+use rustix::fs::OFlags;
 
 use super::abilities::{Abilities, is_no_sync};
 use super::place::Place;
 use crate::model::EVENT_LIMIT;
+use crate::ownership::{check_folder, check_own};
 use crate::time::UnixMillis;
 
 /// A file that is written to.
@@ -22,26 +25,31 @@ pub(super) struct Open {
 }
 
 impl Open {
+    /// Whether it is the file at this path, or another one is there now.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        let place = |found: fs::Metadata| (found.dev(), found.ino());
+        let (ours, there) = (self.file.metadata().map(place), fs::metadata(path).map(place));
+        matches!((ours, there), (Ok(ours), Ok(there)) if ours == there)
+    }
+
     pub(super) fn length(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
 }
 
-/// Opens the file, made where it is missing, and repairs its end.
+/// Opens the file, made where it is missing, and repairs its end. To be called when it is our turn.
 pub(super) fn open(path: &Path, abilities: &Abilities) -> io::Result<Open> {
     let folder = folder_of(path);
     // Before the opening, which some devices take for an order.
     if Place::of(path) != Place::File {
         return Err(no_file());
     }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
-    if !file.metadata()?.is_file() {
+    let mut file = open_or_make(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() {
         return Err(no_file());
     }
     let mut written_at = None;
-    abilities.lock(&file, path)?;
-    let found = file.metadata()?;
     if found.len() == 0 {
         // It may be new, and events in a file that a power cut makes vanish are lost.
         sync_folder(folder)?;
@@ -50,9 +58,27 @@ pub(super) fn open(path: &Path, abilities: &Abilities) -> io::Result<Open> {
         written_at = Some(moment(found.modified()?));
     }
     let repaired = repair(&mut file).and_then(|changed| if changed { abilities.sync(&file, path) } else { Ok(()) });
-    abilities.unlock(&file, path)?;
     repaired?;
     Ok(Open { file, written_at, last_write: None })
+}
+
+/// Where others may make files, what is there may be theirs, to read what we write or to have another file written to: so
+/// no link is followed there, and a file of another user is refused.
+fn open_or_make(path: &Path) -> io::Result<fs::File> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(0o600);
+    if check_folder(folder_of(path)).is_ok() {
+        return options.open(path);
+    }
+    let no_follow = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).map_err(io::Error::other)?;
+    let file = options.custom_flags(no_follow).open(path)?;
+    check_own(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Makes the folder of a path where it is missing.
+pub(super) fn make_folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder_of(path))
 }
 
 /// Somebody has put something else in its place since the start.
@@ -117,6 +143,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.jsonl");
         fs::write(&path, before).unwrap();
+        make_folder(&path).unwrap();
         open(&path, &abilities()).unwrap();
         fs::read_to_string(&path).unwrap()
     }
@@ -137,6 +164,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/events.jsonl");
+        make_folder(&path).unwrap();
         open(&path, &abilities()).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);

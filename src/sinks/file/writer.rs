@@ -9,8 +9,9 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::names::packed;
-use super::open::{Open, moment, open};
+use super::open::{Open, make_folder, moment, open};
 use super::rotation::Rotate;
+use super::turn::Turn;
 use super::{Files, closings};
 use crate::time::{UnixMillis, since_boot};
 
@@ -41,9 +42,23 @@ pub(super) struct Written {
 }
 
 impl Writer {
-    pub(super) fn open(files: Files, rotate: Rotate) -> io::Result<Self> {
-        let open = open(files.names.path(), &files.abilities)?;
-        Ok(Self { files, rotate, open: Some(open), warned_at: None })
+    /// Opens the file. Where that fails, the first write tries again, and so do those after it.
+    pub(super) fn new(files: Files, rotate: Rotate) -> (Self, io::Result<()>) {
+        let mut writer = Self { files, rotate, open: None, warned_at: None };
+        let opened = writer.turn().and_then(|_turn| {
+            writer.open = Some(writer.opened()?);
+            Ok(())
+        });
+        (writer, opened)
+    }
+
+    fn turn(&self) -> io::Result<Turn> {
+        make_folder(self.files.names.path())?;
+        Turn::at(self.files.names.path(), &self.files.abilities)
+    }
+
+    fn opened(&self) -> io::Result<Open> {
+        open(self.files.names.path(), &self.files.abilities)
     }
 
     /// Opens the file afresh with the next write.
@@ -55,6 +70,10 @@ impl Writer {
     /// of one that is not counted nothing stays.
     pub(super) fn write(&mut self, lines: &[String], now: UnixMillis) -> Written {
         let mut written = Written { count: 0, failure: None, rotated: false };
+        let _turn = match self.turn() {
+            Ok(turn) => turn,
+            Err(error) => return Written { failure: Some(error), ..written },
+        };
         while written.count < lines.len() && written.failure.is_none() {
             match self.write_into_one(&lines[written.count..], now, &mut written.rotated) {
                 Ok(count) => written.count += count,
@@ -82,23 +101,19 @@ impl Writer {
         self.append(open, &lines[..count], now)
     }
 
-    /// The open file, locked; opened again where it was let go of, or removed by somebody.
+    /// The open file; opened again where it was let go of, or removed by somebody.
     fn taken(&mut self) -> io::Result<Open> {
-        // Against other handles of ours, such as that of a reload while this write is still under way: its repair would
-        // take half a write for a torn line, and its compression would miss the write.
+        let path = self.files.names.path();
         if let Some(open) = self.open.take() {
-            self.lock(&open)?;
-            if open.file.metadata()?.nlink() > 0 {
+            // A closed file is locked while it is compressed, which would miss this write.
+            let is_left_alone = self.files.abilities.try_lock(&open.file, path)? || open.is_at(path);
+            if is_left_alone && open.file.metadata()?.nlink() > 0 {
                 return Ok(open);
             }
         }
-        let open = open(self.files.names.path(), &self.files.abilities)?;
-        self.lock(&open)?;
+        let open = self.opened()?;
+        self.files.abilities.try_lock(&open.file, path)?;
         Ok(open)
-    }
-
-    fn lock(&self, open: &Open) -> io::Result<()> {
-        self.files.abilities.lock(&open.file, self.files.names.path())
     }
 
     /// Appends and syncs; on an error nothing of `lines` stays in the file.
@@ -132,7 +147,7 @@ impl Writer {
             return Err(io::Error::other("it is a symbolic link; name the file itself"));
         }
         let ours = open.file.metadata()?;
-        if (there.dev(), there.ino()) != (ours.dev(), ours.ino()) {
+        if !open.is_at(path) {
             return Ok(());
         }
         put_right(open, &ours, now);
@@ -204,6 +219,12 @@ mod tests {
         writer: Writer,
     }
 
+    fn opened(files: Files, rotate: Rotate) -> Writer {
+        let (writer, opened) = Writer::new(files, rotate);
+        opened.unwrap();
+        writer
+    }
+
     impl Desk {
         fn with(name: &str, rotate: Rotate) -> Self {
             let folder = tempfile::tempdir().unwrap();
@@ -216,7 +237,7 @@ mod tests {
         }
 
         fn writer(path: &Path, rotate: Rotate) -> Writer {
-            Writer::open(Files::new_for_test(path, None), rotate).unwrap()
+            opened(Files::new_for_test(path, None), rotate)
         }
 
         fn path(&self, name: &str) -> PathBuf {
@@ -237,7 +258,8 @@ mod tests {
                 let lines = fs::read_to_string(entry.path()).unwrap().lines().collect::<Vec<_>>().join(" ");
                 (entry.file_name().into_string().unwrap(), lines)
             };
-            let mut files: Vec<_> = fs::read_dir(self.folder.path()).unwrap().map(read).collect();
+            let files = fs::read_dir(self.folder.path()).unwrap().map(read);
+            let mut files: Vec<_> = files.filter(|(name, _)| !name.starts_with('.')).collect();
             files.sort();
             files
         }
@@ -358,11 +380,12 @@ mod tests {
         for retention in [None, Some(Duration::from_secs(7200))] {
             let mut desk = Desk::new(Rotate::Daily);
             let files = Files::new_for_test(&desk.path("events.jsonl"), retention);
-            desk.writer = Writer::open(files, Rotate::Daily).unwrap();
+            desk.writer = opened(files, Rotate::Daily);
             desk.write(&["a"], "2020-01-01T00:00:10Z");
             desk.write(&["b"], "2026-11-21T00:00:00Z");
             let closed = fs::read_dir(desk.folder.path()).unwrap().map(|entry| entry.unwrap().path());
-            let closed = closed.into_iter().find(|path| !path.ends_with("events.jsonl")).unwrap();
+            let is_closed = |path: &PathBuf| path.to_string_lossy().contains("events-");
+            let closed = closed.into_iter().find(is_closed).unwrap();
             let kept = closings::is_within(Duration::from_secs(7200), &closed, since_boot());
             assert_eq!(kept, retention.is_some(), "{}", closed.display());
         }

@@ -1,0 +1,199 @@
+//! Who else on this machine may write or read what we use. The rules are those of ssh: what another
+//! user could have written is not used, and what another user can read is warned of.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+use rustix::process::{getegid, geteuid, getgroups};
+
+const GROUP_WRITES: u32 = 0o020;
+const OTHERS_WRITE: u32 = 0o002;
+const OTHERS_READ: u32 = 0o004;
+const STICKY: u32 = 0o1000;
+const ROOT: u32 = 0;
+
+/// What is wrong with a folder in which nobody else may write, and the command that mends it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}; {remedy}")]
+pub struct Unsafe {
+    problem: String,
+    remedy: String,
+}
+
+/// Checks that only this user, and root, may make files in a folder.
+pub fn check_folder(folder: &Path) -> Result<(), Unsafe> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let Ok(found) = fs::metadata(folder) else { return Ok(()) };
+    let (path, us) = (folder.display(), geteuid().as_raw());
+    let refused = |problem: String, remedy: String| Err(Unsafe { problem, remedy });
+    if found.uid() != us && found.uid() != ROOT {
+        let whose = format!("the folder {path} belongs to another user (uid {})", found.uid());
+        let remedy = match us {
+            ROOT => format!("run it as that user, with sudo -u '#{}', or: chown root {path}", found.uid()),
+            _ => format!("name a folder of your own, or as root: chown {us} {path}"),
+        };
+        return refused(whose, remedy);
+    }
+    if found.mode() & OTHERS_WRITE != 0 {
+        return refused(format!("every user of this machine can make files in {path}"), format!("chmod go-w {path}"));
+    }
+    // A volume of a container belongs to root and to a group that has nobody else in it.
+    let is_our_group = found.uid() == ROOT && us != ROOT && has_group(found.gid());
+    if found.mode() & GROUP_WRITES != 0 && !is_our_group {
+        let problem = format!("its group (gid {}) can make files in {path}", found.gid());
+        return refused(problem, format!("chmod g-w {path}"));
+    }
+    // Whoever may rename a folder above may put another one in its place.
+    let real = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    for above in real.ancestors().skip(1) {
+        let Ok(found) = fs::metadata(above) else { continue };
+        if found.mode() & OTHERS_WRITE != 0 && found.mode() & STICKY == 0 {
+            let problem =
+                format!("every user of this machine can replace {path}, because they can write to {}", above.display());
+            return refused(problem, format!("chmod o-w {}", above.display()));
+        }
+    }
+    Ok(())
+}
+
+fn has_group(gid: u32) -> bool {
+    getegid().as_raw() == gid || getgroups().is_ok_and(|groups| groups.iter().any(|group| group.as_raw() == gid))
+}
+
+/// What another user may do with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strangers {
+    /// Nothing.
+    Nothing,
+    /// Every user may read it.
+    Read,
+    /// Its owner, who is neither we nor root, may write it.
+    Own,
+    /// Every user, or its group, may write it.
+    Write,
+}
+
+impl Strangers {
+    /// By what the system says of a file.
+    pub fn of(found: &Metadata) -> Self {
+        let is_ours = [geteuid().as_raw(), ROOT].contains(&found.uid());
+        match found.mode() {
+            mode if mode & OTHERS_WRITE != 0 => Self::Write,
+            mode if mode & GROUP_WRITES != 0 && found.gid() != ROOT => Self::Write,
+            _ if !is_ours => Self::Own,
+            mode if mode & OTHERS_READ != 0 => Self::Read,
+            _ => Self::Nothing,
+        }
+    }
+
+    /// What is wrong with a file that only we should have written, with what mends it; `None` where nothing is.
+    pub fn may_have_written(self, path: &Path) -> Option<String> {
+        let path = path.display();
+        match self {
+            Self::Nothing | Self::Read => None,
+            Self::Own => Some("belongs to another user, who can write it; copy it into a file of your own".into()),
+            Self::Write => {
+                Some(format!("is readable and writable by other users of this machine; run: chmod 600 {path}"))
+            }
+        }
+    }
+}
+
+/// Opens a file that is ours alone, made where it is missing: no link is followed, and what is there has to be a file, with
+/// one name, of this user. Nothing of it is changed.
+pub fn open_own(path: &Path) -> io::Result<File> {
+    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).map_err(io::Error::other)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
+    let file = options.open(path).map_err(|error| match rustix::io::Errno::from_io_error(&error) {
+        Some(rustix::io::Errno::LOOP) => {
+            io::Error::other("it is a symbolic link, which somebody else may have made; remove it")
+        }
+        _ => error,
+    })?;
+    check_own(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Whether an open file is one of ours alone, which nobody else has put there.
+pub fn check_own(found: &Metadata) -> io::Result<()> {
+    let problem = match found {
+        _ if !found.is_file() => "it is no file; remove it",
+        _ if found.uid() != geteuid().as_raw() => "it belongs to another user; remove it",
+        _ if found.nlink() > 1 => {
+            "it has another name as well (a hard link), which somebody else may have made; remove it"
+        }
+        _ => return Ok(()),
+    };
+    Err(io::Error::other(problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_to_is_refused_with_the_command_that_mends_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        fs::create_dir(&state).unwrap();
+        for (mode, command) in
+            [(0o777, "chmod go-w "), (0o1777, "chmod go-w "), (0o702, "chmod go-w "), (0o770, "chmod g-w ")]
+        {
+            set_mode(&state, mode);
+            let refused = check_folder(&state).unwrap_err().to_string();
+            assert!(refused.contains(&format!("{command}{}", state.display())), "{mode:o}: {refused}");
+        }
+        for mode in [0o700, 0o750, 0o755] {
+            set_mode(&state, mode);
+            assert_eq!(check_folder(&state), Ok(()), "{mode:o}");
+        }
+        set_mode(folder.path(), 0o777);
+        assert!(check_folder(&state).unwrap_err().to_string().contains("can replace"));
+        set_mode(folder.path(), 0o1777);
+        assert_eq!(check_folder(&state), Ok(()), "in a sticky folder only the owner renames");
+        assert_eq!(check_folder(&state.join("missing")), Ok(()), "it will be made");
+    }
+
+    #[test]
+    fn a_file_of_ours_is_opened_as_it_is_and_nothing_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let [own, victim, link, hard, pipe] =
+            ["own", "victim", "link", "hard", "pipe"].map(|name| folder.path().join(name));
+        open_own(&own).unwrap();
+        assert_eq!(fs::metadata(&own).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::write(&own, "content").unwrap();
+        open_own(&own).unwrap();
+        assert_eq!(fs::read_to_string(&own).unwrap(), "content");
+        fs::write(&victim, "important").unwrap();
+        symlink(&victim, &link).unwrap();
+        fs::hard_link(&victim, &hard).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+        for foreign in [&link, &hard, &pipe, &folder.path().to_owned()] {
+            assert!(open_own(foreign).is_err(), "{}", foreign.display());
+        }
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "important");
+    }
+
+    #[test]
+    fn what_others_may_do_with_a_file_is_told_by_its_mode() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let may = |mode: u32| {
+            set_mode(file.path(), mode);
+            Strangers::of(&fs::metadata(file.path()).unwrap())
+        };
+        assert_eq!([0o600, 0o640, 0o400].map(may), [Strangers::Nothing; 3]);
+        assert_eq!([0o644, 0o604].map(may), [Strangers::Read; 2]);
+        assert_eq!([0o666, 0o602].map(may), [Strangers::Write; 2]);
+        assert!(may(0o666).may_have_written(file.path()).unwrap().contains("chmod 600"));
+    }
+}
