@@ -10,6 +10,7 @@ mod settings;
 mod signature;
 mod verdict;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,7 +18,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, Url};
 
 use super::network::{Refusal, Resolver};
-use super::template::Template;
+use super::template::{RenderError, Template};
 use super::{BuildError, Delivered, Error, Outgoing, Sink};
 use crate::connect;
 use crate::model::chain;
@@ -28,6 +29,10 @@ use reply::REPLY_LIMIT;
 pub(super) use settings::{Settings, default_retry};
 pub use signature::{NoRandomness, Secrets, SignatureError, new_key_pair, new_shared_secret};
 
+/// Longest time that a template may take for one event. Its steps are counted, so it ends by itself; this is for what they
+/// come to on a slow machine.
+const RENDER_LIMIT: Duration = Duration::from_secs(5);
+
 /// Longest wait for a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -37,7 +42,7 @@ pub(super) struct Http {
     secrets: Secrets,
     headers: HeaderMap,
     content_type: HeaderValue,
-    template: Option<Template>,
+    template: Option<Arc<Template>>,
     preset: Option<Preset>,
 }
 
@@ -53,18 +58,31 @@ impl Http {
             headers: settings.headers().map_err(wrong)?,
             url: target.url,
             content_type: body.content_type,
-            template: body.template,
+            template: body.template.map(Arc::new),
             preset: settings.preset(),
         })
     }
 
-    async fn attempt(&self, event: &Outgoing) -> Result<(), Error> {
-        let body = match &self.template {
-            None => event.body.clone(),
-            Some(template) => template.render(&event.body).map_err(|error| {
-                Error::rejected(format!("the template fails: {}", error.summary)).with_reply(error.detail)
-            })?,
+    /// What is sent. Another's template is rendered where nobody waits for it, and for so long and no longer.
+    async fn body(&self, event: &Outgoing) -> Result<String, Error> {
+        let Some(template) = &self.template else { return Ok(event.body.clone()) };
+        let failed = |error: RenderError| {
+            Error::rejected(format!("the template fails: {}", error.summary)).with_reply(error.detail)
         };
+        if self.preset.is_some() {
+            return template.render(&event.body).map_err(failed);
+        }
+        let (template, body) = (Arc::clone(template), event.body.clone());
+        let rendered = tokio::task::spawn_blocking(move || template.render(&body));
+        match tokio::time::timeout(RENDER_LIMIT, rendered).await {
+            Ok(Ok(rendered)) => rendered.map_err(failed),
+            Ok(Err(_)) => Err(Error::retry("the template was cut off")),
+            Err(_) => Err(Error::rejected("the template fails: it takes longer than 5 s")),
+        }
+    }
+
+    async fn attempt(&self, event: &Outgoing) -> Result<(), Error> {
+        let body = self.body(event).await?;
         let timestamp = UnixMillis::now().as_millis() / 1000;
         let mut request = self
             .client

@@ -159,10 +159,20 @@ impl Settings {
             "has no secret: the receiver cannot tell our events from anybody else's; \"inboxd secret new\" makes one"
                 .to_owned()
         });
+        let unescaped = || {
+            let kind = self.content_type.as_deref().filter(|_| self.template.is_some())?;
+            let is_plain = kind.trim().to_ascii_lowercase().starts_with("text/plain");
+            media_type(kind).ok().filter(|(_, escape)| *escape == Escape::Plain && !is_plain)?;
+            Some(format!(
+                "content_type {} is none whose values can be escaped (JSON, forms, HTML, XML): what a message says stands in \
+                 the body as it is, and may add to it; see that the receiver cannot be misled, or use urlencode",
+                crate::model::Untrusted(kind)
+            ))
+        };
         let url = Url::parse(self.url.expose_secret()).ok();
         let doubt = url.and_then(|url| address::doubt(&url, self.preset, self.template.is_some()));
         // A chat, which is all that is doubted, has no use for a signature.
-        doubt.or(unsigned)
+        unescaped().or(doubt).or(unsigned)
     }
 
     /// What a receiver is sent that nobody is to see again.
@@ -288,8 +298,15 @@ fn media_type(text: &str) -> Result<(HeaderValue, Escape), Problem> {
     let value = HeaderValue::from_str(text).map_err(|_| refused())?;
     let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let (_, subtype) = essence.split_once('/').filter(|(a, b)| !a.is_empty() && !b.is_empty()).ok_or_else(refused)?;
-    let json = subtype == "json" || subtype.ends_with("+json");
-    Ok((value, if json { Escape::Json } else { Escape::Plain }))
+    let escape = match (essence.as_str(), subtype) {
+        (_, "json") => Escape::Json,
+        (_, subtype) if subtype.ends_with("+json") => Escape::Json,
+        ("application/x-www-form-urlencoded", _) => Escape::Form,
+        (_, "html" | "xml") => Escape::Markup,
+        (_, subtype) if subtype.ends_with("+xml") => Escape::Markup,
+        _ => Escape::Plain,
+    };
+    Ok((value, escape))
 }
 
 #[cfg(test)]

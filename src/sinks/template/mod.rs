@@ -3,6 +3,10 @@
 //! The text of a message is data here and never part of a template. A template comes from the configuration; its work and
 //! its output are bounded all the same, so that a slip in it costs one event and not the daemon.
 
+mod allowed;
+mod markdown;
+mod source;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
@@ -30,6 +34,10 @@ pub(super) enum Escape {
     Json,
     /// The plain text; nothing for null.
     Plain,
+    /// HTML and XML: text is text, and neither a tag nor an entity; nothing for null.
+    Markup,
+    /// A form: each value is one value, percent-encoded; nothing for null.
+    Form,
     /// Part of one token of a NATS subject: what cannot stand there becomes `_`. The type of an event keeps its dots: it is
     /// ours, and its parts are tokens.
     Token,
@@ -58,25 +66,26 @@ impl Template {
         escape: Escape,
         constants: &[(&'static str, String)],
     ) -> Result<Self, String> {
-        let mut environment = Environment::new();
+        source::check(&source)?;
+        let mut environment = Environment::empty();
+        allowed::allow(&mut environment, escape);
         environment.set_fuel(Some(FUEL));
         // An event of another type has other fields: they are undefined, however deep. Names that no event has are found
         // by `check`.
         environment.set_undefined_behavior(UndefinedBehavior::Chainable);
         environment.set_auto_escape_callback(move |_| match escape {
             Escape::Json => AutoEscape::Json,
-            Escape::Plain => AutoEscape::None,
-            Escape::Token => AutoEscape::Custom("token".into()),
+            _ => AutoEscape::None,
         });
-        environment.set_formatter(|out, state, value| match state.auto_escape() {
-            AutoEscape::None | AutoEscape::Custom(_) if value.is_none() => Ok(()),
-            AutoEscape::Custom(_) if !value.is_safe() => Ok(out.write_str(&token(&value.to_string()))?),
-            AutoEscape::Custom(_) => Ok(write!(out, "{value}")?),
-            _ => escape_formatter(out, state, value),
+        environment.set_formatter(move |out, state, value| match escape {
+            Escape::Json => escape_formatter(out, state, value),
+            _ if value.is_none() || value.is_undefined() => Ok(()),
+            _ if value.is_safe() => Ok(write!(out, "{value}")?),
+            Escape::Plain => Ok(write!(out, "{value}")?),
+            Escape::Token => Ok(out.write_str(&token(&value.to_string()))?),
+            Escape::Markup => Ok(out.write_str(&allowed::entities(&value.to_string()))?),
+            Escape::Form => Ok(out.write_str(&allowed::url_encoded(&value.to_string()))?),
         });
-        environment.add_filter("cut", cut);
-        environment.add_filter("cut_bytes", cut_bytes);
-        environment.add_filter("markdown", markdown);
         for (name, value) in constants {
             environment.add_global(*name, value.clone());
         }
@@ -117,7 +126,7 @@ impl Template {
         let text = String::from_utf8(output.0).map_err(|_| RenderError::new("the template's output is not UTF-8"))?;
         match self.escape {
             Escape::Json => json(text),
-            Escape::Plain | Escape::Token => Ok(text),
+            _ => Ok(text),
         }
     }
 
@@ -125,7 +134,7 @@ impl Template {
         let kind = event["type"].as_str().unwrap_or_default().to_owned();
         let fields = minijinja::Value::from(minijinja::value::Serde(fields(event)));
         match self.escape {
-            Escape::Json | Escape::Plain => fields,
+            Escape::Json | Escape::Plain | Escape::Markup | Escape::Form => fields,
             Escape::Token => {
                 let kind = BTreeMap::from([("type", minijinja::Value::from_safe_string(kind))]);
                 merge_maps([fields, kind.into()])
@@ -263,20 +272,6 @@ fn shortened(text: String, limit: usize, size: impl Fn(char) -> usize) -> String
     }
 }
 
-/// `text|markdown`: text as it stands, for a place that would read it as Markdown. A link stays one: a word that begins
-/// with its scheme cannot hide where it leads, and would lead elsewhere with a backslash in it.
-fn markdown(text: String) -> String {
-    let escaped = |word: &str| -> String {
-        if word.starts_with("https://") || word.starts_with("http://") {
-            return word.to_owned();
-        }
-        let special =
-            |c: char| c.is_ascii_punctuation() && !matches!(c, '.' | ',' | ';' | '!' | '?' | '\'' | '"' | '/');
-        word.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
-    };
-    text.split_inclusive(char::is_whitespace).map(escaped).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,10 +351,65 @@ mod tests {
     }
 
     #[test]
+    fn in_forms_and_markup_a_value_stays_a_value() {
+        let evil = "hi&to=x@evil.example<script>alert('1')</script>\u{b} \"q\"";
+        let render = |source: &str, escape: Escape| {
+            let mut event = sample_events([&kind::MESSAGE_NEW])[0].clone();
+            event["data"]["message"]["text"] = evil.into();
+            compiled(source, escape).render(&event.to_string()).unwrap()
+        };
+        let text = "{{ data.message.text }}";
+        let form = render(&format!("to=me&text={text}&none={{{{ data.message.raw }}}}"), Escape::Form);
+        let read = reqwest::Url::parse(&format!("http://x/?{form}")).unwrap();
+        let read: Vec<_> = read.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(read, [pair("to", "me"), pair("text", evil), pair("none", "")]);
+        let entities = "hi&amp;to=x@evil.example&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;\u{fffd} &quot;q&quot;";
+        assert_eq!(render(text, Escape::Markup), entities);
+        assert_eq!(render("{{ data.message.text|e }}", Escape::Markup), entities, "once");
+        assert_eq!(render("{{ data.message.text|safe }}", Escape::Markup), evil, "as asked for");
+        for escape in [Escape::Form, Escape::Markup, Escape::Plain] {
+            let encoded = render("{{ data.message.text|urlencode }}", escape);
+            assert!(encoded.starts_with("hi%26to%3Dx%40evil.example%3Cscript%3E"), "{encoded}");
+        }
+        assert!(render("{{ data.message.text|urlencode }}", Escape::Json).starts_with("\"hi%26"));
+    }
+
+    #[test]
+    fn filters_that_grow_a_text_are_bounded_or_not_there() {
+        for (source, says) in [
+            ("{{ id|indent(1000000000) }}", "64 at most"),
+            ("{{ id|replace('', id) }}", "a text to look for"),
+            (
+                "{{ summary|replace('e', summary)|replace('e', summary)|replace('e', summary)|replace('e', summary) }}",
+                "longer than any body",
+            ),
+            ("{{ range(1000000) }}", "1000 items at most"),
+        ] {
+            let error = compiled(source, Escape::Plain).render(&message()).unwrap_err();
+            assert!(error.detail.contains(says), "{source}: {error:?}");
+        }
+        for gone in ["format", "pprint", "batch(3)", "slice(3)", "zip", "chain"] {
+            let error = compiled(&format!("{{{{ id|{gone} }}}}"), Escape::Plain).render(&message()).unwrap_err();
+            assert!(error.detail.contains("unknown"), "{gone}: {error:?}");
+        }
+    }
+
+    #[test]
     fn work_and_output_are_bounded() {
-        let error = compiled("{% for a in range(100000) %}{{ a * 2 + 1 }}{% endfor %}", Escape::Plain);
+        let loops = "{% for a in range(1000) %}{% for b in range(1000) %}{{ a * 2 + 1 }}{% endfor %}{% endfor %}";
+        let error = compiled(loops, Escape::Plain);
         assert_eq!(error.render(&message()).unwrap_err().summary, "it takes too many steps in line 1");
-        let long = compiled("{% for a in range(3000) %}{{ id ~ id ~ id ~ id }}{% endfor %}", Escape::Plain);
+        for filter in ["sort", "join('x')", "reverse", "unique", "map('upper')|list"] {
+            let inside =
+                format!("{{% for a in range(1000) %}}{{{{ (range(1000)|list|{filter})|length }}}}{{% endfor %}}");
+            let error = compiled(&inside, Escape::Plain).render(&message()).unwrap_err();
+            assert_eq!(error.summary, "it takes too many steps in line 1", "{filter}");
+        }
+        let long = compiled(
+            "{% for a in range(1000) %}{{ id ~ id ~ id ~ id }}{{ id ~ id ~ id ~ id }}{{ id ~ id ~ id ~ id }}{% endfor %}",
+            Escape::Plain,
+        );
         assert!(long.render(&message()).unwrap_err().summary.contains("longer than 256 KiB"));
     }
 
@@ -380,14 +430,5 @@ mod tests {
         assert_eq!(cut("\u{2067}abcdef".into(), 6), "\u{2067}abc\u{2069}…", "what is cut in an isolate ends it");
         assert_eq!(cut("\u{2067}\u{2067}\u{2067}\u{2067}abc".into(), 6), "\u{2067}\u{2067}\u{2069}\u{2069}…");
         assert_eq!(cut_bytes("\u{2067}abcdefgh".into(), 10), "\u{2067}a\u{2069}…");
-    }
-
-    #[test]
-    fn markdown_says_what_the_text_says_and_links_stay_links() {
-        assert_eq!(
-            markdown("*a* _b_ [c](https://d.example)".into()),
-            "\\*a\\* \\_b\\_ \\[c\\]\\(https\\://d.example\\)"
-        );
-        assert_eq!(markdown("see\nhttps://a.example/b_c_d now".into()), "see\nhttps://a.example/b_c_d now");
     }
 }
