@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use super::{ConfigFile, Failure, block_on};
 use crate::daemon;
-use crate::model::Untrusted;
+use crate::model::{Untrusted, harmless_json};
 use crate::ops::control::Request;
 use crate::time::UnixMillis;
 
@@ -90,7 +90,7 @@ fn list(file: &ConfigFile, json: bool, account: Option<&str>) -> Result<(), Fail
                 let mut row =
                     serde_json::to_value(conversation).map_err(|e| Failure::new(super::FAILED, e.to_string()))?;
                 row["account"] = of.name.clone().into();
-                writeln!(out, "{row}")?;
+                writeln!(out, "{}", harmless_json(row.to_string()))?;
                 continue;
             }
             let verified = conversation.verified_until.map_or_else(|| "never".to_owned(), |at| at.to_string());

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::{ConfigFile, Failure};
-use crate::model::readable_line;
+use crate::model::{harmless_json, readable_line};
 use crate::store::Tail;
 
 /// Between two looks for new events.
@@ -52,5 +52,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn print(out: &mut impl Write, body: &str, json: bool) -> std::io::Result<()> {
-    if json { writeln!(out, "{body}") } else { writeln!(out, "{}", readable_line(body)) }
+    // One that an earlier release has recorded may have in it what a terminal obeys.
+    if json { writeln!(out, "{}", harmless_json(body.to_owned())) } else { writeln!(out, "{}", readable_line(body)) }
 }

@@ -278,7 +278,10 @@ impl Daemon<'_> {
     }
 
     fn keep_old(&self, error: &Error) {
-        tracing::error!(class = "config", "the configuration was not reloaded, the old one stays in force: {error}");
+        let told = error.to_string();
+        for line in told.lines() {
+            tracing::error!(class = "config", "the configuration was not reloaded, the old one stays in force: {line}");
+        }
     }
 
     /// Reads the configuration again, on a thread that may wait for its files.

@@ -2,31 +2,35 @@
 
 use serde::Serialize;
 
+use super::untrusted::reorders;
+
 /// Renders a value as JSON without a line break in it, by whatever a reader takes for one: U+2028,
-/// U+2029 and U+0085 end a line for some (Node's readline, Python's splitlines), so they are
-/// escaped as the control characters are, which JSON escapes by itself.
+/// U+2029 and U+0085 end a line for some (Node's readline, Python's splitlines). They are escaped as
+/// the control characters are, which JSON escapes by itself, and so is what a terminal would obey.
 pub fn json_line(value: &impl Serialize) -> Result<String, serde_json::Error> {
-    serde_json::to_string(value).map(escaped)
+    serde_json::to_string(value).map(harmless_json)
 }
 
-/// In valid JSON these stand inside of strings only.
-fn escaped(json: String) -> String {
-    if !json.contains(BREAKS) {
+/// The same JSON with everything escaped that ends a line, or that a terminal obeys: DEL, C1 and
+/// overrides of direction. In valid JSON these stand inside of strings only.
+pub fn harmless_json(json: String) -> String {
+    if !json.contains(is_harmful) {
         return json;
     }
     let mut line = String::with_capacity(json.len() + 64);
     for c in json.chars() {
         match c {
-            '\u{85}' => line.push_str("\\u0085"),
-            '\u{2028}' => line.push_str("\\u2028"),
-            '\u{2029}' => line.push_str("\\u2029"),
+            c if is_harmful(c) => line.push_str(&format!("\\u{:04x}", u32::from(c))),
             c => line.push(c),
         }
     }
     line
 }
 
-const BREAKS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
+/// The line break that ends a line, and the characters of blanks, are no part of a text.
+fn is_harmful(c: char) -> bool {
+    c == '\u{7f}' || ('\u{80}'..='\u{9f}').contains(&c) || reorders(c)
+}
 
 #[cfg(test)]
 mod tests {
@@ -46,6 +50,12 @@ mod tests {
             prop_assert!(!line.contains(ends_a_line), "{line:?}");
             prop_assert_eq!(serde_json::from_str::<Vec<String>>(&line).unwrap(), vec![text]);
         }
+    }
+
+    #[test]
+    fn what_a_terminal_obeys_is_escaped() {
+        let line = json_line(&"\u{1b}[2J\u{7f}\u{9b}31m\u{202e}ü\u{2066}\u{200f}").unwrap();
+        assert_eq!(line, r#""\u001b[2J\u007f\u009b31m\u202eü\u2066\u200f""#);
     }
 
     #[test]

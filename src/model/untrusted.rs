@@ -21,7 +21,7 @@ impl Display for Untrusted<'_> {
 }
 
 /// Bidirectional controls and the separators that some terminals take for a line break.
-fn reorders(c: char) -> bool {
+pub(super) fn reorders(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

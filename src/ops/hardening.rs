@@ -12,6 +12,9 @@ pub fn harden() {
     umask(Mode::from_raw_mode(0o077));
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    // Of the bounding set, which is for the programs that are started: root's would read us all the same.
-    let _ = remove_capability_from_bounding_set(CapabilitySet::SYS_PTRACE);
+    // Of the bounding set, which is for the programs that are started: root's would read us all the same. The latter two
+    // read the memory of others since Linux 6.14.
+    for capability in [CapabilitySet::SYS_PTRACE, CapabilitySet::PERFMON, CapabilitySet::SYS_ADMIN] {
+        let _ = remove_capability_from_bounding_set(capability);
+    }
 }

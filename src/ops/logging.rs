@@ -5,16 +5,21 @@
 //! nothing (a full pipe) or fails (a full disk, a closed pipe or terminal), what does not fit into
 //! the queue is dropped and counted, and the count is the first line when it takes some again.
 
+use std::fmt::{self, Debug};
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use tracing::Level;
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
 use crate::mask::Mask;
+use crate::model::{Untrusted, harmless_json};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +60,19 @@ pub fn init(level: Level, format: Format) {
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     // A second call, after a reload, keeps the first subscriber.
     drop(match format {
-        Format::Text => subscriber.with_ansi(colours).try_init(),
+        Format::Text => subscriber.with_ansi(colours).fmt_fields(debug_fn(write_field).delimited(" ")).try_init(),
         Format::Json => subscriber.json().flatten_event(true).try_init(),
     });
+}
+
+/// Writes a field. Escaped here, once, is whatever stands in it: an id of a provider may have a line break in it and what
+/// a terminal obeys, and must not forge a line.
+fn write_field(to: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
+    let value = format!("{value:?}");
+    match field.name() {
+        "message" => write!(to, "{}", Untrusted(&value)),
+        name => write!(to, "{}={}", name.strip_prefix("r#").unwrap_or(name), Untrusted(&value)),
+    }
 }
 
 /// Secrets that no line may have in it. The parts that are told something from outside mask it themselves; this is the
@@ -68,6 +83,14 @@ static SECRETS: RwLock<Option<Mask>> = RwLock::new(None);
 pub fn keep_out(secrets: &Mask) {
     let mut all = SECRETS.write().unwrap_or_else(PoisonError::into_inner);
     *all = Some(all.take().unwrap_or_default().and_of(secrets));
+}
+
+/// A line of JSON without what a terminal obeys or a reader takes for the end of a line.
+fn harmless(line: Vec<u8>) -> Vec<u8> {
+    match String::from_utf8(line) {
+        Ok(line) => harmless_json(line).into_bytes(),
+        Err(error) => error.into_bytes(),
+    }
 }
 
 fn without_secrets(line: Vec<u8>) -> Vec<u8> {
@@ -134,7 +157,9 @@ fn write_entries(entries: &mpsc::Receiver<Entry>, mut to: impl Write, format: Fo
                 if missing > 0 && to.write_all(notice(missing, format).as_bytes()).is_ok() {
                     lost.fetch_sub(missing, Ordering::Relaxed);
                 }
-                if to.write_all(&without_secrets(line)).is_err() {
+                let line = without_secrets(line);
+                let line = if format == Format::Json { harmless(line) } else { line };
+                if to.write_all(&line).is_err() {
                     lost.fetch_add(1, Ordering::Relaxed);
                 }
             }

@@ -20,7 +20,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("store", &["model", "ownership", "calendar", "time"]),
     ("scheduler", &["providers", "store", "model", "calendar", "time", "backoff", "status"]),
     ("dispatcher", &["sinks", "store", "model", "time", "backoff", "status"]),
-    ("ops", &["status", "store", "mask", "ownership", "time"]),
+    ("ops", &["status", "store", "model", "mask", "ownership", "time"]),
     (
         "config",
         &["model", "mask", "ownership", "calendar", "time", "settings", "filter", "providers", "sinks", "scheduler"],

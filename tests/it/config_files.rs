@@ -305,7 +305,7 @@ fn every_documented_default_is_a_key_that_is_read() {
             include_str!("../../src/providers/linkup/settings.rs"),
             include_str!("../../src/providers/unipile/settings.rs"),
             include_str!("../../src/sinks/http/settings.rs"),
-            include_str!("../../src/sinks/exec.rs"),
+            include_str!("../../src/sinks/exec/mod.rs"),
             include_str!("../../src/sinks/nats/settings.rs"),
             include_str!("../../src/sinks/file/mod.rs"),
             include_str!("../../src/sinks/stdout.rs"),

@@ -143,7 +143,7 @@ async fn at_the_limit_a_program_is_killed_with_all_it_has_started_and_tried_agai
     let run = Run::with(script, "timeout = \"1s\"\nretry = [\"100ms\"]").await;
     run.push("slow");
     let daemon = run.rig.start();
-    run.until_failed("did not end within 1s and was killed with all it had started: busy").await;
+    run.until_failed("did not end within 1s and was killed with what it had started: busy").await;
     run.until_settled(1, 0).await;
     for name in ["self", "child"] {
         let pid = run.pid(name).unwrap();
@@ -368,4 +368,27 @@ fn what_is_wrong_with_the_keys_is_said_and_a_missing_program_is_warned_of() {
         checked(&format!("command = [\"handler\"]\nenv = {{ PATH = \"/nonexistent:{own}\" }}")),
         (0, String::new())
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_program_starts_in_a_session_of_its_own_ends_with_it_and_it_cannot_read_the_daemon() {
+    let script = "
+        (tr '\\0' '\\n' < /proc/$PPID/environ || true) > environment 2> refused
+        setsid sh -c 'echo $$ > session; exec sleep 1000' &
+        (setsid sh -c 'echo $$ > orphan; exec sleep 1000' &)
+        sleep 1000";
+    let run = Run::with(script, "timeout = \"1s\"\nretry = [\"1h\"]").await;
+    run.rig.write_config();
+    let key = run.rig.config().replace("sim-identification-token", "${PLANTED_IN_ENVIRONMENT}");
+    std::fs::write(run.rig.path().join("inboxd.toml"), key).unwrap();
+    run.push("hello");
+    let daemon = Daemon::start_with(run.rig.path(), &[], |command| {
+        command.env("PLANTED_IN_ENVIRONMENT", "sim-identification-token");
+    });
+    run.until_failed("was killed with what it had started").await;
+    let has_ended = |name: &str| run.pid(name).is_some_and(|pid| test_kill_process(pid).is_err());
+    until("both sessions to end", || has_ended("session") && has_ended("orphan")).await;
+    assert!(!run.read("environment").contains("PLANTED"), "{}", run.read("environment"));
+    assert!(run.read("refused").contains("ermission denied"), "{}", run.read("refused"));
+    assert_eq!(daemon.stop(), 0);
 }

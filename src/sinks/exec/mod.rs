@@ -1,7 +1,10 @@
 //! A program, started anew for every event: the event is one line of its standard input, its exit code is the answer.
 //!
-//! Each runs in a process group of its own, so that whatever it has started ends with it at the time limit, and when the
-//! daemon leaves. Of the daemon's environment it sees a few harmless names and no credentials.
+//! Each runs in a process group of its own, so that what it has started ends with it at the time limit, and when the daemon
+//! leaves; what has left the group is looked for ([`family`]). Of the daemon's environment it sees a few harmless names and
+//! no credentials. Where the daemon runs as root, it may run as another user.
+
+mod family;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,7 +19,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::{FusedFuture, join3};
 use rustix::fs::Access;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, geteuid};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -26,6 +29,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Delivered, Error, Outgoing, Sink};
 use crate::mask::Mask;
 use crate::model::{SinkName, Untrusted, cut_at};
+use crate::ownership::Strangers;
 
 /// First bytes of what a program says in which secrets are looked for before it is cut to what is kept.
 const REPLY_LIMIT: usize = 4096;
@@ -64,6 +68,9 @@ pub struct Settings {
     /// Further variables of its environment. Their values are secrets.
     #[serde(default)]
     env: BTreeMap<String, SecretString>,
+    /// The user that it runs as, where the daemon runs as root.
+    #[serde(default)]
+    user: Option<String>,
     /// A whole attempt.
     #[serde(default = "default_timeout", with = "crate::settings::duration")]
     timeout: Duration,
@@ -102,9 +109,21 @@ impl Settings {
             || self.command.first().and_then(|program| path_problem(program)).map(|problem| ("command", problem));
         let env = || self.env.iter().find_map(|(name, value)| env_problem(name, value)).map(|problem| ("env", problem));
         let concurrency = || (!(1..=64).contains(&self.concurrency)).then_some(("concurrency", "must be 1 to 64"));
+        let user = || self.user.as_ref().and_then(|name| Some(("user", user(name).err()?)));
+        let program = || Some(("command", self.strangers_program()?));
         let timeout = || self.timeout.is_zero().then_some(("timeout", "must be longer than 0s"));
         let told = |(key, problem): (&'static str, &str)| (key, problem.to_owned());
-        command.or_else(nul).map(told).or_else(path).or_else(|| env().or_else(concurrency).or_else(timeout).map(told))
+        let rest = || env().or_else(concurrency).or_else(timeout).map(told);
+        command.or_else(nul).map(told).or_else(path).or_else(rest).or_else(user).or_else(program)
+    }
+
+    /// What is wrong with a program that another user of the machine can write: it would do what that user wants.
+    fn strangers_program(&self) -> Option<String> {
+        let program = self.places().into_iter().find(|place| is_executable(place))?;
+        let found = std::fs::metadata(&program).ok()?;
+        let problem =
+            (Strangers::of(&found) == Strangers::Write).then_some(Strangers::Write)?.may_have_written(&program);
+        problem.map(|problem| format!("the program {} {problem}", self.program()))
     }
 
     /// What a program is given that nobody is to see again.
@@ -149,8 +168,10 @@ fn env_problem(name: &str, value: &SecretString) -> Option<&'static str> {
     if name.is_empty() || name.contains(['=', '\0']) {
         return Some("has a name that no variable can have");
     }
-    if [EVENT_ID, EVENT_TYPE, SINK].contains(&name) {
-        return Some("names a variable that inboxd sets itself: INBOXD_EVENT_ID, INBOXD_EVENT_TYPE or INBOXD_SINK");
+    if [EVENT_ID, EVENT_TYPE, SINK, family::MARK].contains(&name) {
+        return Some(
+            "names a variable that inboxd sets itself: INBOXD_EVENT_ID, INBOXD_EVENT_TYPE, INBOXD_SINK or INBOXD_RUN",
+        );
     }
     value.expose_secret().contains('\0').then_some("has a value with a NUL character, which no variable can have")
 }
@@ -171,14 +192,14 @@ impl Exec {
 
     async fn attempt(&self, event: &Outgoing) -> Result<(), Error> {
         let until = Instant::now() + self.settings.timeout;
-        let mut group = match timeout_at(until, self.start(event)).await {
-            Ok(Ok(group)) => group,
+        let mut running = match timeout_at(until, self.start(event)).await {
+            Ok(Ok(running)) => running,
             Ok(Err(error)) => {
                 return Err(not_started(&self.settings.program(), &error));
             }
             Err(_) => return Err(self.too_slow(String::new())),
         };
-        let child = &mut group.0;
+        let child = &mut running.child;
         let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (mut said, mut complained) = (Vec::new(), Vec::new());
         let ended = {
@@ -194,9 +215,9 @@ impl Exec {
                 }
             };
             if ended.is_err() {
-                group.kill();
+                running.kill().await;
                 // Reaped here, or by tokio if it hangs in the kernel.
-                drop(timeout(LAST_WORDS, group.0.wait()).await);
+                drop(timeout(LAST_WORDS, running.child.wait()).await);
             }
             let succeeded = matches!(&ended, Ok(Ok(status)) if status.success());
             if !succeeded && !talk.is_terminated() {
@@ -213,7 +234,7 @@ impl Exec {
     }
 
     /// Starts the program, on a thread where a slow disk holds nobody else up.
-    async fn start(&self, event: &Outgoing) -> io::Result<Group> {
+    async fn start(&self, event: &Outgoing) -> io::Result<Running> {
         let Settings { command: words, env, .. } = &self.settings;
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).process_group(0);
@@ -221,14 +242,20 @@ impl Exec {
         command.env_clear();
         command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.env(EVENT_ID, &event.id).env(EVENT_TYPE, &*type_of(event)).env(SINK, self.name.as_str());
+        let mark = format!("{:016x}", rand::random::<u64>());
+        command.env(family::MARK, &mark);
         command.envs(env.iter().map(|(name, value)| (name, value.expose_secret())));
-        let started = tokio::task::spawn_blocking(move || command.spawn().map(Group));
+        if let Some(User { uid, gid }) = self.settings.user.as_ref().and_then(|name| user(name).ok()) {
+            // With another user go the groups of this one: only root can do either.
+            command.uid(uid).gid(gid);
+        }
+        let started = tokio::task::spawn_blocking(move || command.spawn().map(|child| Running { child, mark }));
         started.await.map_err(io::Error::other)?
     }
 
     fn too_slow(&self, reply: String) -> Error {
         let limit = humantime::format_duration(self.settings.timeout);
-        let detail = format!("did not end within {limit} and was killed with all it had started");
+        let detail = format!("did not end within {limit} and was killed with what it had started");
         Error { reply: Some(reply), ..Error::retry(detail) }
     }
 }
@@ -245,25 +272,56 @@ impl Sink for Exec {
     }
 }
 
-/// A program and all that it has started. When it is dropped before its end, for instance because the daemon leaves, all
-/// of it is killed; what it leaves running behind its end is its own affair.
-struct Group(Child);
+/// A program at work. When it is dropped before its end, for instance because the daemon leaves, it is killed with what it
+/// has started; what it leaves running behind its end is its own affair.
+struct Running {
+    child: Child,
+    mark: String,
+}
 
-impl Group {
-    fn kill(&self) {
-        // There is an id until the program is reaped, and until then it names nobody else.
-        let pid = self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            // Refused only when there is nobody left.
-            kill_process_group(pid, Signal::KILL).ok();
+impl Running {
+    /// There is an id until the program is reaped, and until then it names nobody else.
+    fn pid(&self) -> Option<Pid> {
+        self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
+    }
+
+    async fn kill(&self) {
+        if let Some(pid) = self.pid() {
+            let mark = self.mark.clone();
+            // It reads of every process of the machine.
+            drop(tokio::task::spawn_blocking(move || family::kill(pid, &mark)).await);
         }
     }
 }
 
-impl Drop for Group {
+impl Drop for Running {
     fn drop(&mut self) {
-        self.kill();
+        if let Some(pid) = self.pid() {
+            family::kill(pid, &self.mark);
+        }
     }
+}
+
+/// A user of this machine.
+struct User {
+    uid: u32,
+    gid: u32,
+}
+
+/// The user of this name or number, by /etc/passwd; an error says why it cannot be that.
+fn user(name: &str) -> Result<User, String> {
+    if !geteuid().is_root() {
+        return Err(
+            "needs the daemon to run as root, for only root can run a program as somebody else; remove it".into()
+        );
+    }
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let found = users.lines().find_map(|line| {
+        let fields: Vec<_> = line.split(':').collect();
+        let [own, _, uid, gid, ..] = fields[..] else { return None };
+        (own == name || uid == name).then(|| Some(User { uid: uid.parse().ok()?, gid: gid.parse().ok()? }))?
+    });
+    found.ok_or_else(|| format!("names nobody in /etc/passwd: {}", Untrusted(cut_at(name, NAME_LIMIT))))
 }
 
 /// Writes the event and closes the pipe. A program need not read it: what it does with the event is told by its exit code.
