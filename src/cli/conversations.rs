@@ -46,6 +46,20 @@ pub(super) struct Named {
     conversation: String,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct Erase {
+    #[command(flatten)]
+    named: Named,
+    /// Only this message, by its id in events
+    #[arg(long, value_name = "ID")]
+    message: Option<String>,
+}
+
+pub(super) fn erase(arguments: Erase) -> Result<(), Failure> {
+    let Erase { named: Named { file, account, conversation }, message } = arguments;
+    operate(&file, Request::Erase { account, conversation, message })
+}
+
 fn time(text: &str) -> Result<UnixMillis, String> {
     UnixMillis::parse(text).ok_or_else(|| "expected an RFC 3339 time such as 2026-01-31T09:00:00Z".into())
 }

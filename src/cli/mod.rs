@@ -94,6 +94,9 @@ enum Command {
     Deliveries(deliveries::Command),
     /// Send a sink again what was recorded: same ids, same bytes
     Replay(deliveries::Replay),
+    /// Erase what people wrote in a conversation, or in one message of it, from the store and from files of events; ids are kept, so
+    /// that nothing is announced again
+    Erase(conversations::Erase),
     /// Say what became of a message: which poll saw it, why it was announced or not, every attempt to deliver it
     Explain(explain::Arguments),
     /// Print events as they come
@@ -139,6 +142,7 @@ pub fn main() -> ExitCode {
         Command::Conversations(command) => conversations::run(command),
         Command::Deliveries(command) => deliveries::run(command),
         Command::Replay(arguments) => deliveries::replay(arguments),
+        Command::Erase(arguments) => conversations::erase(arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Tail(arguments) => tail::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),

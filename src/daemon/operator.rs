@@ -10,11 +10,12 @@ use tokio::sync::oneshot;
 use super::Error;
 use super::parts::followed_sink;
 use crate::config::{self, Config};
-use crate::model::counted;
+use crate::model::{SinkName, counted};
 use crate::ops::control::{self, Answer, Request};
 use crate::providers::Settings;
 use crate::scheduler::{Baseline, Cadence, Command, Commands, Polled};
-use crate::store::{AccountId, FollowedSink, Purge, Purged, Refused, Replayed, Selection, Store};
+use crate::sinks::{self, Erasure};
+use crate::store::{AccountId, BeingRead, FollowedSink, Purge, Purged, Refused, Replayed, Selection, Store};
 use crate::time::UnixMillis;
 
 /// An account as far as commands need it.
@@ -38,11 +39,17 @@ fn counted_deliveries(number: u64) -> String {
     format!("{number} {}", if number == 1 { "delivery" } else { "deliveries" })
 }
 
+fn counted_lines(number: u64) -> String {
+    format!("{number} line{}", if number == 1 { "" } else { "s" })
+}
+
 /// Obeys commands.
 pub(super) struct Operator {
     store: Store,
     accounts: BTreeMap<String, (crate::model::AccountName, Operated)>,
     sinks: BTreeMap<String, FollowedSink>,
+    /// Sinks that may keep events on this machine.
+    kept_here: Vec<(SinkName, sinks::Settings)>,
     /// The loops to tell; `None` where no daemon runs.
     commands: Option<Commands>,
     /// The loops have ended for a reload.
@@ -101,7 +108,8 @@ impl Operator {
         let accounts = config.accounts.iter();
         let accounts = accounts.map(|a| (a.name.as_str().to_owned(), (a.name.clone(), operated(a)))).collect();
         let sinks = config.sinks.iter().map(|sink| (sink.name.to_string(), followed_sink(sink))).collect();
-        Self { store, accounts, sinks, commands, between: AtomicBool::new(false) }
+        let kept_here = config.sinks.iter().map(|sink| (sink.name.clone(), sink.settings.clone())).collect();
+        Self { store, accounts, sinks, kept_here, commands, between: AtomicBool::new(false) }
     }
 
     /// From now on nobody polls: what would change who is polled has to wait for the next operator.
@@ -122,6 +130,7 @@ impl Operator {
             Request::Schedule {} => self.schedule().await,
             Request::RetryDead { sink, of } => self.retry_dead(sink, of).await,
             Request::Replay { sink, of, dry_run } => self.replay(&sink, of, dry_run).await,
+            Request::Erase { account, conversation, message } => self.erase(&account, &conversation, message).await,
             Request::Purge { sink, of, pending, dry_run } => self.purge(sink, of, pending, dry_run).await,
         }
     }
@@ -291,6 +300,47 @@ impl Operator {
         }
         let rewound = self.store.rewind(row, id.clone(), to).await.map_err(|e| e.to_string())?;
         done(rewound.map(|_| ()))
+    }
+
+    async fn erase(&self, account: &str, named: &str, message: Option<String>) -> Answer {
+        let (operated, row) = self.account(account).await?;
+        let id = operated.id_of(named);
+        let erased = self.store.erase(row, id.clone(), message.clone()).await.map_err(|e| e.to_string())?;
+        let erased = match erased {
+            Some(Ok(erased)) => erased,
+            Some(Err(BeingRead)) => {
+                return Err(format!("a long walk through {id} is under way; ask again when status shows none"));
+            }
+            None => return Err(format!("nothing is known of {id} at {account}")),
+        };
+        let erasure = Erasure { account: account.to_owned(), conversation: id.clone(), message: message.clone() };
+        let (kept, mut lines) = (self.kept_here.clone(), vec![]);
+        for (name, settings) in kept {
+            let (erasure, sink) = (erasure.clone(), name.clone());
+            let gone = tokio::task::spawn_blocking(move || settings.erase(&sink, &erasure)).await;
+            match gone.map_err(std::io::Error::other).flatten() {
+                Ok(0) => {}
+                Ok(gone) => lines.push(format!("{} of the files of {name}", counted_lines(gone))),
+                Err(error) => {
+                    let problem =
+                        format!("the store has it no more, but the files of {name} could not be rewritten: {error}");
+                    return Err(format!("{problem}; ask again"));
+                }
+            }
+        }
+        tracing::warn!(account, conversation = %id, message, events = erased.events, "a command erased what was written");
+        let mut said = format!("erased of {id} at {account}: {}", counted(erased.events as usize, "event"));
+        for line in lines {
+            said += &format!(", {line}");
+        }
+        if erased.pending > 0 {
+            said += &format!("; {} that were still to be made are not made", counted_deliveries(erased.pending));
+        }
+        let elsewhere: Vec<_> = erased.delivered.iter().map(|(sink, n)| format!("{n} to {sink}")).collect();
+        if !elsewhere.is_empty() {
+            said += &format!("; delivered before, and to be erased there: {}", elsewhere.join(", "));
+        }
+        Ok(said)
     }
 
     fn tell(&self, account: &str, command: Command) -> bool {

@@ -78,6 +78,15 @@ pub enum Request {
         /// Only count.
         dry_run: bool,
     },
+    /// Erase what people wrote.
+    Erase {
+        /// Name of the account.
+        account: String,
+        /// Its address or id.
+        conversation: String,
+        /// Only this message.
+        message: Option<String>,
+    },
     /// Probe an account that is paused, because it may have been repaired.
     Wake {
         /// Name of the account.

@@ -26,6 +26,7 @@ use crate::settings::Read;
 use masked::Masked;
 
 pub use crate::settings::Rate;
+pub use file::Erasure;
 pub use http::{NoRandomness, Secrets, SignatureError, new_key_pair, new_shared_secret};
 
 /// A place that events go to.
@@ -237,6 +238,14 @@ impl Settings {
             Self::Http(settings) => settings.mask(),
             Self::Exec(settings) => settings.mask(),
             Self::Nats(settings) => settings.mask(),
+        }
+    }
+
+    /// Erases events from what the sink keeps on this machine; returns how many are gone. Blocks the thread.
+    pub fn erase(&self, name: &SinkName, erasure: &Erasure) -> std::io::Result<u64> {
+        match self {
+            Self::File(settings) => settings.erase(name, erasure),
+            Self::Stdout(_) | Self::Http(_) | Self::Exec(_) | Self::Nats(_) => Ok(0),
         }
     }
 

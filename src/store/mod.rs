@@ -8,6 +8,7 @@ mod accounts;
 mod announce;
 mod balance;
 mod dead;
+mod erase;
 mod error;
 mod explain;
 mod follow;
@@ -44,6 +45,7 @@ use tokio::sync::Notify;
 pub use accounts::Pause;
 pub use announce::{EventFilter, FollowedSink, Wants};
 pub use balance::BalanceSeen;
+pub use erase::{BeingRead, Erased};
 pub use error::{Error, OpenError};
 pub use explain::{
     DeliveryRow, ExplainedAttempt, ExplainedDelivery, ExplainedEvent, ExplainedMessage, Explanation, Listing, STATES,

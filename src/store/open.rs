@@ -48,9 +48,25 @@ pub(super) fn open_exclusive(path: &Path) -> Result<(Lock, Connection), OpenErro
         check(path)?;
     }
     let mut writer = open_writer(path).map_err(|e| refused(path, e))?;
+    wipe_free_pages(&writer, path).map_err(|e| refused(path, e))?;
     schema::upgrade(&mut writer).map_err(|e| refused(path, e))?;
     poison::find(&writer, UnixMillis::now()).map_err(|e| refused(path, e))?;
     Ok((lock, writer))
+}
+
+/// Wipes what earlier releases have removed and not overwritten; once, before the upgrade that says so.
+fn wipe_free_pages(writer: &Connection, path: &Path) -> Result<(), Error> {
+    if !schema::leaves_text_in_free_pages(writer)? {
+        return Ok(());
+    }
+    tracing::info!(path = %path.display(), "what earlier releases have removed is wiped from the file; this is done once");
+    if let Err(error) = writer.execute_batch("VACUUM") {
+        // It needs as much room again; the daemon is worth more.
+        tracing::warn!(path = %path.display(), class = "storage", %error,
+            "the file could not be wiped: text of messages that were removed before may be left in it; stop the daemon, \
+             make room and run: sqlite3 FILE VACUUM");
+    }
+    Ok(())
 }
 
 /// The first bytes of a database file.
@@ -156,6 +172,8 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Error> {
     connection.busy_timeout(BUSY_WAIT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // What is removed is overwritten: text of people must not outlive its retention in free pages.
+    connection.pragma_update(None, "secure_delete", true)?;
     // A long write burst must not leave a log of its size behind for good.
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     // Savepoints keep copies of touched pages; those need no file.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rusqlite::params;
 
+use super::open::open_writer;
 use super::{Error, Store};
 use crate::time::UnixMillis;
 
@@ -56,12 +57,24 @@ impl Store {
         .await
     }
 
+    /// Writes the log beside the database back and empties it: it has what was there before a removal.
+    pub async fn wipe_log(&self) -> Result<(), Error> {
+        let path = self.path().to_owned();
+        let wiped = tokio::task::spawn_blocking(move || -> Result<(), Error> {
+            let connection = open_writer(&path)?;
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+            Ok(())
+        });
+        wiped.await.map_err(|_| Error::Closed)?
+    }
+
     /// Prunes every hour until the store is closed.
     pub async fn keep_pruning(&self, retention: Duration) {
         loop {
-            let mut from = Some(0);
+            let (mut from, mut removed) = (Some(0), 0);
             while let Some(begin) = from {
                 let pruned = self.prune(UnixMillis::now() - retention, begin).await;
+                removed += pruned.as_ref().map_or(0, |pruned| pruned.events + pruned.deliveries);
                 let pruned = match pruned {
                     Ok(Pruned { next: None, .. }) => self.leave_dead().await.map(|()| None),
                     pruned => pruned.map(|pruned| pruned.next),
@@ -74,6 +87,11 @@ impl Store {
                         None
                     }
                 };
+            }
+            if removed > 0
+                && let Err(error) = self.wipe_log().await
+            {
+                tracing::debug!(%error, "the log still has what was removed; it is written over with the next changes");
             }
             tokio::time::sleep(Duration::from_secs(3600)).await;
         }

@@ -52,6 +52,14 @@ pub(super) fn check_current(connection: &Connection, path: &Path) -> Result<(), 
     }
 }
 
+/// Whether what was removed from the file is still in it: releases up to schema 5 did not overwrite it.
+pub(super) fn leaves_text_in_free_pages(connection: &Connection) -> Result<bool, Error> {
+    const LAST_THAT_LEFT_IT: i64 = 5;
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let schema = pragma("user_version")?;
+    Ok((1..=LAST_THAT_LEFT_IT).contains(&schema))
+}
+
 /// Marks a new file as ours.
 pub(super) fn claim(connection: &Connection) -> Result<(), Error> {
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;

@@ -20,6 +20,7 @@ mod deliveries;
 mod directions;
 mod discovery;
 mod discovery_edges;
+mod erase;
 mod event_schema;
 mod exec_sink;
 mod file_sink;

@@ -4,6 +4,7 @@
 mod abilities;
 mod closed;
 mod closings;
+mod erase;
 mod names;
 mod open;
 mod place;
@@ -23,6 +24,8 @@ use serde::Deserialize;
 use super::{BuildError, Delivered, Error, Outgoing, Sink};
 use crate::model::SinkName;
 use crate::time::UnixMillis;
+pub use erase::Erasure;
+
 use abilities::Abilities;
 use closed::Closed;
 use names::Names;
@@ -85,6 +88,13 @@ impl Settings {
             Place::Stream(Target::Errors) => Some("/dev/stderr".into()),
             _ => place::real(&self.path),
         }
+    }
+
+    /// Erases events from the files; returns how many lines are gone. Blocks the thread.
+    pub(super) fn erase(&self, name: &SinkName, erasure: &Erasure) -> std::io::Result<u64> {
+        let (Some(names), Place::File) = (Names::of(&self.path), Place::of(&self.path)) else { return Ok(0) };
+        let abilities = Arc::new(Abilities::of(name.clone()));
+        erase::erase(&Files { sink: name.clone(), names, abilities, retention: None }, erasure)
     }
 
     pub(super) fn warning(&self) -> Option<String> {

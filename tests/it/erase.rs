@@ -1,0 +1,81 @@
+//! Erasing what people wrote, seen in the bytes of every file.
+
+use std::path::Path;
+
+use inboxd::simulator::Dialect;
+
+use crate::support::{Rig, inboxd_in, until};
+
+/// How often these bytes are in the files below a folder, gzipped ones read.
+fn copies(folder: &Path, text: &str) -> usize {
+    let mut found = 0;
+    for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            found += copies(&entry, text);
+        } else if entry.extension().is_some_and(|e| e == "gz") {
+            let mut plain = String::new();
+            let packed = std::fs::File::open(&entry).unwrap();
+            std::io::Read::read_to_string(&mut flate2::read::MultiGzDecoder::new(packed), &mut plain).unwrap();
+            found += plain.matches(text).count();
+        } else if entry.extension().is_none_or(|e| e != "sock") {
+            let bytes = std::fs::read(&entry).unwrap();
+            found += bytes.windows(text.len()).filter(|window| *window == text.as_bytes()).count();
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_erased_is_in_no_file_of_ours_and_is_not_announced_again() {
+    let mut rig = Rig::new().await;
+    let ada = rig.follow(Dialect::ConnectSafely, "Ada Byron");
+    let grace = rig.follow(Dialect::ConnectSafely, "Grace Murray");
+    rig.more =
+        "\n[sinks.archive]\ntype = \"file\"\npath = \"out/events.jsonl\"\nrotate = \"64KiB\"\ncompress = true\n".into();
+    for number in 0..40 {
+        rig.world().push(ada, &format!("ERASE-{number:03} {}", "z".repeat(4_000)));
+    }
+    rig.world().push(grace, "KEEP-ME");
+    let daemon = rig.start();
+    rig.until_taken(41).await;
+    let archived = || rig.overview().is_some_and(|seen| seen.sinks.iter().all(|sink| sink.pending == 0));
+    until("everything in the files", archived).await;
+    let out = rig.path().join("out");
+    let packed = || {
+        std::fs::read_dir(&out)
+            .unwrap()
+            .filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|e| e == "gz"))
+            .count()
+    };
+    until("a closed file", || packed() > 0).await;
+    assert!(copies(rig.path(), "ERASE-") >= 80);
+
+    let conversation = rig.world().address(ada);
+    let event = rig
+        .receiver
+        .of_type("message.new")
+        .into_iter()
+        .find(|e| e["data"]["message"]["text"].as_str().unwrap().starts_with("ERASE-007"));
+    let message = event.unwrap()["data"]["message"]["id"].as_str().unwrap().to_owned();
+    let one = inboxd_in(rig.path(), &["erase", "work", &conversation, "--message", &message]);
+    assert_eq!(one.code, 0, "{}", one.stderr);
+    assert!(one.stdout.contains("1 event, 1 line of the files of archive"), "{}", one.stdout);
+    assert_eq!((copies(rig.path(), "ERASE-007"), copies(rig.path(), "ERASE-008")), (0, 2));
+
+    let all = inboxd_in(rig.path(), &["erase", "work", &conversation]);
+    assert_eq!(all.code, 0, "{}", all.stderr);
+    assert!(
+        all.stdout.contains("39 events") && all.stdout.contains("to be erased there: 39 to archive, 39 to crm"),
+        "{}",
+        all.stdout
+    );
+    assert_eq!((copies(rig.path(), "ERASE-"), copies(rig.path(), "KEEP-ME")), (0, 2));
+    rig.settle().await;
+    rig.until_taken(41).await;
+    rig.world().push(ada, "news");
+    rig.until_taken(42).await;
+    until("the next one in the file", || copies(&out, "\"news\"") == 1).await;
+    let unknown = inboxd_in(rig.path(), &["erase", "work", "2-nobody"]);
+    assert!(unknown.code == 1 && unknown.stderr.contains("nothing is known of 2-nobody"), "{}", unknown.stderr);
+    assert_eq!(daemon.stop(), 0);
+}
