@@ -18,6 +18,8 @@ pub struct Store {
     pub retention: Duration,
     /// With less free space than this, in bytes, polling pauses.
     pub min_free: u64,
+    /// Text of messages is kept after it was delivered.
+    pub keep_text: bool,
 }
 
 /// Shortest retention: long enough that a receiver's outage over a weekend can still be looked into.
@@ -31,6 +33,7 @@ pub(super) struct Table {
     retention: Duration,
     #[serde(with = "crate::settings::size")]
     min_free: u64,
+    keep_text: bool,
 }
 
 impl Table {
@@ -46,7 +49,7 @@ impl Table {
         if path.is_dir() {
             return Err(Problem::new("store.url", format!("{} is a folder; name a file in it", path.display())));
         }
-        Ok(Store { path, retention: self.retention, min_free: self.min_free })
+        Ok(Store { path, retention: self.retention, min_free: self.min_free, keep_text: self.keep_text })
     }
 }
 

@@ -11,7 +11,6 @@ mod operator;
 mod parts;
 mod running;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
@@ -99,7 +98,7 @@ pub async fn run(config: Config, sources: &Sources) -> Result<(), Error> {
 }
 
 async fn live(config: Config, sources: &Sources, orders: &Orders) -> Result<(), Error> {
-    let Some(store) = orders.unless_stopped(open(config.store.path.clone())).await.transpose()? else { return Ok(()) };
+    let Some(store) = orders.unless_stopped(open(config.store.clone())).await.transpose()? else { return Ok(()) };
     let daemon = Daemon {
         control: operator::listen(store.path()),
         answering: TaskTracker::new(),
@@ -125,9 +124,13 @@ async fn live(config: Config, sources: &Sources, orders: &Orders) -> Result<(), 
 }
 
 /// Opens the store on a thread that may wait for it.
-async fn open(path: PathBuf) -> Result<Store, Error> {
-    let opened = tokio::task::spawn_blocking(move || Store::open(&path)).await;
-    Ok(opened.map_err(|_| store::Error::Closed)??)
+async fn open(configured: config::Store) -> Result<Store, Error> {
+    let opened = tokio::task::spawn_blocking(move || Store::open(&configured.path)).await;
+    let store = opened.map_err(|_| store::Error::Closed)??;
+    if !configured.keep_text {
+        store.keep_no_text().await?;
+    }
+    Ok(store)
 }
 
 /// What outlives a reload.
@@ -320,7 +323,7 @@ pub async fn run_once(config: Config) -> Result<Round, Error> {
 
 /// `None` when it was told to stop before anything was polled.
 async fn round(config: Config, orders: &Orders) -> Result<Option<Round>, Error> {
-    let Some(store) = orders.unless_stopped(open(config.store.path.clone())).await.transpose()? else {
+    let Some(store) = orders.unless_stopped(open(config.store.clone())).await.transpose()? else {
         return Ok(None);
     };
     let (progress, hold, drain) = (Progress::default(), Hold::default(), Drain::default());

@@ -203,7 +203,7 @@ impl Operator {
         ];
         let parts: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
         if parts.is_empty() && single {
-            return Err("nothing on record fits; inboxd explain says what is known of a message or an event".into());
+            return Err("nothing on record fits, or its text was not kept (store.keep_text); inboxd explain says what is known of a message or an event".into());
         }
         let mut found = if parts.is_empty() { "nothing fits".into() } else { parts.join(", ") };
         if replayed.sent() + pending > max_pending {

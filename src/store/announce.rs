@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use super::{AccountId, Error, LaneId, SinkId, SourceId};
+use super::{AccountId, Error, LaneId, SinkId, SourceId, text};
 use crate::model::{
     AccountName, BudgetView, Change, ConversationType, ConversationView, Event, Notice, Patterns, SinkName, SinkNotice,
 };
@@ -121,26 +121,31 @@ impl Outlet<'_> {
             ])?;
         let row = self.tx.last_insert_rowid();
         let wanting = self.sinks.iter().filter(|s| Some(s.sink) != not_to && s.wants.events.want(event.kind));
+        let mut is_owed = false;
         for subscriber in wanting {
-            self.owe(subscriber, lane, row, event)?;
+            is_owed |= self.owe(subscriber, lane, row, event)?;
+        }
+        if !is_owed {
+            text::is_owed_to_nobody(self.tx, row)?;
         }
         Ok(row)
     }
 
-    fn owe(&self, to: &Subscriber, lane: LaneId, row: i64, event: &Event) -> Result<(), Error> {
+    /// Says whether it wants it.
+    fn owe(&self, to: &Subscriber, lane: LaneId, row: i64, event: &Event) -> Result<bool, Error> {
         let now = self.now.as_millis();
         let mut insert = self.tx.prepare_cached(
             "INSERT INTO deliveries (event, sink, lane, state, raw, settled_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
         if !to.wants.passes(&event.body) {
             insert.execute(params![row, to.sink.0, lane.0, 3, to.wants.raw, now])?;
-            return Ok(());
+            return Ok(false);
         }
         insert.execute(params![row, to.sink.0, lane.0, 0, to.wants.raw, None::<i64>])?;
         self.tx
             .prepare_cached("INSERT INTO lanes (sink, lane, due_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?
             .execute(params![to.sink.0, lane.0, now])?;
-        Ok(())
+        Ok(true)
     }
 
     /// Announces a change of state of a conversation.

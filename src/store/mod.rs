@@ -30,6 +30,7 @@ mod seen;
 mod spending;
 mod sweeps;
 mod syncs;
+mod text;
 mod unreadable;
 mod walks;
 mod writer;
@@ -135,6 +136,7 @@ struct Shared {
     sinks: RwLock<Arc<[announce::Subscriber]>>,
     quiet: quiet::QuietPolls,
     has_read_large: AtomicBool,
+    keeps_no_text: Arc<AtomicBool>,
     deliveries: Notify,
 }
 
@@ -146,7 +148,8 @@ impl Store {
         lock::check_folder_of(path)?;
         let path = resolved(path).map_err(|e| error::failed("opened")(path, e))?;
         let (lock, connection) = open::open_exclusive(&path)?;
-        let (writer, thread) = Writer::start(path.clone(), connection, lock);
+        let keeps_no_text = Arc::new(AtomicBool::new(false));
+        let (writer, thread) = Writer::start(path.clone(), connection, lock, Arc::clone(&keeps_no_text));
         Ok(Self {
             shared: Arc::new(Shared {
                 path,
@@ -156,6 +159,7 @@ impl Store {
                 sinks: RwLock::new(Arc::from([])),
                 quiet: quiet::QuietPolls::default(),
                 has_read_large: AtomicBool::new(false),
+                keeps_no_text,
                 deliveries: Notify::new(),
             }),
         })

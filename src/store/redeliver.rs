@@ -191,6 +191,11 @@ impl Purge {
     }
 }
 
+/// Restricts rows of `events e` to those whose bytes are still there: of others nothing can be sent again.
+fn is_kept() -> String {
+    format!("json_extract(e.body, '{}') IS NULL", super::text::NOT_KEPT)
+}
+
 /// Restricts rows of `events e` to a selection; its parameters are ?1 to ?4.
 const SELECTED: &str = "(?1 IS NULL OR e.event_id IN (SELECT value FROM json_each(?1)))
     AND (?2 IS NULL OR e.conversation IN (SELECT c.id FROM conversations c JOIN json_each(?2) j
@@ -296,7 +301,8 @@ fn replay_step(
         "SELECT e.id, e.conversation, e.body, e.body ->> '$.type', e.body ->> '$.subject', d.state,
             coalesce(d.lane, (SELECT o.lane FROM deliveries o WHERE o.event = e.id LIMIT 1))
          FROM events e LEFT JOIN deliveries d ON d.event = e.id AND d.sink = ?6
-         WHERE e.id > ?5 AND {SELECTED} ORDER BY e.id LIMIT {STEP}"
+         WHERE e.id > ?5 AND {SELECTED} AND {} ORDER BY e.id LIMIT {STEP}",
+        is_kept()
     ))?;
     let rows = candidates.query_map(params![events, conversation, since, until, from, id.0], |r| {
         Ok(Candidate {

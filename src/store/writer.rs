@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::error::Error;
 use super::lock::Lock;
 use super::open::open_writer;
+use super::text;
 
 /// Writes in one transaction. Larger groups gain nothing measurable and make the first of them wait.
 const GROUP: usize = 256;
@@ -68,7 +69,12 @@ pub(super) type Broken = Arc<watch::Sender<Option<Error>>>;
 
 impl Writer {
     /// Starts the thread, which owns connection and lock until it ends.
-    pub(super) fn start(path: PathBuf, connection: Connection, lock: Lock) -> (Self, JoinHandle<()>) {
+    pub(super) fn start(
+        path: PathBuf,
+        connection: Connection,
+        lock: Lock,
+        keeps_no_text: Arc<AtomicBool>,
+    ) -> (Self, JoinHandle<()>) {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let commits = Arc::new(AtomicU64::new(0));
         let broken: Broken = Arc::new(watch::Sender::new(None));
@@ -77,7 +83,14 @@ impl Writer {
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || {
-                write_groups(&path, connection, waiting, &commits, &breaks);
+                let reopen = || {
+                    let connection = open_writer(&path)?;
+                    if keeps_no_text.load(Ordering::Relaxed) {
+                        text::keep_none(&connection)?;
+                    }
+                    Ok(connection)
+                };
+                write_groups(reopen, connection, waiting, &commits, &breaks);
                 drop(lock);
             })
             .expect("the system can start one thread");
@@ -108,7 +121,7 @@ impl Writer {
 }
 
 fn write_groups(
-    path: &std::path::Path,
+    reopen: impl Fn() -> Result<Connection, Error>,
     connection: Connection,
     mut waiting: mpsc::Receiver<Box<dyn Write>>,
     commits: &AtomicU64,
@@ -122,7 +135,7 @@ fn write_groups(
             let Ok(next) = waiting.try_recv() else { break };
             group.push(next);
         }
-        let committed = match connection.take().map_or_else(|| open_writer(path), Ok) {
+        let committed = match connection.take().map_or_else(&reopen, Ok) {
             Ok(open) => {
                 let committed = commit(&open, &mut group);
                 if !committed.as_ref().is_err_and(Error::spoils_connection) {

@@ -79,3 +79,36 @@ async fn what_is_erased_is_in_no_file_of_ours_and_is_not_announced_again() {
     assert!(unknown.code == 1 && unknown.stderr.contains("nothing is known of 2-nobody"), "{}", unknown.stderr);
     assert_eq!(daemon.stop(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_text_is_kept_an_event_has_it_until_it_is_settled_everywhere_and_then_ids_only() {
+    let mut rig = Rig::new().await;
+    let ada = rig.follow(Dialect::ConnectSafely, "Ada Byron");
+    let other = crate::support::Receiver::start().await;
+    rig.more = format!("\n[sinks.other]\ntype = \"http\"\nurl = \"{}\"\nretry = [\"100ms\", \"1h\"]\n", other.url());
+    rig.more +=
+        "\n[sinks.none]\ntype = \"file\"\npath = \"none.jsonl\"\nfilter = \"data.message.direction == 'outbound'\"\n";
+    std::fs::write(rig.path().join("inboxd.toml"), rig.config().replace("[store]\n", "[store]\nkeep_text = false\n"))
+        .unwrap();
+    let daemon = rig.start_again();
+    other.reply(crate::support::Reply::Status(503));
+    rig.world().push(ada, "KEPT-UNTIL-SENT");
+    rig.until_taken(1).await;
+    let in_store = || {
+        let database = rusqlite::Connection::open(rig.database()).unwrap();
+        let text =
+            "SELECT count(*) FROM events WHERE body LIKE '%KEPT-UNTIL-SENT%' OR raw_body LIKE '%KEPT-UNTIL-SENT%'";
+        database.query_row(text, [], |r| r.get::<_, u64>(0)).unwrap()
+    };
+    assert_eq!(in_store(), 1, "one sink is still owed it");
+    other.reply(crate::support::Reply::Status(200));
+    assert_eq!(inboxd_in(rig.path(), &["deliveries", "retry", "--sink", "other"]).code, 0);
+    until("the event at the other sink", || other.of_type("message.new").len() == 1).await;
+    until("no text in the store", || in_store() == 0).await;
+    let replayed = inboxd_in(rig.path(), &["replay", "--sink", "crm", "--since", "1h"]);
+    assert!(replayed.stdout.contains("nothing fits"), "{}{}", replayed.stdout, replayed.stderr);
+    rig.settle().await;
+    rig.until_taken(1).await;
+    assert_eq!(daemon.stop(), 0);
+    assert_eq!(copies(rig.path(), "KEPT-UNTIL-SENT"), 0);
+}
