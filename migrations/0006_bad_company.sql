@@ -9,3 +9,6 @@ CREATE TABLE readings (
 -- Since when a conversation is left alone for that; null: it is not.
 ALTER TABLE conversations ADD COLUMN poisoned_since INTEGER;
 ALTER TABLE conversations ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;  -- of processes that were reading its answer
+
+-- Since when an inbox lists more conversations than are followed at most; null: it does not.
+ALTER TABLE accounts ADD COLUMN full_since INTEGER;

@@ -185,6 +185,9 @@ fn audit_inbox(account: &AccountOverview) -> Vec<AuditedInbox> {
                     let detail = folder.failure_detail.as_deref().unwrap_or_default();
                     Some(format!("it cannot be listed ({class}): {detail}"))
                 }
+                (None, _) if account.full_since.is_some() => {
+                    Some("it lists more conversations than max_conversations, which are not followed".into())
+                }
                 (None, None) => Some("its first listing has not come to its end".into()),
                 (None, Some(_)) => None,
             };

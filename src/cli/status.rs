@@ -116,7 +116,11 @@ fn account_state(account: &AccountOverview, now: UnixMillis) -> String {
             let followed = account.conversations.iter().filter(|c| c.followed).count();
             let failing = account.conversations.iter().filter(|c| c.followed && c.failures > 0).count();
             let failing = if failing > 0 { format!(", {failing} FAILING") } else { String::new() };
-            counted(followed, "conversation") + &failing
+            let full = match account.full_since {
+                Some(since) => format!(", FULL since {}: its inbox lists more", ago(Some(since), now)),
+                None => String::new(),
+            };
+            counted(followed, "conversation") + &failing + &full
         }
     }
 }

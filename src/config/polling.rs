@@ -36,6 +36,8 @@ pub(super) struct Table {
     recheck_depth: Option<Duration>,
     #[serde(default, deserialize_with = "crate::settings::optional_count")]
     max_pages: Option<u32>,
+    #[serde(default, deserialize_with = "crate::settings::optional_count")]
+    max_conversations: Option<u64>,
     #[serde(default, with = "crate::settings::optional_duration")]
     sweep_interval: Option<Duration>,
     #[serde(default, deserialize_with = "crate::settings::optional_count")]
@@ -71,6 +73,8 @@ pub struct Polling {
     pub recheck_depth: Duration,
     /// Pages read in one poll.
     pub max_pages: u32,
+    /// So many conversations of the account are followed at most.
+    pub max_conversations: u64,
     /// Time between sweeps of the inbox.
     pub sweep_interval: Duration,
     /// What it may cost in the provider's credits, where it bills.
@@ -178,6 +182,10 @@ impl Table {
         if max_pages == 0 {
             return wrong("max_pages", "must be at least 1, or no long conversation would ever be read".into());
         }
+        let max_conversations = self.max_conversations.or(defaults.max_conversations).unwrap_or(100_000);
+        if max_conversations == 0 {
+            return wrong("max_conversations", "must be at least 1".into());
+        }
         let sweep_interval = both(self.sweep_interval, defaults.sweep_interval, Duration::from_secs(60));
         if sweep_interval < SHORTEST_INTERVAL {
             return wrong("sweep_interval", "must be at least 100ms".into());
@@ -204,6 +212,7 @@ impl Table {
             recheck_interval,
             recheck_depth,
             max_pages,
+            max_conversations,
             sweep_interval,
             credits: CreditBudget { daily: daily_credits, monthly: monthly_credits },
         })

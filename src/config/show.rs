@@ -36,6 +36,7 @@ pub(super) fn show(mut masked: Value, config: &Config) -> String {
             "recheck_interval": text(polling.recheck_interval),
             "recheck_depth": text(polling.recheck_depth),
             "max_pages": polling.max_pages,
+            "max_conversations": polling.max_conversations,
         });
         let shown = &mut masked["accounts"][account.name.as_str()]["polling"];
         for (key, value) in resolved.as_object().into_iter().flatten() {

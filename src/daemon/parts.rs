@@ -198,6 +198,7 @@ fn scheduled_account(
         discover: account.discover,
         baseline: polling.baseline,
         cadence: polling.cadence,
+        max_conversations: polling.max_conversations,
     });
     Ok(scheduler::Account {
         id: rows.id,

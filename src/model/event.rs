@@ -24,6 +24,8 @@ pub mod kind {
     pub const ACCOUNT_ACTION_REQUIRED: &str = "account.action_required";
     /// An account that waited for a person works again.
     pub const ACCOUNT_RECOVERED: &str = "account.recovered";
+    /// The inbox of an account lists more conversations than are followed at most, or no longer.
+    pub const ACCOUNT_FULL: &str = "account.full";
     /// The provider has stopped collecting a conversation, or collects it again.
     pub const CONVERSATION_COVERAGE_LAPSED: &str = "conversation.coverage_lapsed";
     /// Part of a conversation cannot be read, or has been read after all.
@@ -47,6 +49,7 @@ pub mod kind {
         MESSAGE_CHANGED,
         ACCOUNT_ACTION_REQUIRED,
         ACCOUNT_RECOVERED,
+        ACCOUNT_FULL,
         CONVERSATION_COVERAGE_LAPSED,
         CONVERSATION_GAP,
         CONVERSATION_POISONED,

@@ -76,6 +76,8 @@ impl Readable {
             (kind::CONVERSATION_COVERAGE_LAPSED, false) => format!("{place} is not collected any more"),
             (kind::CONVERSATION_COVERAGE_LAPSED, true) => format!("{place} is collected again"),
             (kind::CONVERSATION_GAP, false) => format!("a part of {place} cannot be read"),
+            (kind::ACCOUNT_FULL, false) => format!("the inbox of {account} lists more conversations than are followed"),
+            (kind::ACCOUNT_FULL, true) => format!("{account} follows whatever its inbox lists again"),
             (kind::CONVERSATION_POISONED, false) => format!("inboxd has not survived an answer of {place}"),
             (kind::CONVERSATION_POISONED, true) => format!("{place} has been read without harm"),
             (kind::CONVERSATION_GAP, true) => format!("the missing part of {place} has been read"),

@@ -33,6 +33,11 @@ const EVENTS: [(&str, &str, Shape); kind::ALL.len()] = [
     ),
     (kind::ACCOUNT_RECOVERED, "An account that waited for a person works again.", NOTICE),
     (
+        kind::ACCOUNT_FULL,
+        "The inbox of an account lists more conversations than `max_conversations`: those beyond are not followed; or no longer.",
+        NOTICE,
+    ),
+    (
         kind::CONVERSATION_COVERAGE_LAPSED,
         "The provider has stopped collecting a conversation, or collects it again.",
         NOTICE,

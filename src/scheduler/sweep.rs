@@ -43,6 +43,8 @@ pub struct SweepSettings {
     pub baseline: Baseline,
     /// The bounds of the interval of a conversation that the inbox lists.
     pub cadence: super::Cadence,
+    /// So many conversations of the account are followed at most.
+    pub max_conversations: u64,
 }
 
 /// Where the sweeps of an account stand.
@@ -111,7 +113,7 @@ pub(super) enum Moved {
 impl Moved {
     fn of(noted: Noted) -> Option<Self> {
         match noted {
-            Noted::Unmoved => None,
+            Noted::Unmoved | Noted::NoRoom => None,
             Noted::Moved { source, mark, person_url } => Some(Self::Known { source, mark, person_url }),
             Noted::Found(found, mark) => Some(Self::Found(found, mark)),
         }
@@ -290,7 +292,12 @@ impl Sweep {
             (None, None, Baseline::Now) => Line::LastActivity { listed_at },
             (None, _, Baseline::All | Baseline::Since(_)) => Line::AsConfigured,
         };
-        Discovery { discover: settings.discover, line, max_interval: settings.cadence.max_interval }
+        Discovery {
+            discover: settings.discover,
+            line,
+            max_interval: settings.cadence.max_interval,
+            max_conversations: settings.max_conversations,
+        }
     }
 
     /// Rows that this sweep has not shown yet: a listing that is read while it moves shows some twice.
@@ -430,11 +437,13 @@ impl Poller {
         let (count, marked): (usize, Vec<bool>) = (rows.len(), rows.iter().map(|row| row.mark.is_some()).collect());
         let discovery = sweep.discovery(&settings, listed_at);
         let noted = self.store.note_listed(self.account_id, rows, unread, discovery).await?;
+        // What lies behind is older, and would find no place either.
+        let is_full = noted.iter().any(|noted| matches!(noted, Noted::NoRoom));
         let is_news = |(noted, marked): (&Noted, bool)| marked && !matches!(noted, Noted::Unmoved);
         let page = PageSeen { rows: count, moved: noted.iter().zip(marked).any(is_news), oldest };
         moved.extend(noted.into_iter().filter_map(Moved::of));
         let (goes_to_the_end, at_the_end) = (sweep.goes_to_the_end(&settings), listing.next.is_none());
-        sweep.cursor = listing.next.filter(|_| goes_to_the_end || !sweep.is_complete(&page));
+        sweep.cursor = listing.next.filter(|_| !is_full && (goes_to_the_end || !sweep.is_complete(&page)));
         let (folder, began) = (sweep.folder.folder.clone(), sweep.began);
         if sweep.cursor.is_none() {
             let settles = sweep.settles(&page, at_the_end);

@@ -79,6 +79,11 @@ impl AccountLoop {
             Stepped::Folders(Err(failure)) => self.sweep_failed("", failure),
             Stepped::Monitored(folder, result) => self.monitored(&folder, result),
             Stepped::Listed(sweep, moved, listed) => {
+                let found = moved.iter().filter(|moved| matches!(moved, Moved::Found(..))).count();
+                if found > 0 {
+                    tracing::info!(account = %self.poller.account, folder = sweep.folder(),
+                        "the inbox lists {}", crate::model::counted(found, "new conversation"));
+                }
                 moved.into_iter().for_each(|moved| self.has_moved(moved));
                 self.listed(sweep, listed);
             }
@@ -267,7 +272,7 @@ impl AccountLoop {
                 let Some(settings) = self.sweeps.as_ref().map(|sweeps| sweeps.settings) else { return };
                 // What turns up later has moved just now; what the first sweep finds can wait its turn.
                 let is_new = source.line.is_some_and(|line| mark_is_after(mark.as_ref(), line));
-                tracing::info!(account = %self.poller.account, conversation = %conversation.id, "the inbox lists a new conversation");
+                tracing::debug!(account = %self.poller.account, conversation = %conversation.id, "the inbox lists a new conversation");
                 let polled = Polled {
                     conversation: Arc::new(conversation),
                     cadence: settings.cadence,

@@ -7,6 +7,7 @@
 mod accounts;
 mod announce;
 mod balance;
+mod crowd;
 mod dead;
 mod erase;
 mod error;

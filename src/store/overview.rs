@@ -27,6 +27,8 @@ pub struct AccountOverview {
     pub configured: bool,
     /// Whether it follows whatever its inbox lists.
     pub discovers: bool,
+    /// Since when its inbox lists more conversations than are followed at most; null: it does not.
+    pub full_since: Option<UnixMillis>,
     /// When a paused account is tried again; null when it is not paused.
     pub paused_until: Option<UnixMillis>,
     /// When the pause began.
@@ -224,7 +226,7 @@ impl ReadOnlyStore {
         let mut statement = tx.prepare(
             "SELECT id, provider, name, paused_until, paused_since, pause_class, pause_reason, configured, discovers,
                 time_zone, requests_per_minute, learnt_per_minute, daily_credits, monthly_credits,
-                credits_left, credits_left_at, credits_low_since
+                credits_left, credits_left_at, credits_low_since, full_since
              FROM accounts
              ORDER BY name",
         )?;
@@ -245,6 +247,7 @@ impl ReadOnlyStore {
                 credits_left: r.get(14)?,
                 credits_left_at: millis(r.get(15)?),
                 credits_low_since: millis(r.get(16)?),
+                full_since: millis(r.get(17)?),
                 day_ends_at: day.ends_at,
                 provider: r.get(1)?,
                 name: r.get(2)?,

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::announce::Outlet;
+use super::crowd::Room;
 use super::follow::{Follow, insert, load_source};
 use super::list_times::{is_later, is_one_activity, line_of_history, line_of_newcomers};
 use super::{AccountId, Error, Mark, Source, SourceId, Store, UnreadPage, UnreadRows, millis, unreadable};
@@ -51,6 +53,8 @@ pub struct Discovery {
     pub line: Line,
     /// Stale when unverified for longer.
     pub max_interval: Duration,
+    /// So many conversations of the account are followed at most.
+    pub max_conversations: u64,
 }
 
 /// A sweep over a folder that has come to its end.
@@ -106,6 +110,8 @@ pub enum Noted {
         /// Profile of the counterpart, where the inbox says.
         person_url: Option<String>,
     },
+    /// It is new, and as many as may be are followed.
+    NoRoom,
     /// It is followed from now on.
     Found(Box<(Conversation, Source)>, Option<Mark>),
 }
@@ -120,13 +126,21 @@ impl Store {
         unread: Option<UnreadPage>,
         discovery: Discovery,
     ) -> Result<Vec<Noted>, Error> {
-        self.write(move |tx| {
-            if let Some(page) = &unread {
-                unreadable::note_rows(tx, account, page)?;
-            }
-            rows.into_iter().map(|row| note(tx, account, row, discovery)).collect()
-        })
-        .await
+        let sinks = self.sinks();
+        let noted = self
+            .write(move |tx| {
+                if let Some(page) = &unread {
+                    unreadable::note_rows(tx, account, page)?;
+                }
+                let mut room = Room::of(account, discovery.max_conversations);
+                let noted = rows.into_iter().map(|row| note(tx, account, row, discovery, &mut room));
+                let noted = noted.collect::<Result<_, _>>()?;
+                room.tell(Outlet { tx, sinks: &sinks, now: UnixMillis::now() })?;
+                Ok(noted)
+            })
+            .await?;
+        self.deliveries().notify_waiters();
+        Ok(noted)
     }
 
     /// Records where the first sweep over a folder goes on, and the youngest activity it has seen: an inbox may be longer
@@ -264,11 +278,20 @@ pub(super) fn load(tx: &Connection, account: AccountId) -> Result<Vec<SweptFolde
     Ok(folders)
 }
 
-fn note(tx: &Connection, account: AccountId, row: Listed, discovery: Discovery) -> Result<Noted, Error> {
+fn note(
+    tx: &Connection,
+    account: AccountId,
+    row: Listed,
+    discovery: Discovery,
+    room: &mut Room,
+) -> Result<Noted, Error> {
     let shown = row.mark.clone().map(|mark| Mark { mark, activity: row.last_activity_at });
     let Some(known) = known(tx, account, &row.conversation)? else {
         if !discovery.discover {
             return Ok(Noted::Unmoved);
+        }
+        if !room.take(tx)? {
+            return Ok(Noted::NoRoom);
         }
         let source = insert(tx, account, &row.conversation, Follow::Discovered, UnixMillis::now())?;
         return found(tx, source, row, discovery, shown);
@@ -277,6 +300,9 @@ fn note(tx: &Connection, account: AccountId, row: Listed, discovery: Discovery) 
     match known.follow {
         Follow::Pinned | Follow::Stored | Follow::Discovered => {}
         Follow::None if discovery.discover => {
+            if !room.take(tx)? {
+                return Ok(Noted::NoRoom);
+            }
             tx.prepare_cached(
                 "UPDATE conversations SET follow = ?2, address = ?3, person_url = coalesce(?4, person_url) WHERE id = ?1",
             )?
@@ -440,7 +466,7 @@ mod tests {
 
     /// The line of a conversation that a sweep finds.
     async fn line_of(store: &Store, account: AccountId, id: &str, at: UnixMillis, line: Line) -> Option<UnixMillis> {
-        let discovery = Discovery { discover: true, line, max_interval: SECOND };
+        let discovery = Discovery { discover: true, line, max_interval: SECOND, max_conversations: 100_000 };
         let noted = store.note_listed(account, vec![row(id, at)], None, discovery).await.unwrap().remove(0);
         let Noted::Found(found, _) = noted else { panic!("{noted:?}") };
         found.1.line

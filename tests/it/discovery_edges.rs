@@ -5,7 +5,7 @@ use std::time::Duration;
 use inboxd::simulator::{ConversationRef, Dialect, Draft, Endpoint, Fault, Kind, When};
 use inboxd::time::UnixMillis;
 
-use crate::support::{Rig, until};
+use crate::support::{Rig, inboxd_in, until};
 
 /// Dialects whose inbox can be listed, with the endpoints that list it and that read one conversation.
 struct Row {
@@ -252,4 +252,40 @@ async fn a_thousand_conversations_of_which_twenty_move_cost_a_twentieth_of_polli
         assert!(requests * 20 <= SWEEPS * 1_000, "{:?}: {requests} requests in {SWEEPS} sweeps", row.dialect);
         assert_eq!(daemon.stop(), 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inbox_of_more_conversations_than_may_be_followed_is_told_and_those_that_are_followed_go_on() {
+    let mut rig = Rig::new().await;
+    rig.polling = "min_interval = \"100ms\"\nmax_interval = \"6h\"\nsweep_interval = \"200ms\"\n".into();
+    rig.polling += "max_conversations = 3\n";
+    rig.discover(Dialect::ConnectSafely, "");
+    rig.http = "events = [\"*\"]\n".into();
+    let people: Vec<_> = (0..5)
+        .map(|number| {
+            let name = format!("Person {number}");
+            let person = rig.world().add_conversation(Dialect::ConnectSafely, Kind::Standard, &name);
+            rig.world().push(person, "hello");
+            person
+        })
+        .collect();
+    let daemon = rig.start();
+    let told = |state: &str| rig.receiver.notices().contains(&("account.full".into(), state.into()));
+    until("the notice", || told("entered")).await;
+    until("three of them", || rig.known_conversations().len() == 3).await;
+    assert!(inboxd_in(rig.path(), &["status"]).stdout.contains("3 conversations, FULL since"));
+    let (code, audited) = rig.audit();
+    assert!(code == 3 && audited.contains("more conversations than max_conversations"), "{audited}");
+
+    rig.polling = rig.polling.replace("max_conversations = 3", "max_conversations = 5");
+    rig.write_config();
+    daemon.signal(rustix::process::Signal::HUP);
+    until("all of them", || rig.known_conversations().len() == 5).await;
+    until("the end of it", || told("left")).await;
+    for person in people {
+        rig.world().push(person, "news");
+    }
+    let news = || rig.receiver.of_type("message.new").iter().filter(|e| e["data"]["message"]["text"] == "news").count();
+    until("news of all", || news() == 5).await;
+    assert_eq!(daemon.stop(), 0);
 }
