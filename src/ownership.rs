@@ -42,7 +42,7 @@ pub fn check_folder(folder: &Path) -> Result<(), Unsafe> {
     }
     // A volume of a container belongs to root and to a group that has nobody else in it.
     let is_our_group = found.uid() == ROOT && us != ROOT && has_group(found.gid());
-    if found.mode() & GROUP_WRITES != 0 && !is_our_group {
+    if group_writes(&found) && !is_our_group {
         let problem = format!("its group (gid {}) can make files in {path}", found.gid());
         return refused(problem, format!("chmod g-w {path}"));
     }
@@ -57,6 +57,12 @@ pub fn check_folder(folder: &Path) -> Result<(), Unsafe> {
         }
     }
     Ok(())
+}
+
+/// Whether a group may write that has somebody in it beside the owner. Where every user has a group of its own, which has
+/// the same number, group-writable is how files are made (umask 002).
+fn group_writes(found: &Metadata) -> bool {
+    found.mode() & GROUP_WRITES != 0 && found.gid() != found.uid()
 }
 
 fn has_group(gid: u32) -> bool {
@@ -82,7 +88,7 @@ impl Strangers {
         let is_ours = [geteuid().as_raw(), ROOT].contains(&found.uid());
         match found.mode() {
             mode if mode & OTHERS_WRITE != 0 => Self::Write,
-            mode if mode & GROUP_WRITES != 0 && found.gid() != ROOT => Self::Write,
+            _ if group_writes(found) => Self::Write,
             _ if !is_ours => Self::Own,
             mode if mode & OTHERS_READ != 0 => Self::Read,
             _ => Self::Nothing,
@@ -146,12 +152,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state");
         fs::create_dir(&state).unwrap();
-        for (mode, command) in
-            [(0o777, "chmod go-w "), (0o1777, "chmod go-w "), (0o702, "chmod go-w "), (0o770, "chmod g-w ")]
-        {
+        for (mode, command) in [(0o777, "chmod go-w "), (0o1777, "chmod go-w "), (0o702, "chmod go-w ")] {
             set_mode(&state, mode);
             let refused = check_folder(&state).unwrap_err().to_string();
             assert!(refused.contains(&format!("{command}{}", state.display())), "{mode:o}: {refused}");
+        }
+        // Another group than one's own only root can give a folder.
+        if geteuid().is_root() {
+            std::os::unix::fs::chown(&state, None, Some(65_534)).unwrap();
+            set_mode(&state, 0o770);
+            assert!(check_folder(&state).unwrap_err().to_string().contains("chmod g-w "));
+            std::os::unix::fs::chown(&state, None, Some(0)).unwrap();
         }
         for mode in [0o700, 0o750, 0o755] {
             set_mode(&state, mode);

@@ -34,6 +34,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     logging::init(config.log.level, format);
     logging::keep_out(&config.mask());
     end_on_panic();
+    tracing::info!(file = config.file, "the configuration was read");
     for warning in &config.warnings {
         tracing::warn!(class = "config", "{warning}");
     }

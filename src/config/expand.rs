@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::problem::Problem;
 use super::syntax;
 use crate::mask::Mask;
+use crate::ownership::Strangers;
 use crate::settings::file_problem;
 
 /// Largest file taken for a secret.
@@ -144,7 +145,11 @@ fn read_file(path: &Path, key: &str) -> Result<String, Problem> {
         ));
     }
     let refused = |e: std::io::Error| Problem::unreadable(key, format!("file {shown} cannot be read: {e}"));
-    let length = std::fs::metadata(path).map_err(refused)?.len();
+    let found = std::fs::metadata(path).map_err(refused)?;
+    if let (Strangers::Write, Some(problem)) = (Strangers::of(&found), Strangers::Write.may_have_written(path)) {
+        return Err(Problem::unreadable(key, format!("file {shown} {problem}")));
+    }
+    let length = found.len();
     if length > FILE_LIMIT {
         return Err(Problem::new(key, format!("file {shown} is larger than 64 KiB, which no secret is")));
     }

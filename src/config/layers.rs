@@ -1,5 +1,6 @@
 //! The layers: embedded defaults, file, environment, command line; the later wins.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use config::{Config, File, FileFormat};
@@ -8,6 +9,7 @@ use serde_json::Value;
 use super::environment::{self, Variable};
 use super::problem::Problem;
 use super::syntax;
+use crate::ownership::Strangers;
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 
@@ -65,11 +67,22 @@ fn begins(path: &[String], with: &[&str]) -> bool {
     path.len() >= with.len() && path.iter().zip(with).all(|(one, other)| one == other)
 }
 
+/// How a file was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// By its name.
+    Named,
+    /// In the working folder, whoever has put it there.
+    Here,
+    /// Where the administrator puts it.
+    InEtc,
+}
+
 /// Finds the file: as given, `$INBOXD_CONFIG`, `./inboxd.toml`, `/etc/inboxd/inboxd.toml`; `None` where there is none.
-fn find(given: Option<&Path>) -> Result<Option<PathBuf>, Problem> {
+fn find(given: Option<&Path>) -> Result<Option<(PathBuf, Found)>, Problem> {
     let named = |origin: &str, path: PathBuf| match crate::settings::file_problem(&path) {
         Some(problem) => Err(Problem { origin: origin.into(), ..Problem::new("", problem) }),
-        None => Ok(Some(path)),
+        None => Ok(Some((path, Found::Named))),
     };
     if let Some(path) = given {
         return named("--config", path.to_owned());
@@ -79,8 +92,40 @@ fn find(given: Option<&Path>) -> Result<Option<PathBuf>, Problem> {
     if let Some(path) = std::env::var_os("INBOXD_CONFIG").filter(is_set) {
         return named(&environment::origin("INBOXD_CONFIG"), path.into());
     }
-    let places = [Path::new("inboxd.toml"), Path::new("/etc/inboxd/inboxd.toml")];
-    Ok(places.into_iter().find(|path| path.exists()).map(Path::to_owned))
+    let places = [(Path::new("inboxd.toml"), Found::Here), (Path::new("/etc/inboxd/inboxd.toml"), Found::InEtc)];
+    Ok(places.into_iter().find(|(path, _)| path.exists()).map(|(path, found)| (path.to_owned(), found)))
+}
+
+/// Refuses a file that another user could have written: it says which programs are run and where credentials are sent.
+/// Of a file that is named, whoever names it has chosen the owner.
+fn check_writers(path: &Path, found: Found, warnings: &mut Vec<Problem>) -> Result<(), Problem> {
+    let Ok(metadata) = std::fs::metadata(path) else { return Ok(()) };
+    match (Strangers::of(&metadata), found) {
+        (Strangers::Own, Found::Named) => {
+            let owner = metadata.uid();
+            warnings.push(Problem::new(
+                "",
+                format!("belongs to another user (uid {owner}), who decides what this daemon does"),
+            ));
+            Ok(())
+        }
+        (strangers, _) => match strangers.may_have_written(path) {
+            Some(problem) => Err(Problem::unreadable("", problem)),
+            None => Ok(()),
+        },
+    }
+}
+
+/// Warns of a file that everybody can read and that has credentials in it.
+fn check_readers(path: &Path, tree: &Value, warnings: &mut Vec<Problem>) {
+    let is_read = std::fs::metadata(path).is_ok_and(|found| Strangers::of(&found) == Strangers::Read);
+    if is_read && super::show::has_written_secrets(tree) {
+        let path = path.display();
+        warnings.push(Problem::new("", format!(
+            "is readable by every user of this machine and has credentials in it; run: chmod 600 {path}, or keep them elsewhere \
+             and write ${{file:/path}}"
+        )));
+    }
 }
 
 fn nothing_found() -> Problem {
@@ -93,7 +138,9 @@ fn nothing_found() -> Problem {
 
 /// Reads and merges all layers.
 pub(super) fn read(sources: &Sources) -> Result<Layers, Vec<Problem>> {
-    let path = find(sources.file.as_deref()).map_err(|problem| vec![problem])?;
+    let found = find(sources.file.as_deref()).map_err(|problem| vec![problem])?;
+    let mut warnings = Vec::new();
+    let (path, how) = found.map_or((None, Found::Named), |(path, how)| (Some(path), how));
     if path.is_none() && !environment::sets_any(std::env::vars_os()) {
         return Err(vec![nothing_found()]);
     }
@@ -101,6 +148,7 @@ pub(super) fn read(sources: &Sources) -> Result<Layers, Vec<Problem>> {
     let at_file = |problem: Problem| vec![Problem { origin: file.clone(), ..problem }];
     let (text, format) = match &path {
         Some(path) => {
+            check_writers(path, how, &mut warnings).map_err(at_file)?;
             let bytes = std::fs::read(path).map_err(|e| at_file(not_read(&e)))?;
             let text = syntax::text_of(bytes).map_err(|message| at_file(Problem::new("", message)))?;
             (text, syntax::format_of(path))
@@ -112,6 +160,9 @@ pub(super) fn read(sources: &Sources) -> Result<Layers, Vec<Problem>> {
         .add_source(File::from_str(DEFAULTS, FileFormat::Toml))
         .add_source(File::from_str(&text, format));
     let below = tree(below).map_err(at_file)?;
+    if let Some(path) = &path {
+        check_readers(path, &below, &mut warnings);
+    }
     let variables = environment::variables(std::env::vars_os())?;
     let mut merged = below.clone();
     environment::lay_over(&mut merged, &variables);
@@ -119,7 +170,8 @@ pub(super) fn read(sources: &Sources) -> Result<Layers, Vec<Problem>> {
         environment::set(&mut merged, key.split('.'), value);
     }
     let names = std::env::vars_os().map(|(name, _)| name);
-    let strays = environment::strays(names, super::SECTIONS, &text);
+    let mut strays = environment::strays(names, super::SECTIONS, &text);
+    strays.extend(warnings.into_iter().map(|warning| Problem { origin: file.clone(), ..warning }));
     Ok(Layers { merged, file, strays, below, variables })
 }
 

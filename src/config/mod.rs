@@ -48,6 +48,8 @@ pub struct Config {
     pub warnings: Vec<Problem>,
     /// What `${...}` has put anywhere, which nobody is to see again.
     pub inserted: Mask,
+    /// The file that was read, in words where there is none.
+    pub file: String,
 }
 
 impl Config {
@@ -139,6 +141,7 @@ fn load_and<T>(sources: &Sources, look: impl FnOnce(&Value, &[String]) -> T) -> 
             config.warnings = located(std::mem::take(&mut config.warnings), &layers).0;
             config.warnings.append(&mut layers.strays);
             config.inserted = inserted.mask;
+            config.file = layers.file.clone();
             Ok((config, seen))
         }
         _ => {
@@ -174,7 +177,7 @@ fn checked(tree: Value, problems: &mut Vec<Problem>) -> Option<Config> {
     let mut warnings = Vec::new();
     let accounts = accounts::read(section("accounts"), defaults.as_ref(), problems, &mut warnings);
     let sinks = sinks::read(section("sinks"), problems, &mut warnings);
-    Some(Config { store: store?, log: log?, accounts, sinks, warnings, inserted: Mask::default() })
+    Some(Config { store: store?, log: log?, accounts, sinks, warnings, inserted: Mask::default(), file: String::new() })
 }
 
 fn table<T: serde::de::DeserializeOwned>(key: &str, table: Value) -> Result<T, Problem> {

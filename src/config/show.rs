@@ -61,6 +61,27 @@ pub(super) fn masked(tree: &Value, from_files: &[String]) -> Value {
     shown
 }
 
+/// Whether a credential is written down in a tree as it is, and not as `${...}`.
+pub(super) fn has_written_secrets(tree: &Value) -> bool {
+    is_written(tree, "")
+}
+
+fn is_written(value: &Value, key: &str) -> bool {
+    let name = key.rsplit('.').next().unwrap_or_default();
+    let name = name.split('[').next().unwrap_or_default();
+    match value {
+        Value::Object(entries) => entries.iter().any(|(name, entry)| {
+            let path = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+            is_written(entry, &path)
+        }),
+        Value::Array(items) => items.iter().any(|item| is_written(item, key)),
+        Value::String(text) => {
+            (SECRET_KEYS.contains(&name) || is_given_away(key)) && !text.is_empty() && !text.contains("${")
+        }
+        _ => false,
+    }
+}
+
 fn mask(value: &mut Value, key: &str, from_files: &[String]) {
     let name = key.rsplit('.').next().unwrap_or_default();
     let name = name.split('[').next().unwrap_or_default();

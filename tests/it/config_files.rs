@@ -664,3 +664,35 @@ fn the_environment_alone_is_a_configuration_and_a_variable_is_blamed_for_its_own
     let output = checked(&[("INBOXD__POLING__MIN_INTERVAL", "1m")]);
     assert!(output.stderr.contains("INBOXD__POLING__MIN_INTERVAL"), "{}", output.stderr);
 }
+
+#[test]
+fn a_configuration_that_others_could_have_written_is_refused_and_one_that_they_can_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (file, secret) = (folder.path().join("inboxd.toml"), folder.path().join("key"));
+    let permit = |path: &Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let write = |key: &str| {
+        let account = format!("[accounts.a]\nprovider = \"connectsafely\"\napi_key = \"{key}\"\naccount_id = \"1\"\n");
+        std::fs::write(&file, account + "discover = true\n[sinks.o]\ntype = \"stdout\"\n").unwrap();
+    };
+    write("literal-key-0123");
+    permit(&file, 0o666);
+    let refused = inboxd_in(folder.path(), &["check"]);
+    assert!(refused.code == 77 && refused.stderr.contains("chmod 600"), "{refused:?}");
+    permit(&file, 0o644);
+    let warned = inboxd_in(folder.path(), &["check"]);
+    assert!(warned.code == 0 && warned.stderr.contains("is readable by every user"), "{warned:?}");
+    permit(&file, 0o600);
+    assert!(!inboxd_in(folder.path(), &["check"]).stderr.contains("readable"));
+
+    std::fs::write(&secret, "key-in-a-file-0123").unwrap();
+    write(&format!("${{file:{}}}", secret.display()));
+    permit(&file, 0o644);
+    let elsewhere = inboxd_in(folder.path(), &["check"]);
+    assert!(elsewhere.code == 0 && !elsewhere.stderr.contains("readable"), "the key is not in it: {elsewhere:?}");
+    permit(&secret, 0o666);
+    let refused = inboxd_in(folder.path(), &["check"]);
+    assert!(refused.code == 77 && refused.stderr.contains("accounts.a.api_key"), "{refused:?}");
+}
