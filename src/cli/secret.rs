@@ -1,6 +1,9 @@
 //! `inboxd secret`
 
+use std::fs::OpenOptions;
 use std::io::{IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use super::{FAILED, Failure};
 use crate::sinks::{new_key_pair, new_shared_secret};
@@ -19,6 +22,9 @@ pub(super) struct New {
     /// One JSON object
     #[arg(long)]
     json: bool,
+    /// Write the secret into a new file, for its owner alone, and only the public key to standard output
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
 /// What was made; `public` is for receivers.
@@ -32,6 +38,15 @@ struct Made {
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
     let Command::New(new) = command;
     let made = make(new.ed25519)?;
+    let made = match &new.out {
+        Some(path) => {
+            write_new(path, &made.secret)?;
+            let Some(public) = made.public else { return Ok(()) };
+            writeln!(std::io::stdout(), "{public}")?;
+            return Ok(());
+        }
+        None => made,
+    };
     let mut stdout = std::io::stdout().lock();
     if new.json {
         serde_json::to_writer(&mut stdout, &made).map_err(std::io::Error::from)?;
@@ -52,6 +67,13 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
         writeln!(stdout, "{public}")?;
     }
     Ok(())
+}
+
+/// A file that is there is not replaced: it may be the secret that receivers know.
+fn write_new(path: &Path, secret: &str) -> Result<(), Failure> {
+    let refused = |error: std::io::Error| Failure::new(FAILED, format!("{} cannot be made: {error}", path.display()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(refused)?;
+    writeln!(file, "{secret}").and_then(|()| file.sync_all()).map_err(refused)
 }
 
 fn make(ed25519: bool) -> Result<Made, Failure> {

@@ -135,7 +135,11 @@ fn load_and<T>(sources: &Sources, look: impl FnOnce(&Value, &[String]) -> T) -> 
     }
     let seen = look(&tree, &inserted.from_files);
     let doubts = doubts::of(&tree);
-    match checked(tree, &mut problems) {
+    let config = checked(tree, &mut problems);
+    if let Some(config) = &config {
+        problems.extend(sinks::misplaced(&config.sinks, &config.store.path, std::path::Path::new(&layers.file)));
+    }
+    match config {
         Some(mut config) if problems.is_empty() => {
             config.warnings.splice(0..0, doubts);
             config.warnings = located(std::mem::take(&mut config.warnings), &layers).0;

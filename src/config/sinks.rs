@@ -1,5 +1,6 @@
 //! The sinks.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -153,4 +154,37 @@ fn events(key: &str, patterns: Option<Value>) -> Result<Patterns, Problem> {
 
 fn same_place(one: &Settings, other: &Settings) -> bool {
     one.place().is_some() && one.place() == other.place()
+}
+
+/// What is wrong with sinks that write where something of ours lies: the database and what belongs to it, the
+/// configuration, or a closed file of another sink.
+pub(super) fn misplaced(sinks: &[Sink], database: &Path, configuration: &Path) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let ours = ["", "-wal", "-shm", "-journal", ".lock", ".sock"]
+        .map(|suffix| real(Path::new(&format!("{}{suffix}", database.display()))));
+    for sink in sinks {
+        let Some(place) = sink.settings.place() else { continue };
+        let key = format!("sinks.{}.path", sink.name);
+        if ours.contains(&place) {
+            problems.push(Problem::new(&key, "is the database, or belongs to it; name another file"));
+        } else if place == real(configuration) {
+            problems.push(Problem::new(&key, "is the configuration; name another file"));
+        }
+        let closes_as_it = |other: &&Sink| other.name != sink.name && other.settings.closes_as(&place);
+        if let Some(other) = sinks.iter().find(closes_as_it) {
+            let message = format!(
+                "is what a closed file of sinks.{} is called, which would be compressed or removed",
+                other.name
+            );
+            problems.push(Problem::new(&key, message));
+        }
+    }
+    problems
+}
+
+/// A path with its links followed, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let in_folder = || Some(folder.canonicalize().ok()?.join(path.file_name()?));
+    path.canonicalize().ok().or_else(in_folder).unwrap_or_else(|| path.to_owned())
 }

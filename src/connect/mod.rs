@@ -1,8 +1,10 @@
-//! What providers and sinks have in common where they connect to something far away: the way through a proxy, and words for
+//! What providers and sinks have in common where they connect to something far away: the way through a proxy, what goes in clear text, and words for
 //! a certificate that is refused.
 
+mod clear;
 mod proxy;
 mod tls;
 
+pub use clear::is_in_the_open;
 pub use proxy::{Proxy, ProxyError};
 pub use tls::in_words;

@@ -65,6 +65,10 @@ pub async fn operate(config: Config, request: Request) -> Result<Answer, Error> 
     if let Some(answer) = ask(path.clone(), request.clone()).await? {
         return Ok(answer);
     }
+    // A daemon makes the database. A command that found none was mistaken about where it lies.
+    if !path.try_exists().unwrap_or(true) {
+        return Err(crate::store::OpenError::Missing { path: path.display().to_string() }.into());
+    }
     let store = Store::open(&path)?;
     let operator = Operator::new(&config, store.clone(), None);
     let answer = operator.obey(request).await;

@@ -18,6 +18,9 @@ use crate::time::UnixMillis;
 /// Longest request, in bytes.
 const REQUEST_LIMIT: u64 = 64 * 1024;
 
+/// Commands that ask at once.
+const CLIENT_LIMIT: usize = 64;
+
 /// A client that does not finish its line holds nothing but itself, and not for ever.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 
@@ -102,6 +105,34 @@ impl Request {
         matches!(self, Self::RetryDead { .. } | Self::Replay { .. } | Self::Purge { .. })
     }
 
+    /// Whether something is another afterwards.
+    fn changes_something(&self) -> bool {
+        match self {
+            Self::Schedule {} | Self::Wake { .. } => false,
+            Self::Replay { dry_run, .. } | Self::Purge { dry_run, .. } => !dry_run,
+            Self::Follow { .. }
+            | Self::Unfollow { .. }
+            | Self::Rewind { .. }
+            | Self::RetryDead { .. }
+            | Self::Erase { .. } => true,
+        }
+    }
+
+    /// The command in a word, for the log.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Follow { .. } => "follow",
+            Self::Unfollow { .. } => "unfollow",
+            Self::Rewind { .. } => "rewind",
+            Self::RetryDead { .. } => "retry",
+            Self::Replay { .. } => "replay",
+            Self::Purge { .. } => "purge",
+            Self::Erase { .. } => "erase",
+            Self::Wake { .. } => "wake",
+            Self::Schedule {} => "schedule",
+        }
+    }
+
     /// How long an answer may take. Whoever only looks does not wait for a daemon that is busy with a long command.
     fn answer_time(&self) -> Duration {
         if matches!(self, Self::Schedule {}) { REQUEST_TIME } else { ANSWER_TIME }
@@ -169,6 +200,10 @@ async fn accept(listener: UnixListener, tell: mpsc::Sender<Asked>) {
             Some(_) = clients.join_next() => continue,
         };
         match stream {
+            // Each may say nothing for a while, and all of them are one user's.
+            Ok(_) if clients.len() >= CLIENT_LIMIT => {
+                tracing::debug!("a command was turned away: too many ask at once")
+            }
             Ok((stream, _)) => {
                 let tell = tell.clone();
                 clients.spawn(async move {
@@ -199,8 +234,14 @@ impl Drop for Control {
 async fn read(mut stream: UnixStream) -> io::Result<Asked> {
     let mut line = String::new();
     tokio::io::BufReader::new((&mut stream).take(REQUEST_LIMIT)).read_line(&mut line).await?;
-    match serde_json::from_str(&line) {
-        Ok(request) => Ok(Asked { request, stream }),
+    match serde_json::from_str::<Request>(&line) {
+        Ok(request) => {
+            if request.changes_something() {
+                let uid = stream.peer_cred().map(|peer| peer.uid()).ok();
+                tracing::info!(uid, request = request.name(), "a command asks for a change");
+            }
+            Ok(Asked { request, stream })
+        }
         Err(error) => {
             write(&mut stream, &Err("this daemon does not know the command; is it of another release?".into())).await?;
             Err(error.into())

@@ -10,7 +10,7 @@ use serde_json::Map;
 
 use super::redact::Redacted;
 use super::{Profile, Provider, TlsError, connectsafely, http, linkedapi, linkup, unipile};
-use crate::connect::Proxy;
+use crate::connect::{Proxy, is_in_the_open};
 use crate::mask::Mask;
 use crate::model::{Conversation, ConversationId};
 use crate::settings::Read;
@@ -22,6 +22,9 @@ pub(super) trait OfProvider {
 
     /// Every credential, so that none is ever shown.
     fn secrets(&self) -> Vec<SecretString>;
+
+    /// Where the API answers, as the configuration has it or as it is known.
+    fn address(&self) -> &str;
 
     /// The credential by which the provider limits requests.
     fn limited_by(&self) -> &SecretString;
@@ -77,6 +80,7 @@ pub(super) trait OfProvider {
 pub struct Settings {
     of: Own,
     proxy: Option<Proxy>,
+    insecure: bool,
 }
 
 /// The keys that every account may have, beside those that the configuration keeps for itself.
@@ -84,10 +88,13 @@ pub struct Settings {
 struct Common {
     #[serde(default)]
     proxy: Option<Proxy>,
+    /// Credentials may go in clear text over the open network.
+    #[serde(default)]
+    insecure: bool,
 }
 
 /// Names of [`Common`].
-pub const COMMON_KEYS: &[&str] = &["proxy"];
+pub const COMMON_KEYS: &[&str] = &["proxy", "insecure"];
 
 /// The keys of each provider.
 #[derive(Clone, Debug)]
@@ -125,7 +132,7 @@ impl Settings {
             own.into_iter().flat_map(|own| COMMON_KEYS.iter().filter_map(|&name| own.remove_entry(name))).collect();
         let of = Own::read(provider, reader, table)?;
         let common = reader.read::<Common>(common.into());
-        Some(of.and_then(|of| common.map(|Common { proxy }| Self { of, proxy })))
+        Some(of.and_then(|of| common.map(|Common { proxy, insecure }| Self { of, proxy, insecure })))
     }
 
     /// Reads the provider's own keys of one conversation. The inner error says what is wrong with a value.
@@ -201,7 +208,17 @@ impl Settings {
     /// What is wrong with the settings, where it can be told without asking: key and problem.
     pub fn problem(&self) -> Option<(&'static str, String)> {
         let proxy = || self.proxy.as_ref().and_then(|proxy| proxy.through().err());
-        self.of_provider().problem().or_else(|| proxy().map(|error| ("proxy", error.to_string())))
+        let own = || self.of_provider().problem();
+        own().or_else(|| proxy().map(|error| ("proxy", error.to_string()))).or_else(|| self.clear_text())
+    }
+
+    fn clear_text(&self) -> Option<(&'static str, String)> {
+        let url = reqwest::Url::parse(self.of_provider().address()).ok()?;
+        (!self.insecure && is_in_the_open(&url)).then(|| {
+            let message = "would send the credentials in clear text over the open network; write https://, or where that \
+                           cannot be, insecure = true beside it";
+            ("base_url", message.into())
+        })
     }
 
     /// What an account leaves unread although a person might expect it: key and advice.

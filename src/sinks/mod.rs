@@ -215,7 +215,8 @@ impl Settings {
     /// What a user should know about the settings although they are valid.
     pub fn warning(&self) -> Option<String> {
         match self {
-            Self::Stdout(_) | Self::Nats(_) => None,
+            Self::Stdout(_) => None,
+            Self::Nats(settings) => settings.warning(),
             Self::File(settings) => settings.warning(),
             Self::Http(settings) => settings.warning(),
             Self::Exec(settings) => settings.warning(),
@@ -239,6 +240,11 @@ impl Settings {
             Self::Exec(settings) => settings.mask(),
             Self::Nats(settings) => settings.mask(),
         }
+    }
+
+    /// Whether a closed file of it would be called so.
+    pub fn closes_as(&self, path: &std::path::Path) -> bool {
+        matches!(self, Self::File(settings) if settings.closes_as(path))
     }
 
     /// Erases events from what the sink keeps on this machine; returns how many are gone. Blocks the thread.

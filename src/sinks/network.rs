@@ -68,15 +68,16 @@ pub(super) enum Refusal {
 impl Network {
     /// Whether this address may be connected to.
     pub(super) fn check(&self, address: IpAddr) -> Result<(), Refusal> {
-        let address = unwrapped(address);
-        let guarded = range_of(address, GUARDED);
+        let meant = meanings(address);
+        let guarded = meant.iter().find_map(|address| range_of(*address, GUARDED));
         match self {
             Self::Any => guarded.map_or(Ok(()), |(range, why)| Err(Refusal::Guarded(range, why))),
-            Self::Public => match range_of(address, GUARDED).or_else(|| not_public(address)) {
+            Self::Public => match guarded.or_else(|| meant.iter().find_map(|address| not_public(*address))) {
                 Some((range, why)) => Err(Refusal::NotPublic(range, why)),
                 None => Ok(()),
             },
             Self::Listed(ranges) => {
+                let address = meant[0];
                 let mut listing = ranges.iter().filter(|range| range.contains(&address));
                 match guarded {
                     None => listing.next().map(|_| ()).ok_or(Refusal::NotListed),
@@ -127,22 +128,27 @@ fn allowed(network: &Network, found: impl Iterator<Item = SocketAddr>) -> Result
     }
 }
 
-/// The IPv4 address inside of an IPv6 one, where that is where its packets would go in the end.
-fn unwrapped(address: IpAddr) -> IpAddr {
-    let IpAddr::V6(v6) = address else { return address };
+/// What an address may lead to: itself, or the IPv4 address within one that is a form of it. Where a network translates by
+/// a form of its own, all that it may be.
+fn meanings(address: IpAddr) -> Vec<IpAddr> {
+    let IpAddr::V6(v6) = address else { return vec![address] };
     let [a, b, c, d, e, f, g, h] = v6.segments();
     let v4 = |high: u16, low: u16| IpAddr::V4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
     match (a, b, c, d, e, f) {
         // Mapped, and the compatible ones of old, of which `::` and `::1` are none.
-        (0, 0, 0, 0, 0, 0xffff) => v4(g, h),
-        (0, 0, 0, 0, 0, 0) if (g, h) > (0, 1) => v4(g, h),
+        (0, 0, 0, 0, 0, 0xffff) => vec![v4(g, h)],
+        (0, 0, 0, 0, 0, 0) if (g, h) > (0, 1) => vec![v4(g, h)],
         // Mapped in the way of SIIT.
-        (0, 0, 0, 0, 0xffff, 0) => v4(g, h),
+        (0, 0, 0, 0, 0xffff, 0) => vec![v4(g, h)],
         // NAT64, 6to4, Teredo.
-        (0x64, 0xff9b, 0, 0, 0, 0) => v4(g, h),
-        (0x2002, ..) => v4(b, c),
-        (0x2001, 0, ..) => v4(!g, !h),
-        _ => address,
+        (0x64, 0xff9b, 0, 0, 0, 0) => vec![v4(g, h)],
+        (0x2002, ..) => vec![v4(b, c)],
+        (0x2001, 0, ..) => vec![v4(!g, !h)],
+        // NAT64 of one's own (RFC 8215): with a prefix of 96 bits, or of 48, where eight bits stand between (RFC 6052).
+        (0x64, 0xff9b, 1, ..) => vec![address, v4(g, h), v4(d, (e << 8) | (f >> 8))],
+        // ISATAP (RFC 5214).
+        (.., 0x0 | 0x200, 0x5efe) => vec![address, v4(g, h)],
+        _ => vec![address],
     }
 }
 
@@ -271,6 +277,10 @@ mod tests {
             "64:ff9b::169.254.169.254",
             "2002:a9fe:a9fe::",
             "2001:0:1:2:3:4:5601:5601",
+            "64:ff9b:1::169.254.169.254",
+            "64:ff9b:1:a9fe:a9:fe00::",
+            "2001:470:1:2:0:5efe:169.254.169.254",
+            "2001:470:1:2:200:5efe:169.254.169.254",
         ] {
             assert!(!allows(&Network::Any, address), "{address}");
             assert!(!allows(&listed(&["0.0.0.0/0", "::/0"]), address), "{address}: everything is not its name");

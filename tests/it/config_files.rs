@@ -300,6 +300,7 @@ fn every_documented_default_is_a_key_that_is_read() {
             include_str!("../../src/config/polling.rs"),
             include_str!("../../src/config/accounts.rs"),
             include_str!("../../src/config/sinks.rs"),
+            include_str!("../../src/providers/settings.rs"),
             include_str!("../../src/providers/linkedapi/mod.rs"),
             include_str!("../../src/providers/connectsafely/mod.rs"),
             include_str!("../../src/providers/linkup/settings.rs"),
@@ -695,4 +696,72 @@ fn a_configuration_that_others_could_have_written_is_refused_and_one_that_they_c
     permit(&secret, 0o666);
     let refused = inboxd_in(folder.path(), &["check"]);
     assert!(refused.code == 77 && refused.stderr.contains("accounts.a.api_key"), "{refused:?}");
+}
+
+#[test]
+fn credentials_in_clear_text_over_the_open_network_are_refused_for_providers_and_warned_of_for_sinks() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |base_url: &str, more: &str, sink: &str| {
+        let text = format!(
+            "[accounts.a]\nprovider = \"connectsafely\"\napi_key = \"k\"\naccount_id = \"1\"\nbase_url = \"{base_url}\"\n\
+             discover = true\n{more}\n[sinks.s]\n{sink}\n"
+        );
+        std::fs::write(folder.path().join("inboxd.toml"), text).unwrap();
+        inboxd_in(folder.path(), &["check"])
+    };
+    let stdout = "type = \"stdout\"";
+    let refused = check("http://api.example.com/linkedin", "", stdout);
+    assert!(refused.code == 78 && refused.stderr.contains("insecure = true"), "{refused:?}");
+    assert_eq!(check("http://api.example.com/linkedin", "insecure = true", stdout).code, 0);
+    assert_eq!(check("http://10.0.0.5/linkedin", "", stdout).code, 0);
+    for sink in
+        ["type = \"http\"\nurl = \"http://crm.example.com/x\"", "type = \"nats\"\nurl = \"nats://u:p@n.example.com\""]
+    {
+        let warned = check("https://api.example.com/linkedin", "", sink);
+        assert!(warned.code == 0 && warned.stderr.contains("everybody on the way"), "{warned:?}");
+    }
+    let near = check("https://api.example.com/linkedin", "", "type = \"http\"\nurl = \"http://crm:8080/x\"");
+    assert!(!near.stderr.contains("on the way"), "{near:?}");
+}
+
+#[test]
+fn a_sink_on_our_own_files_or_on_the_closed_files_of_another_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |path: &str| {
+        let text = format!(
+            "[accounts.a]\nprovider = \"connectsafely\"\napi_key = \"k\"\naccount_id = \"1\"\ndiscover = true\n\
+             [sinks.s]\ntype = \"file\"\npath = \"{path}\"\n\
+             [sinks.other]\ntype = \"file\"\npath = \"events.jsonl\"\nrotate = \"daily\"\n"
+        );
+        std::fs::write(folder.path().join("inboxd.toml"), text).unwrap();
+        inboxd_in(folder.path(), &["check"])
+    };
+    assert_eq!(check("mine.jsonl").code, 0);
+    for (path, says) in [
+        ("inboxd.db", "is the database"),
+        ("./inboxd.db-wal", "is the database"),
+        ("inboxd.db.lock", "is the database"),
+        ("inboxd.toml", "is the configuration"),
+        ("events-2026-11-20.jsonl", "a closed file of sinks.other"),
+        ("events-2026-11-20.jsonl.gz", "a closed file of sinks.other"),
+    ] {
+        let refused = check(path);
+        assert!(refused.code == 78 && refused.stderr.contains(says), "{path}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_secret_goes_into_a_new_file_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let made = inboxd_in(folder.path(), &["secret", "new", "--out", "key"]);
+    assert_eq!((made.code, made.stdout.as_str()), (0, ""), "{}", made.stderr);
+    let file = folder.path().join("key");
+    let secret = std::fs::read_to_string(&file).unwrap();
+    assert!(secret.starts_with("whsec_") && secret.ends_with('\n'));
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(inboxd_in(folder.path(), &["secret", "new", "--out", "key"]).code, 1, "a secret is not replaced");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), secret);
+    let pair = inboxd_in(folder.path(), &["secret", "new", "--ed25519", "--out", "pair"]);
+    assert!(pair.code == 0 && pair.stdout.starts_with("whpk_"), "{pair:?}");
 }

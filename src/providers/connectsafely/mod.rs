@@ -81,6 +81,10 @@ impl OfProvider for Settings {
         vec![self.api_key.clone()]
     }
 
+    fn address(&self) -> &str {
+        &self.base_url
+    }
+
     fn limited_by(&self) -> &SecretString {
         &self.api_key
     }

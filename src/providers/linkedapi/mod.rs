@@ -111,6 +111,10 @@ impl OfProvider for Settings {
         vec![self.linked_api_token.clone(), self.identification_token.clone()]
     }
 
+    fn address(&self) -> &str {
+        &self.base_url
+    }
+
     fn limited_by(&self) -> &SecretString {
         &self.identification_token
     }

@@ -182,6 +182,10 @@ impl OfProvider for Settings {
         [Some(self.api_key.clone()), self.login_token.clone()].into_iter().flatten().collect()
     }
 
+    fn address(&self) -> &str {
+        self.base_url()
+    }
+
     fn limited_by(&self) -> &SecretString {
         &self.api_key
     }

@@ -125,6 +125,10 @@ impl OfProvider for Settings {
     }
 
     /// Limits are documented as "per account, per method".
+    fn address(&self) -> &str {
+        self.base_url.as_deref().unwrap_or(BASE_URL_V2)
+    }
+
     fn limited_by(&self) -> &SecretString {
         &self.account_id
     }

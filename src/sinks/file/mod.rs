@@ -90,6 +90,15 @@ impl Settings {
         }
     }
 
+    /// Whether a closed file would be called so.
+    pub(super) fn closes_as(&self, path: &std::path::Path) -> bool {
+        let same_folder = || self.place().is_some_and(|own| own.parent() == path.parent());
+        self.rotate != Rotate::Never
+            && same_folder()
+            && Names::of(&self.path)
+                .is_some_and(|names| path.file_name().is_some_and(|name| names.read(name).is_some()))
+    }
+
     /// Erases events from the files; returns how many lines are gone. Blocks the thread.
     pub(super) fn erase(&self, name: &SinkName, erasure: &Erasure) -> std::io::Result<u64> {
         let (Some(names), Place::File) = (Names::of(&self.path), Place::of(&self.path)) else { return Ok(0) };

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use super::preset::Preset;
 use super::signature::{Secrets, SignatureError};
 use super::{address, headers};
-use crate::connect::{Proxy, ProxyError};
+use crate::connect::{Proxy, ProxyError, is_in_the_open};
 use crate::mask::Mask;
 use crate::model::{Patterns, kind, sample_events};
 use crate::settings::{OneOrMany, Rate};
@@ -170,9 +170,14 @@ impl Settings {
             ))
         };
         let url = Url::parse(self.url.expose_secret()).ok();
+        let clear = url.as_ref().filter(|url| is_in_the_open(url)).map(|_| {
+            "url begins with http://, so that everybody on the way can read the messages, and what proves who sends them; \
+             write https://"
+                .to_owned()
+        });
         let doubt = url.and_then(|url| address::doubt(&url, self.preset, self.template.is_some()));
         // A chat, which is all that is doubted, has no use for a signature.
-        unescaped().or(doubt).or(unsigned)
+        unescaped().or(clear).or(doubt).or(unsigned)
     }
 
     /// What a receiver is sent that nobody is to see again.

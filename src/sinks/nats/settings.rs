@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::subject::Subject;
+use crate::connect::is_in_the_open;
 use crate::mask::Mask;
 use crate::model::Patterns;
 use crate::settings::{OneOrMany, Rate};
@@ -82,6 +83,15 @@ impl Settings {
             return Err(("timeout", "must be longer than 0s".into()));
         }
         Ok(())
+    }
+
+    pub(in crate::sinks) fn warning(&self) -> Option<String> {
+        let is_clear = self.urls().ok()?.iter().any(is_in_the_open);
+        is_clear.then(|| {
+            "url begins with nats://, so that everybody on the way can read the messages and the login unless the server \
+             asks for TLS; write tls://"
+                .into()
+        })
     }
 
     pub(super) fn subject(&self) -> Result<Subject, Problem> {
