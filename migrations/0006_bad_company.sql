@@ -12,3 +12,5 @@ ALTER TABLE conversations ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;  -- of p
 
 -- Since when an inbox lists more conversations than are followed at most; null: it does not.
 ALTER TABLE accounts ADD COLUMN full_since INTEGER;
+
+ALTER TABLE walks ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;  -- of its pages that are staged

@@ -21,7 +21,7 @@ pub fn is_in_the_open(url: &Url) -> bool {
         Err(_) => {
             let host = host.to_ascii_lowercase();
             let is_private = |ending: &&str| host.strip_suffix(*ending).is_some_and(|rest| rest.ends_with('.'));
-            host.contains('.') && !PRIVATE_NAMES.iter().any(|ending| is_private(ending))
+            host.contains('.') && !PRIVATE_NAMES.iter().any(is_private)
         }
     }
 }

@@ -83,8 +83,12 @@ impl Poller {
         let unread = page.unreadable.items as usize;
         let record =
             PageRecord { source: job.source, walk: walk.clone(), messages: page.messages, unreadable: page.unreadable };
-        let unseen = self.store.stage_page(record).await? + unread;
+        let staged = self.store.stage_page(record).await?;
+        let unseen = staged.unseen + unread;
         job.walk = Some(walk.clone());
+        if staged.is_full && walk.cursor.is_some() {
+            return self.close_with_gap(job, walk, "there is more of it than is kept until it is announced").await;
+        }
         if !repeats && (unseen > 0 || walk.cursor.is_none()) {
             return Ok(());
         }

@@ -69,7 +69,7 @@ pub use spending::{Limits, Reservation, Reserved};
 pub use sweeps::{Discovery, Finished, Line, Noted, SweptFolder};
 pub use syncs::{SyncRow, SyncState};
 pub use unreadable::{UnreadMessages, UnreadPage, UnreadRows};
-pub use walks::{PageRecord, Walk};
+pub use walks::{PageRecord, Staged, Walk};
 use writer::Writer;
 
 /// Row of an account.

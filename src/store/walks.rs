@@ -62,6 +62,21 @@ pub struct PageRecord {
     pub unreadable: Unreadable,
 }
 
+/// What a staged page has added, and whether there is room for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Staged {
+    /// Messages that the walk had not yet seen.
+    pub unseen: usize,
+    /// The conversation, or all of its account together, has as much staged as may be.
+    pub is_full: bool,
+}
+
+/// Most bytes that are staged of one conversation.
+const STAGED_LIMIT: u64 = 256 << 20;
+
+/// Most bytes that are staged of all conversations of an account.
+const STAGED_OF_ACCOUNT_LIMIT: u64 = 1 << 30;
+
 const COLUMNS: &str = "conversation, low, cursor, baseline, route, started_at, pages, messages, proved_until, has_gap,
     unreadable";
 
@@ -100,9 +115,9 @@ fn word(route: Route) -> &'static str {
 }
 
 impl Store {
-    /// Stages a page and the walk as it stands after it. Returns how many of its messages the walk had not yet seen:
-    /// none means that the provider's paging does not advance.
-    pub async fn stage_page(&self, mut page: PageRecord) -> Result<usize, Error> {
+    /// Stages a page and the walk as it stands after it. A page of which the walk has seen everything means that the
+    /// provider's paging does not advance.
+    pub async fn stage_page(&self, mut page: PageRecord) -> Result<Staged, Error> {
         // The provider's own objects may be many times the size of the rest.
         if !self.sinks().iter().any(|sink| sink.wants.raw) {
             page.messages.iter_mut().for_each(|message| message.raw = None);
@@ -143,7 +158,7 @@ impl Store {
     }
 }
 
-fn stage_page(tx: &Connection, page: &PageRecord) -> Result<usize, Error> {
+fn stage_page(tx: &Connection, page: &PageRecord) -> Result<Staged, Error> {
     let walk = &page.walk;
     tx.prepare_cached(
         "INSERT INTO walks (conversation, low, cursor, baseline, route, started_at, pages, messages, proved_until,
@@ -172,12 +187,23 @@ fn stage_page(tx: &Connection, page: &PageRecord) -> Result<usize, Error> {
         "INSERT INTO staged_messages (conversation, sent_at, message_id, body) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT DO NOTHING",
     )?;
-    let mut unseen = 0;
+    let (mut unseen, mut bytes) = (0, 0);
     for message in &page.messages {
         let body = serde_json::to_string(message).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
-        unseen += statement.execute(params![page.source.0, message.order().0, message.id.as_str(), body])?;
+        let added = statement.execute(params![page.source.0, message.order().0, message.id.as_str(), body])?;
+        unseen += added;
+        bytes += if added > 0 { body.len() as u64 } else { 0 };
     }
-    Ok(unseen)
+    let bytes: u64 = tx
+        .prepare_cached("UPDATE walks SET bytes = bytes + ?2 WHERE conversation = ?1 RETURNING bytes")?
+        .query_row(params![page.source.0, bytes], |r| r.get(0))?;
+    let of_account: u64 = tx
+        .prepare_cached(
+            "SELECT sum(w.bytes) FROM walks w JOIN conversations c ON c.id = w.conversation
+             WHERE c.account = (SELECT account FROM conversations WHERE id = ?1)",
+        )?
+        .query_row([page.source.0], |r| r.get(0))?;
+    Ok(Staged { unseen, is_full: bytes > STAGED_LIMIT || of_account > STAGED_OF_ACCOUNT_LIMIT })
 }
 
 fn announce_staged(
@@ -241,11 +267,9 @@ mod tests {
         }
     }
 
-    /// The staged message of a store whose only sink wants the provider's own objects or not.
-    async fn staged(wants_raw: bool, message: Message) -> Message {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("inboxd.db");
-        let store = Store::open(&path).unwrap();
+    /// A store that follows one conversation, whose only sink wants the provider's own objects or not.
+    async fn following(folder: &tempfile::TempDir, wants_raw: bool) -> (Store, SourceId) {
+        let store = Store::open(&folder.path().join("inboxd.db")).unwrap();
         let conversation = Conversation {
             id: ConversationId::new("2-A"),
             address: "2-A".into(),
@@ -265,7 +289,11 @@ mod tests {
         };
         let wants = Wants { raw: wants_raw, ..Wants::default() };
         let sink = FollowedSink { name: SinkName::new("crm").unwrap(), wants, max_pending: 1 };
-        let source = store.follow(vec![account], vec![sink], UnixMillis::now()).await.unwrap().accounts[0].pinned[0].id;
+        let followed = store.follow(vec![account], vec![sink], UnixMillis::now()).await.unwrap();
+        (store, followed.accounts[0].pinned[0].id)
+    }
+
+    fn page(source: SourceId, message: Message) -> PageRecord {
         let walk = Walk {
             low: None,
             cursor: None,
@@ -278,15 +306,34 @@ mod tests {
             has_gap: false,
             unreadable: 0,
         };
-        let page = PageRecord { source, walk, messages: vec![message], unreadable: Unreadable::default() };
-        let unseen = store.stage_page(page).await.unwrap();
-        assert_eq!(unseen, 1);
-        let body: String = Connection::open(&path)
+        PageRecord { source, walk, messages: vec![message], unreadable: Unreadable::default() }
+    }
+
+    /// The message as it is staged.
+    async fn staged(wants_raw: bool, message: Message) -> Message {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, source) = following(&folder, wants_raw).await;
+        let Staged { unseen, is_full } = store.stage_page(page(source, message)).await.unwrap();
+        assert_eq!((unseen, is_full), (1, false));
+        let body: String = Connection::open(store.path())
             .unwrap()
             .query_row("SELECT body FROM staged_messages", [], |row| row.get(0))
             .unwrap();
         store.close().await.unwrap();
         serde_json::from_str(&body).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_staged_is_counted_and_has_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, source) = following(&folder, false).await;
+        for (already, is_full) in [(0, false), (STAGED_LIMIT, true)] {
+            let database = Connection::open(store.path()).unwrap();
+            database.execute("UPDATE walks SET bytes = ?1", [already]).unwrap();
+            let next = Message { id: MessageId::new(already.to_string()), ..message("null") };
+            assert_eq!(store.stage_page(page(source, next)).await.unwrap(), Staged { unseen: 1, is_full });
+        }
+        store.close().await.unwrap();
     }
 
     #[tokio::test]

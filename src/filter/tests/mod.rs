@@ -288,7 +288,7 @@ fn what_is_valid_and_perhaps_not_meant_is_warned_of() {
     assert_eq!(
         warnings(inbound, &["message.new", "account.*"]),
         [
-            "does not apply to account.action_required, account.recovered, which lack what it looks at: they are delivered"
+            "does not apply to account.action_required, account.full, account.recovered, which lack what it looks at: they are delivered"
         ]
     );
     assert!(warnings(&format!("type != 'message.new' or {inbound}"), &["*"]).is_empty());
