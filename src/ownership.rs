@@ -113,22 +113,30 @@ impl Strangers {
 pub fn open_own(path: &Path) -> io::Result<File> {
     let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).map_err(io::Error::other)?;
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
+    options.read(true).write(true).mode(0o600).custom_flags(flags);
+    match options.clone().create_new(true).open(path) {
+        // Ours, whatever owner a network file system gives it.
+        Ok(file) => return Ok(file),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
     let file = options.open(path).map_err(|error| match rustix::io::Errno::from_io_error(&error) {
         Some(rustix::io::Errno::LOOP) => {
             io::Error::other("it is a symbolic link, which somebody else may have made; remove it")
         }
         _ => error,
     })?;
-    check_own(&file.metadata()?)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    check_own(&file.metadata()?, &fs::metadata(folder)?)?;
     Ok(file)
 }
 
-/// Whether an open file is one of ours alone, which nobody else has put there.
-pub fn check_own(found: &Metadata) -> io::Result<()> {
+/// Whether an open file is one of ours alone, which nobody else has put there. Where a network file system gives every file
+/// the same owner, that is the owner of its folder.
+pub fn check_own(found: &Metadata, folder: &Metadata) -> io::Result<()> {
     let problem = match found {
         _ if !found.is_file() => "it is no file; remove it",
-        _ if found.uid() != geteuid().as_raw() => "it belongs to another user; remove it",
+        _ if ![geteuid().as_raw(), folder.uid()].contains(&found.uid()) => "it belongs to another user; remove it",
         _ if found.nlink() > 1 => {
             "it has another name as well (a hard link), which somebody else may have made; remove it"
         }

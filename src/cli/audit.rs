@@ -162,6 +162,9 @@ fn audit(overview: &Overview, now: UnixMillis) -> Audit {
     Audit { complete, at: now, inboxes, conversations }
 }
 
+/// Why an inbox whose listing finds no room is not read to its end.
+const FULL: &str = "it lists more conversations than max_conversations, which are not followed";
+
 /// The folders of an inbox that is to be followed; one that has never been asked for counts as one.
 fn audit_inbox(account: &AccountOverview) -> Vec<AuditedInbox> {
     if !account.configured || !account.discovers {
@@ -185,16 +188,15 @@ fn audit_inbox(account: &AccountOverview) -> Vec<AuditedInbox> {
                     let detail = folder.failure_detail.as_deref().unwrap_or_default();
                     Some(format!("it cannot be listed ({class}): {detail}"))
                 }
-                (None, _) if account.full_since.is_some() => {
-                    Some("it lists more conversations than max_conversations, which are not followed".into())
-                }
+                (None, _) if account.full_since.is_some() => Some(FULL.into()),
                 (None, None) => Some("its first listing has not come to its end".into()),
                 (None, Some(_)) => None,
             };
             inbox(&folder.folder, folder.swept_at, stale, folder.unreadable.clone())
         })
         .collect();
-    if folders.is_empty() { vec![inbox("", None, Some("it has not been listed yet".into()), None)] } else { folders }
+    let unlisted = if account.full_since.is_some() { FULL } else { "it has not been listed yet" };
+    if folders.is_empty() { vec![inbox("", None, Some(unlisted.into()), None)] } else { folders }
 }
 
 /// Why a conversation may lack messages. What the provider or a person has to repair counts at once, everything else when

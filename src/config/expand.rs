@@ -37,7 +37,11 @@ pub(super) fn expand(value: &mut Value, key: &str, inserted: &mut Inserted, prob
                 if expanded.from_file || key.ends_with(".template") || key.contains(".command[") {
                     inserted.from_files.push(key.to_owned());
                 }
-                inserted.mask = std::mem::take(&mut inserted.mask).and_all(&expanded.inserted);
+                // What names a place or a level is no secret, and would be missed in every line that names it.
+                let is_plain = key.starts_with("store.") || key.starts_with("log.") || key.ends_with(".path");
+                if !is_plain || expanded.from_file {
+                    inserted.mask = std::mem::take(&mut inserted.mask).and_all(&expanded.inserted);
+                }
                 *text = expanded.text;
             }
             Err(problem) => problems.push(problem),

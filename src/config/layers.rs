@@ -97,11 +97,11 @@ fn find(given: Option<&Path>) -> Result<Option<(PathBuf, Found)>, Problem> {
 }
 
 /// Refuses a file that another user could have written: it says which programs are run and where credentials are sent.
-/// Of a file that is named, whoever names it has chosen the owner.
+/// Of a file that is named, or that lies where only an administrator writes, somebody has chosen the owner.
 fn check_writers(path: &Path, found: Found, warnings: &mut Vec<Problem>) -> Result<(), Problem> {
     let Ok(metadata) = std::fs::metadata(path) else { return Ok(()) };
     match (Strangers::of(&metadata), found) {
-        (Strangers::Own, Found::Named) => {
+        (Strangers::Own, Found::Named | Found::InEtc) => {
             let owner = metadata.uid();
             warnings.push(Problem::new(
                 "",

@@ -20,6 +20,8 @@ pub struct Store {
     pub min_free: u64,
     /// Text of messages is kept after it was delivered.
     pub keep_text: bool,
+    /// Whoever else may make files in the folder of the database is trusted.
+    pub trust_folder: bool,
 }
 
 /// Shortest retention: long enough that a receiver's outage over a weekend can still be looked into.
@@ -34,6 +36,7 @@ pub(super) struct Table {
     #[serde(with = "crate::settings::size")]
     min_free: u64,
     keep_text: bool,
+    trust_folder: bool,
 }
 
 impl Table {
@@ -49,7 +52,13 @@ impl Table {
         if path.is_dir() {
             return Err(Problem::new("store.url", format!("{} is a folder; name a file in it", path.display())));
         }
-        Ok(Store { path, retention: self.retention, min_free: self.min_free, keep_text: self.keep_text })
+        Ok(Store {
+            path,
+            retention: self.retention,
+            min_free: self.min_free,
+            keep_text: self.keep_text,
+            trust_folder: self.trust_folder,
+        })
     }
 }
 

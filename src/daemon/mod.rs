@@ -125,9 +125,13 @@ async fn live(config: Config, sources: &Sources, orders: &Orders) -> Result<(), 
 
 /// Opens the store on a thread that may wait for it.
 async fn open(configured: config::Store) -> Result<Store, Error> {
-    let opened = tokio::task::spawn_blocking(move || Store::open(&configured.path)).await;
-    let store = opened.map_err(|_| store::Error::Closed)??;
-    if !configured.keep_text {
+    let keeps_text = configured.keep_text;
+    let opened = tokio::task::spawn_blocking(move || match configured.trust_folder {
+        true => Store::open_in_any_folder(&configured.path),
+        false => Store::open(&configured.path),
+    });
+    let store = opened.await.map_err(|_| store::Error::Closed)??;
+    if !keeps_text {
         store.keep_no_text().await?;
     }
     Ok(store)

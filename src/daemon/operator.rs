@@ -69,7 +69,7 @@ pub async fn operate(config: Config, request: Request) -> Result<Answer, Error> 
     if !path.try_exists().unwrap_or(true) {
         return Err(crate::store::OpenError::Missing { path: path.display().to_string() }.into());
     }
-    let store = Store::open(&path)?;
+    let store = super::open(config.store.clone()).await?;
     let operator = Operator::new(&config, store.clone(), None);
     let answer = operator.obey(request).await;
     store.close().await?;

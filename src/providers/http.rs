@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, StatusCode};
+use tokio::time::Instant;
 
 use super::encoding::{self, Encoded};
 use super::{Class, Error, Fault, Quota, large};
@@ -78,7 +79,7 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
         error.credits = credits;
         error
     };
-    large::asked();
+    large::let_go();
     let mut response = request.send().await.map_err(transport)?;
     if let Some(words) = of_the_way(response.status()) {
         let error =
@@ -90,13 +91,13 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
     if announced > BODY_LIMIT {
         return Err(too_large());
     }
-    large::grows(0, announced).await;
+    let mut until = large::grows(0, announced).await;
     let mut body = Vec::with_capacity(announced);
-    while let Some(chunk) = response.chunk().await.map_err(transport)? {
+    while let Some(chunk) = in_time(until, response.chunk()).await?.map_err(transport)? {
         if body.len() + chunk.len() > BODY_LIMIT {
             return Err(too_large());
         }
-        large::grows(body.len().max(announced), body.len() + chunk.len()).await;
+        until = until.or(large::grows(body.len().max(announced), body.len() + chunk.len()).await);
         body.extend_from_slice(&chunk);
     }
     let (status, headers) = (response.status(), response.headers().clone());
@@ -117,6 +118,24 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
         return Err(Error::new(Class::Protocol, detail));
     }
     Ok(Answer { status, headers, body })
+}
+
+/// What comes of `work`, where it comes in time.
+async fn in_time<T>(until: Option<Instant>, work: impl Future<Output = T>) -> Result<T, Error> {
+    let Some(mut until) = until else { return Ok(work.await) };
+    let mut work = std::pin::pin!(work);
+    loop {
+        match tokio::time::timeout_at(until, &mut work).await {
+            Ok(done) => return Ok(done),
+            Err(_) if large::others_wait() => {
+                let seconds = large::LONGEST_READ.as_secs();
+                let detail = format!("a large answer was not there within {seconds} s, and others wait to be read");
+                return Err(Error::new(Class::Transient, detail).at_fault(Fault::Network));
+            }
+            // Its own time limit is the provider's.
+            Err(_) => until = Instant::now() + Duration::from_secs(1),
+        }
+    }
 }
 
 /// The body as UTF-8: what is none becomes replacement characters, which may take more room; `None` beyond the limit.

@@ -9,13 +9,15 @@
 //! span of the log is.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 /// Largest answer that is read like any other.
@@ -26,6 +28,30 @@ const PERILOUS: usize = 4 << 20;
 
 /// Larger answers that are read at a time, in the whole process.
 const ROOMS: usize = 2;
+
+/// How many wait for one.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// Somebody who waits, until it has a room or is dropped.
+struct Waiting;
+
+impl Waiting {
+    fn begin() -> Self {
+        WAITING.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        WAITING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether somebody waits for a room.
+pub(super) fn others_wait() -> bool {
+    WAITING.load(Ordering::Relaxed) > 0
+}
 
 static ROOM: Semaphore = Semaphore::const_new(ROOMS);
 
@@ -110,20 +136,26 @@ fn elsewhere() -> &'static Handle {
     })
 }
 
-/// An answer is asked for: what was made of the one before is done.
-pub(super) fn asked() {
+/// What was made of the answers so far is done: others may have the room while this work waits for its next turn to ask.
+pub fn let_go() {
     let _ = WORK.try_with(|work| work.keep(None));
 }
 
+/// A large answer has to be there so long after its room was taken: who sends it drop by drop must not keep others waiting.
+pub(super) const LONGEST_READ: Duration = Duration::from_secs(30);
+
 /// An answer, of which so many bytes were there, grows to this size. To be awaited before they are read.
-pub(super) async fn grows(from: usize, to: usize) {
+/// Says until when the rest of it has to be there, from the moment on that it has a room.
+pub(super) async fn grows(from: usize, to: usize) -> Option<Instant> {
     let passes = |limit: usize| (from..to).contains(&limit);
     if !passes(SMALL) && !passes(PERILOUS) {
-        return;
+        return None;
     }
-    let Ok(work) = WORK.try_with(Arc::clone) else { return };
+    let work = WORK.try_with(Arc::clone).ok()?;
     if passes(SMALL) {
+        let waiting = Waiting::begin();
         let room = ROOM.acquire().await.expect("the rooms are never closed");
+        drop(waiting);
         work.keep(Some(room));
         if !work.is_large.swap(true, Ordering::Relaxed) {
             // Whoever polls this work takes it aside now.
@@ -133,11 +165,11 @@ pub(super) async fn grows(from: usize, to: usize) {
     if passes(PERILOUS) && !work.is_on_record.swap(true, Ordering::Relaxed) {
         work.watch.begins().await;
     }
+    passes(SMALL).then(|| Instant::now() + LONGEST_READ)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
     use std::thread::ThreadId;
 
     use super::*;
@@ -173,10 +205,10 @@ mod tests {
         let small = aside(small, watch.clone(), &asides).await;
         assert_eq!((small, watch.began.load(Ordering::Relaxed)), (here(), 0));
         let large = async {
-            asked();
+            let_go();
             grows(0, PERILOUS + 1).await;
             let first = here();
-            asked();
+            let_go();
             grows(0, PERILOUS + 1).await;
             (first, here())
         };

@@ -31,7 +31,7 @@ use crate::time::UnixMillis;
 
 pub use crate::model::{Listed, Unreadable};
 pub use http::{TlsError, install_tls};
-pub use large::{Watch as LargeAnswers, aside};
+pub use large::{Watch as LargeAnswers, aside, let_go};
 pub use settings::{COMMON_KEYS, NAMES, Settings, build};
 
 /// An API that can list the messages of a conversation.

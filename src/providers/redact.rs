@@ -12,7 +12,7 @@ use super::{
     Upkeep, Workflow,
 };
 use crate::mask::Mask;
-use crate::model::Conversation;
+use crate::model::{Conversation, Flag};
 
 /// A provider whose errors do not carry these secrets.
 pub(super) struct Redacted {
@@ -40,6 +40,14 @@ impl Redacted {
     fn redact_page(&self, page: Page) -> Page {
         let mut page = bounded_page(page);
         for message in &mut page.messages {
+            // So is an attachment, which may be an address with a key in it.
+            let before = message.attachments.len();
+            message
+                .attachments
+                .retain(|own| !self.secrets.iter().any(|secret| repeats(own.get(), secret.expose_secret())));
+            if message.attachments.len() < before {
+                message.flags.push(Flag::AttachmentsCut);
+            }
             message.raw.take_if(|raw| self.secrets.iter().any(|secret| repeats(raw.get(), secret.expose_secret())));
         }
         page

@@ -29,6 +29,7 @@ impl AccountLoop {
         self.summary.polled += 1;
         self.pauses.forget_row();
         self.recovered(index);
+        self.sources[index].is_poisoned = false;
         let now = Now::read();
         match found {
             Found::Quiet(coverage) => {

@@ -203,6 +203,7 @@ impl Poller {
     }
 
     async fn ask(&self, job: &Job, since: Option<UnixMillis>, cursor: Option<&str>) -> Result<Page, Failure> {
+        providers::let_go();
         let permit = self.gate.admit(Call::Page, job.purpose()).await?;
         let page = self.provider.page(PageRequest { conversation: &job.conversation, since, cursor }).await;
         self.gate.settle(permit, Heard::page(&page)).await;
@@ -217,6 +218,7 @@ impl Poller {
         if !self.provider.wants_account() {
             return Ok(());
         }
+        providers::let_go();
         let _one_at_a_time = self.looking.lock().await;
         if !self.provider.wants_account() {
             return Ok(());

@@ -124,6 +124,7 @@ impl Poller {
 
     /// Announces what a finished walk has staged, oldest first and in parts, then moves coverage.
     async fn announce_walk(&self, job: &Job, walk: &Walk, progress: Progress) -> Result<Found, Failure> {
+        providers::let_go();
         let announce = job.announce_walk(walk, self.bounds);
         let (mut announced, mut silent, mut edited) = (0, 0, 0);
         loop {

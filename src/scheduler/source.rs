@@ -23,6 +23,8 @@ pub(super) struct SourceState {
     pub(super) upkeep_knows: bool,
     pub(super) collected_until: Option<UnixMillis>,
     pub(super) failing: Option<Class>,
+    /// A process has not survived an answer of it: nothing but its time makes it due.
+    pub(super) is_poisoned: bool,
 }
 
 /// A conversation from what the store knows of it, and its place in the timetable.
@@ -37,6 +39,7 @@ pub(super) fn known(polled: Polled, polling: &Polling, now: Now) -> (SourceState
         upkeep_knows: source.sync.is_some(),
         collected_until: source.sync.as_ref().and_then(|s| s.sync_until),
         failing: None,
+        is_poisoned: source.poisoned,
         job: Job {
             source: source.id,
             conversation: polled.conversation,

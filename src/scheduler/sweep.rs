@@ -445,7 +445,10 @@ impl Poller {
         let (goes_to_the_end, at_the_end) = (sweep.goes_to_the_end(&settings), listing.next.is_none());
         sweep.cursor = listing.next.filter(|_| !is_full && (goes_to_the_end || !sweep.is_complete(&page)));
         let (folder, began) = (sweep.folder.folder.clone(), sweep.began);
-        if sweep.cursor.is_none() {
+        if is_full {
+            // It has not been read to where it would have ended: the next one begins where this one has begun.
+            (sweep.folder.began_at, sweep.folder.cursor, sweep.folder.youngest) = (None, None, None);
+        } else if sweep.cursor.is_none() {
             let settles = sweep.settles(&page, at_the_end);
             let (account, youngest) = (self.account_id, sweep.youngest);
             let finished = self.store.finish_sweep(Finished {

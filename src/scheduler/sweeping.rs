@@ -261,6 +261,9 @@ impl AccountLoop {
                         return;
                     }
                     let is_news = self.mark(index, mark);
+                    if self.sources[index].is_poisoned {
+                        return;
+                    }
                     // What cannot be read keeps its wait until it moves again.
                     if is_news || self.sources[index].job.failures == 0 {
                         self.nudge(index);

@@ -31,8 +31,8 @@ impl Store {
     ) -> Result<Option<Result<Erased, BeingRead>>, Error> {
         let erased = self.write(move |tx| erase(tx, account, &conversation_id, message_id.as_deref())).await?;
         if let Some(Ok(_)) = erased {
-            // The log has the pages as they were.
-            self.wipe_log().await?;
+            // Pages in use, and the log, may have pieces of it still.
+            self.write_anew().await?;
         }
         Ok(erased)
     }

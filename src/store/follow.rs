@@ -130,6 +130,8 @@ pub struct Source {
     pub lapsed_at: Option<UnixMillis>,
     /// Polls failed in a row.
     pub failures: u32,
+    /// A process has not survived an answer of it: it is left alone until it is due.
+    pub poisoned: bool,
     /// A sweep has shown it.
     pub swept: bool,
     /// What is missing of it.
@@ -376,7 +378,7 @@ pub(super) fn insert(
 
 const COLUMNS: &str = "id, conversation_id, kind, address, person_url, first_polled_at, line, watermark, history_until,
     verified_until, last_message_at, rechecked_at, due_at, lapsed_at, failures, mark IS NOT NULL,
-    last_polled_at";
+    last_polled_at, deaths > 0";
 
 fn read_source(r: &rusqlite::Row<'_>) -> rusqlite::Result<(Conversation, Source)> {
     let id: String = r.get(1)?;
@@ -401,6 +403,7 @@ fn read_source(r: &rusqlite::Row<'_>) -> rusqlite::Result<(Conversation, Source)
         failures: r.get(14)?,
         swept: r.get(15)?,
         last_polled_at: millis(r.get(16)?),
+        poisoned: r.get(17)?,
         gaps: None,
         unread: None,
         walk: None,

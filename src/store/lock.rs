@@ -45,6 +45,14 @@ pub fn resolved(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("more symbolic links after each other than the system follows"))
 }
 
+/// Whom we trust beside ourselves with what lies in the folder of the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    Nobody,
+    /// Whoever may make files there.
+    WhoeverWrites,
+}
+
 /// The exclusive right to a database; given back when dropped, and by the system when the process
 /// dies.
 pub(super) struct Lock {
@@ -56,7 +64,6 @@ impl Lock {
     /// Takes the lock beside the database, whose folder is made where it is missing.
     pub(super) fn beside(database: &Path) -> Result<Self, OpenError> {
         let path = PathBuf::from(format!("{}.lock", database.display()));
-        check_folder_of(database)?;
         if let Some(folder) = database.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
             made.map_err(|e| failed("created")(folder, e))?;
@@ -78,14 +85,16 @@ impl Lock {
 
     /// Takes the lock on the database itself. A file with a second name is refused: SQLite keeps
     /// its journals beside the name, and two names would have two.
-    pub(super) fn hold(&mut self, database: &Path) -> Result<(), OpenError> {
+    pub(super) fn hold(&mut self, database: &Path, trust: Trust) -> Result<(), OpenError> {
         let file = OpenOptions::new().read(true).write(true).open(database);
         let file = file.map_err(|e| failed("opened")(database, e))?;
         if !is_on_a_network(&file) {
             lock_itself(&file, database)?;
         }
         let metadata = file.metadata().map_err(|e| failed("opened")(database, e))?;
-        check_file(&metadata, database)?;
+        if trust == Trust::Nobody {
+            check_file(&metadata, database)?;
+        }
         if metadata.nlink() > 1 {
             return Err(OpenError::Linked { path: database.display().to_string(), names: metadata.nlink() });
         }
@@ -97,7 +106,12 @@ impl Lock {
 /// Refuses a state folder in which others may make files. What they make there would be taken for ours.
 pub(super) fn check_folder_of(database: &Path) -> Result<(), OpenError> {
     let folder = database.parent().unwrap_or(Path::new(""));
-    check_folder(folder).map_err(|refused| OpenError::Unsafe { message: refused.to_string() })
+    check_folder(folder).map_err(|refused| {
+        let message = format!(
+            "{refused}; where nobody else can reach it, as in a container with a volume of its own, store.trust_folder = true"
+        );
+        OpenError::Unsafe { message }
+    })
 }
 
 /// Refuses a database that others may write, and warns of one that they may read.
@@ -186,14 +200,14 @@ mod tests {
         let [one, other] = ["one.db", "other.db"].map(|name| folder.path().join(name));
         fs::write(&one, "").unwrap();
         let mut first = Lock::beside(&one).unwrap();
-        first.hold(&one).unwrap();
+        first.hold(&one, Trust::Nobody).unwrap();
         assert!(matches!(Lock::beside(&one), Err(OpenError::Locked { .. })));
         fs::hard_link(&one, &other).unwrap();
         let mut second = Lock::beside(&other).unwrap();
-        assert!(matches!(second.hold(&other), Err(OpenError::Locked { .. })));
+        assert!(matches!(second.hold(&other, Trust::Nobody), Err(OpenError::Locked { .. })));
         drop(first);
-        assert!(matches!(second.hold(&other), Err(OpenError::Linked { names: 2, .. })));
+        assert!(matches!(second.hold(&other, Trust::Nobody), Err(OpenError::Linked { names: 2, .. })));
         fs::remove_file(&one).unwrap();
-        second.hold(&other).unwrap();
+        second.hold(&other, Trust::Nobody).unwrap();
     }
 }

@@ -54,6 +54,7 @@ pub use explain::{
 };
 pub use follow::{BudgetRow, Follow, Followed, FollowedAccount, FollowedRows, Pinned, Source};
 pub use gaps::OpenGaps;
+use lock::Trust;
 pub use lock::resolved;
 pub use operator::Refused;
 pub use outbox::{Attempt, ClaimLimit, Lane, Outcome, Owed, Settled, Settlement, SinkHealth, Standing};
@@ -148,7 +149,18 @@ impl Store {
         // Also where the way to it begins: who can write there leads us elsewhere.
         lock::check_folder_of(path)?;
         let path = resolved(path).map_err(|e| error::failed("opened")(path, e))?;
-        let (lock, connection) = open::open_exclusive(&path)?;
+        lock::check_folder_of(&path)?;
+        Self::open_trusting(&path, Trust::Nobody)
+    }
+
+    /// The same where whoever else may make files in its folder is trusted, as in a container with a volume of its own.
+    pub fn open_in_any_folder(path: &Path) -> Result<Self, OpenError> {
+        Self::open_trusting(path, Trust::WhoeverWrites)
+    }
+
+    fn open_trusting(path: &Path, trust: Trust) -> Result<Self, OpenError> {
+        let path = resolved(path).map_err(|e| error::failed("opened")(path, e))?;
+        let (lock, connection) = open::open_exclusive(&path, trust)?;
         let keeps_no_text = Arc::new(AtomicBool::new(false));
         let (writer, thread) = Writer::start(path.clone(), connection, lock, Arc::clone(&keeps_no_text));
         Ok(Self {

@@ -22,7 +22,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{Error, OpenError, failed, refused};
-use super::lock::Lock;
+use super::lock::{Lock, Trust};
 use super::{poison, schema};
 use crate::time::UnixMillis;
 
@@ -31,7 +31,7 @@ const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 /// Takes the lock, checks that the file is ours and returns the one connection that writes. `path`
 /// is the file itself, not a link to it.
-pub(super) fn open_exclusive(path: &Path) -> Result<(Lock, Connection), OpenError> {
+pub(super) fn open_exclusive(path: &Path, trust: Trust) -> Result<(Lock, Connection), OpenError> {
     check_kind(path)?;
     let mut lock = Lock::beside(path)?;
     let header = header(path)?;
@@ -39,7 +39,7 @@ pub(super) fn open_exclusive(path: &Path) -> Result<(Lock, Connection), OpenErro
         set_aside(path, &["-wal", "-shm", "-journal"])?;
         create(path)?;
     }
-    lock.hold(path)?;
+    lock.hold(path, trust)?;
     if let Some(header) = header {
         if !header.expects_log() {
             // It was made by a backup, and the log beside it is of the file that was here before.

@@ -1,6 +1,7 @@
 //! Removing what has been settled long ago. Message ids stay: a provider may return a message for ever, and a
 //! forgotten id would announce it again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::params;
@@ -19,6 +20,10 @@ pub struct Pruned {
     /// Where the next step begins; `None` when everything old has been looked at.
     pub next: Option<i64>,
 }
+
+/// Readers are done sooner.
+const WIPES: u32 = 100;
+const BETWEEN_WIPES: Duration = Duration::from_millis(50);
 
 /// Events looked at in one transaction, so that other writes do not wait long.
 const STEP: i64 = 1_000;
@@ -58,12 +63,35 @@ impl Store {
     }
 
     /// Writes the log beside the database back and empties it: it has what was there before a removal.
-    pub async fn wipe_log(&self) -> Result<(), Error> {
+    pub(super) async fn wipe_log(&self) -> Result<(), Error> {
+        self.wipe(false).await
+    }
+
+    /// The same after the whole file was written anew: when pages were parted, pieces of what stood in them stayed behind.
+    pub(super) async fn write_anew(&self) -> Result<(), Error> {
+        self.wipe(true).await
+    }
+
+    async fn wipe(&self, anew: bool) -> Result<(), Error> {
         let path = self.path().to_owned();
         let wiped = tokio::task::spawn_blocking(move || -> Result<(), Error> {
             let connection = open_writer(&path)?;
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-            Ok(())
+            if anew {
+                connection.execute_batch("VACUUM")?;
+            }
+            // It waits with the right to write, and the writer with it.
+            connection.busy_timeout(Duration::ZERO)?;
+            for _ in 0..WIPES {
+                // Whoever reads an older state of the database keeps the log from being emptied.
+                let checkpoint = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get::<_, bool>(0));
+                match checkpoint.map_err(Error::from) {
+                    Ok(false) => return Ok(()),
+                    Ok(true) | Err(Error::Busy(_)) => {}
+                    Err(error) => return Err(error),
+                }
+                std::thread::sleep(BETWEEN_WIPES);
+            }
+            Err(Error::Busy(Arc::new(rusqlite::Error::QueryReturnedNoRows)))
         });
         wiped.await.map_err(|_| Error::Closed)?
     }

@@ -9,7 +9,7 @@ use super::{Error, Store};
 /// What is left of an event: whose it is, and that there is no more. JSON without this field is an event as it was sent.
 pub(super) const NOT_KEPT: &str = "$.data.text_not_kept";
 
-/// Takes the text out of an event as soon as no delivery of it is pending or dead. On the connection that writes, so that it
+/// Takes the text out of an event, and out of what receivers have said to it, as soon as no delivery of it is pending or dead. On the connection that writes, so that it
 /// is part of the same transaction, wherever in the program that is made.
 pub(super) fn keep_none(connection: &Connection) -> Result<(), Error> {
     let stub = "json_object('specversion', json_extract(body, '$.specversion'), 'id', event_id,
@@ -22,6 +22,8 @@ pub(super) fn keep_none(connection: &Connection) -> Result<(), Error> {
         format!(
             "UPDATE events SET body = {stub}, raw_body = NULL WHERE id = {event}
                 AND json_extract(body, '$.data.message.id') IS NOT NULL AND json_extract(body, '{NOT_KEPT}') IS NULL
+                AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = {event} AND d.state IN (0, 2));
+             UPDATE attempts SET detail = NULL WHERE event = {event} AND detail IS NOT NULL
                 AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = {event} AND d.state IN (0, 2));"
         )
     };
@@ -52,10 +54,16 @@ impl Store {
         self.shared.keeps_no_text.store(true, Ordering::Relaxed);
         self.write(|tx| {
             keep_none(tx)?;
-            tx.execute("UPDATE events SET created_at = created_at", [])?;
+            tx.execute(
+                &format!(
+                    "UPDATE events SET created_at = created_at WHERE json_extract(body, '$.data.message.id') IS NOT NULL
+                        AND json_extract(body, '{NOT_KEPT}') IS NULL
+                        AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = events.id AND d.state IN (0, 2))"
+                ),
+                [],
+            )?;
             Ok(())
         })
-        .await?;
-        self.wipe_log().await
+        .await
     }
 }

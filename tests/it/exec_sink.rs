@@ -322,7 +322,7 @@ fn what_is_wrong_with_the_keys_is_said_and_a_missing_program_is_warned_of() {
         let account = "[accounts.work]\nprovider = \"connectsafely\"\napi_key = \"k\"\n\
                        account_id = \"65f0c0ffee00c0ffee00c0de\"\n";
         let text = format!("{account}[sinks.run]\ntype = \"exec\"\n{keys}\n");
-        std::fs::write(folder.path().join("inboxd.toml"), text).unwrap();
+        crate::support::write_private(&folder.path().join("inboxd.toml"), &text);
         let output = inboxd_in(folder.path(), &["check"]);
         assert!(!output.stderr.contains("s3cr3t"), "{}", output.stderr);
         (output.code, output.stderr)

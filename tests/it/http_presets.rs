@@ -228,7 +228,7 @@ fn addresses_that_a_preset_cannot_work_with_are_warned_of_without_being_shown() 
             "[accounts.work]\nprovider = \"connectsafely\"\napi_key = \"k\"\naccount_id = \"65f0c0ffee00c0ffee00c0de\"\n\
              [sinks.team]\ntype = \"http\"\n{keys}\n"
         );
-        std::fs::write(folder.path().join("inboxd.toml"), text).unwrap();
+        crate::support::write_private(&folder.path().join("inboxd.toml"), &text);
         let output = inboxd_in(folder.path(), &["check"]);
         assert_eq!(output.code, 0, "{}", output.stderr);
         assert!(output.stderr.contains(says) && output.stderr.is_empty() == says.is_empty(), "{}", output.stderr);

@@ -133,6 +133,11 @@ async fn a_state_folder_or_a_database_that_others_may_write_is_refused_with_the_
     assert_eq!(output.code, 77, "{}", output.stderr);
     assert!(output.stderr.contains("chmod go-w"), "{}", output.stderr);
     assert!(!rig.database().exists());
+    let trusting = rig.config().replace("[store]\n", "[store]\ntrust_folder = true\n");
+    let config = rig.path().join("inboxd.toml");
+    std::fs::write(&config, &trusting).unwrap();
+    assert_eq!(inboxd_in(rig.path(), &["run", "--once"]).code, 0, "as in a container's volume");
+    rig.write_config();
     permit(rig.path(), 0o755);
     assert_eq!(inboxd_in(rig.path(), &["run", "--once"]).code, 0);
     permit(&rig.database(), 0o666);

@@ -245,7 +245,9 @@ impl Exec {
         let mark = format!("{:016x}", rand::random::<u64>());
         command.env(family::MARK, &mark);
         command.envs(env.iter().map(|(name, value)| (name, value.expose_secret())));
-        if let Some(User { uid, gid }) = self.settings.user.as_ref().and_then(|name| user(name).ok()) {
+        if let Some(name) = &self.settings.user {
+            // Never as the daemon's own user because nobody of that name is found.
+            let User { uid, gid } = user(name).map_err(|problem| io::Error::other(format!("user {problem}")))?;
             // With another user go the groups of this one: only root can do either.
             command.uid(uid).gid(gid);
         }

@@ -2,8 +2,9 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
@@ -14,6 +15,9 @@ use super::Files;
 use super::names::Form;
 use super::open::{folder_of, sync_folder};
 use super::turn::Turn;
+
+/// A file that is compressed is let go of then.
+const LONGEST_COMPRESSION: Duration = Duration::from_secs(30);
 
 /// Which events: those of a conversation, or of one of its messages.
 #[derive(Clone, Debug)]
@@ -65,6 +69,14 @@ pub(super) fn erase(files: &Files, erasure: &Erasure) -> io::Result<u64> {
     }
     let _turn = Turn::at(path, &files.abilities)?;
     let mut gone = 0;
+    // What is being compressed changes its name meanwhile, and no file is closed while it is our turn.
+    while !erase_once(files, erasure, &mut gone)? {}
+    Ok(gone)
+}
+
+/// Looks at every file once; false where one had another name when it could be looked at.
+fn erase_once(files: &Files, erasure: &Erasure, gone: &mut u64) -> io::Result<bool> {
+    let (path, mut is_complete) = (files.names.path(), true);
     for entry in fs::read_dir(folder_of(path))? {
         let entry = entry?;
         let closed = files.names.read(&entry.file_name());
@@ -77,13 +89,17 @@ pub(super) fn erase(files: &Files, erasure: &Erasure) -> io::Result<u64> {
         if closed.is_some_and(|closed| closed.form == Form::HalfPacked) || !entry.file_type()?.is_file() {
             continue;
         }
-        gone += rewrite(&entry.path(), packed, erasure)?;
+        match rewrite(&entry.path(), packed, erasure)? {
+            Some(lines) => *gone += lines,
+            None => is_complete = false,
+        }
     }
-    Ok(gone)
+    Ok(is_complete)
 }
 
-/// Puts a file without these events in the place of one that has some of them.
-fn rewrite(path: &Path, packed: bool, erasure: &Erasure) -> io::Result<u64> {
+/// Puts a file without these events in the place of one that has some of them; `None` where it is not there any more.
+fn rewrite(path: &Path, packed: bool, erasure: &Erasure) -> io::Result<Option<u64>> {
+    let Some(_held) = held(path)? else { return Ok(None) };
     let read = || -> io::Result<Box<dyn BufRead>> {
         let file = fs::File::open(path)?;
         Ok(if packed { Box::new(BufReader::new(MultiGzDecoder::new(file))) } else { Box::new(BufReader::new(file)) })
@@ -93,7 +109,7 @@ fn rewrite(path: &Path, packed: bool, erasure: &Erasure) -> io::Result<u64> {
         gone += u64::from(erasure.means(&line?));
     }
     if gone == 0 {
-        return Ok(0);
+        return Ok(Some(0));
     }
     let found = fs::metadata(path)?;
     let draft = PathBuf::from(format!("{}.erasing", path.display()));
@@ -115,7 +131,22 @@ fn rewrite(path: &Path, packed: bool, erasure: &Erasure) -> io::Result<u64> {
     to.sync_all()?;
     fs::rename(&draft, path)?;
     sync_folder(folder_of(path))?;
-    Ok(gone)
+    Ok(Some(gone))
+}
+
+/// The file, held against compression, which would write what it has read before into another file. `None` where it is gone
+/// by then. Whoever merely reads it may hold it too, and is not waited for.
+fn held(path: &Path) -> io::Result<Option<fs::File>> {
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let until = Instant::now() + LONGEST_COMPRESSION;
+    while matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok((file.metadata()?.nlink() > 0).then_some(file))
 }
 
 fn write_lines(to: &mut impl Write, lines: impl Iterator<Item = io::Result<String>>) -> io::Result<()> {

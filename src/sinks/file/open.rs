@@ -72,7 +72,7 @@ fn open_or_make(path: &Path) -> io::Result<fs::File> {
     }
     let no_follow = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).map_err(io::Error::other)?;
     let file = options.custom_flags(no_follow).open(path)?;
-    check_own(&file.metadata()?)?;
+    check_own(&file.metadata()?, &fs::metadata(folder_of(path))?)?;
     Ok(file)
 }
 

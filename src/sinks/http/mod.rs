@@ -77,7 +77,8 @@ impl Http {
         match tokio::time::timeout(RENDER_LIMIT, rendered).await {
             Ok(Ok(rendered)) => rendered.map_err(failed),
             Ok(Err(_)) => Err(Error::retry("the template was cut off")),
-            Err(_) => Err(Error::rejected("the template fails: it takes longer than 5 s")),
+            // Its steps are counted, so this says more of the machine than of the event.
+            Err(_) => Err(Error::retry("the template was not rendered within 5 s")),
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use daemon::{Daemon, Output, finished, inboxd, inboxd_in};
 pub(crate) use receiver::{Arrived, Receiver, Reply};
-pub(crate) use rig::{Rig, account_name};
+pub(crate) use rig::{Rig, account_name, write_private};
 pub(crate) use wire::{Sent, Wire};
 
 /// Longest wait for anything: far beyond what a slow machine needs, so that only a broken daemon meets it.

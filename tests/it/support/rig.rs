@@ -90,6 +90,13 @@ fn named(dialect: Dialect, kind: Kind, address: &str) -> String {
     }
 }
 
+/// Writes a configuration with credentials in it, as a careful user has it.
+pub(crate) fn write_private(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 impl Rig {
     pub(crate) fn secret() -> &'static str {
         SECRET
@@ -135,7 +142,7 @@ impl Rig {
 
     /// Writes `inboxd.toml`: every followed conversation, quick polls, an HTTP sink to the receiver.
     pub(crate) fn write_config(&self) {
-        std::fs::write(self.path().join("inboxd.toml"), self.config()).unwrap();
+        write_private(&self.path().join("inboxd.toml"), &self.config());
     }
 
     pub(crate) fn config(&self) -> String {
