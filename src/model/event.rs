@@ -246,7 +246,7 @@ fn fitting(kind: &str, id: &str, context: &EventContext<'_>, message: &Message, 
     let mut smaller = Message { raw: None, ..message.clone() };
     if smaller.attachments.iter().map(|a| a.get().len()).sum::<usize>() > EVENT_LIMIT / 4 {
         smaller.attachments.clear();
-        smaller.flags.push(Flag::AttachmentsCut);
+        smaller.flag(Flag::AttachmentsCut);
     }
     for part in
         [&mut smaller.sender.name, &mut smaller.sender.profile_url, &mut smaller.sender.id].into_iter().flatten()
@@ -258,7 +258,7 @@ fn fitting(kind: &str, id: &str, context: &EventContext<'_>, message: &Message, 
     }
     let mut body = render(kind, id, context, &smaller, seen, raw);
     if body.len() > EVENT_LIMIT {
-        smaller.flags.push(Flag::TextCut);
+        smaller.flag(Flag::TextCut);
     }
     while body.len() > EVENT_LIMIT && !smaller.text.is_empty() {
         // One byte of text may take six in JSON, so the excess alone does not say where to cut.

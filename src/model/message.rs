@@ -151,6 +151,13 @@ impl Message {
             && attachments.is_empty()
     }
 
+    /// Says something unusual of it, once.
+    pub fn flag(&mut self, flag: Flag) {
+        if !self.flags.contains(&flag) {
+            self.flags.push(flag);
+        }
+    }
+
     /// Position in the conversation: by time, then by id; messages without a time come last.
     pub fn order(&self) -> (i64, &str) {
         (self.sent_at.map_or(i64::MAX, UnixMillis::as_millis), self.id.as_str())

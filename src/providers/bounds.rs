@@ -47,7 +47,7 @@ fn shorten(message: &mut Message) {
     if message.text.len() > EVENT_LIMIT {
         message.text.truncate(message.text.floor_char_boundary(EVENT_LIMIT));
         message.text.shrink_to_fit();
-        message.flags.push(Flag::TextCut);
+        message.flag(Flag::TextCut);
     }
     of_sender(&mut message.sender);
     message.subject.iter_mut().for_each(cut);
@@ -102,7 +102,8 @@ mod tests {
         let long = "ü".repeat(EVENT_LIMIT);
         let sender = Sender { id: Some(long.clone()), name: Some(long.clone()), profile_url: Some(long.clone()) };
         let quoted = Some(Box::new(Cited { id: Some(long.clone()), sender: sender.clone(), ..Cited::default() }));
-        let huge = Message { sender, quoted, text: long.clone(), subject: Some(long.clone()), ..message("1") };
+        let flags = vec![Flag::TextCut];
+        let huge = Message { sender, quoted, text: long.clone(), subject: Some(long.clone()), flags, ..message("1") };
         let page = bounded_page(Page { messages: vec![huge], title: Some(long), ..Page::default() });
         let kept = &page.messages[0];
         assert_eq!((kept.text.len(), &kept.flags[..]), (EVENT_LIMIT, &[Flag::TextCut][..]));

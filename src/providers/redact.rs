@@ -46,7 +46,7 @@ impl Redacted {
                 .attachments
                 .retain(|own| !self.secrets.iter().any(|secret| repeats(own.get(), secret.expose_secret())));
             if message.attachments.len() < before {
-                message.flags.push(Flag::AttachmentsCut);
+                message.flag(Flag::AttachmentsCut);
             }
             message.raw.take_if(|raw| self.secrets.iter().any(|secret| repeats(raw.get(), secret.expose_secret())));
         }
