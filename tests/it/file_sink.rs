@@ -255,7 +255,7 @@ fn what_is_wrong_with_the_keys_is_said() {
                        account_id = \"65f0c0ffee00c0ffee00c0de\"\n";
         let path = if keys.starts_with("path") { "" } else { "path = \"events.jsonl\"\n" };
         let sink = format!("[sinks.archive]\ntype = \"file\"\n{path}{keys}\n");
-        std::fs::write(folder.path().join("inboxd.toml"), account.to_owned() + &sink).unwrap();
+        crate::support::write_private(&folder.path().join("inboxd.toml"), &(account.to_owned() + &sink));
         let output = inboxd_in(folder.path(), &["check"]);
         (output.code, output.stderr)
     };

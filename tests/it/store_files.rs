@@ -70,6 +70,9 @@ fn unprivileged(rig: &Rig) -> Option<Output> {
     // The program itself may lie in a folder that only root may enter.
     let program = rig.path().join("inboxd");
     std::fs::copy(env!("CARGO_BIN_EXE_inboxd"), &program).unwrap();
+    // It reads the configuration, which is root's.
+    let config = rig.path().join("inboxd.toml");
+    std::os::unix::fs::chown(config, Some(65_534), None).unwrap();
     let mut command = std::process::Command::new("/usr/bin/setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program).arg("run").current_dir(rig.path());
     Some(finished(&mut command))
