@@ -10,7 +10,7 @@ use crate::sinks::{new_key_pair, new_shared_secret};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Print a fresh secret to sign events with; nothing is stored
+    /// Print a fresh secret to sign events with, or write it into a new file; nothing else is kept of it
     New(New),
 }
 

@@ -437,7 +437,7 @@ impl Poller {
         let (count, marked): (usize, Vec<bool>) = (rows.len(), rows.iter().map(|row| row.mark.is_some()).collect());
         let discovery = sweep.discovery(&settings, listed_at);
         let noted = self.store.note_listed(self.account_id, rows, unread, discovery).await?;
-        // What lies behind is older, and would find no place either.
+        // What is new behind it is older, and would find no place either.
         let is_full = noted.iter().any(|noted| matches!(noted, Noted::NoRoom));
         let is_news = |(noted, marked): (&Noted, bool)| marked && !matches!(noted, Noted::Unmoved);
         let page = PageSeen { rows: count, moved: noted.iter().zip(marked).any(is_news), oldest };
