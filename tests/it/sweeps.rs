@@ -60,12 +60,13 @@ async fn what_a_sweep_noticed_and_a_kill_left_unread_is_read_after_the_restart_a
     for (number, conversation) in conversations.iter().enumerate() {
         rig.world().push(*conversation, &format!("{number:03}"));
     }
-    // So many are read, and the rest is not.
+    // So many reads are answered, some of them perhaps of one conversation, and the rest is not.
+    let answered = rig.world().request_count(Endpoint::ConnectSafelyMessages) + 100;
     rig.world().inject(Fault::Hang, When { skip: 100, ..at(Endpoint::ConnectSafelyMessages) });
     let before = swept_at(&rig);
     let daemon = rig.start_again();
     until("a sweep that has noticed everything", || swept_at(&rig) > before).await;
-    rig.until_taken(100).await;
+    until("a read that hangs", || rig.world().request_count(Endpoint::ConnectSafelyMessages) > answered).await;
     daemon.kill();
     rig.world().clear_faults();
     let daemon = rig.start_again();
