@@ -12,7 +12,7 @@
 //! [`sinks`] until each is delivered or dead. [`daemon`] builds these parts from the [`config`] and stops them in
 //! order, and [`connect`] is what providers and sinks share of reaching far places; what any of them is told goes through a
 //! [`mask`] that takes our own secrets out. [`cli`] is what a person sees. [`simulator`] is a provider made of scripted conversations, for `demo`,
-//! `simulate` and the tests. [`plan`] runs the scheduler's rule in virtual time, to say what it costs.
+//! `simulate` and the tests. `fuzzing` has what the fuzzer tries. [`plan`] runs the scheduler's rule in virtual time, to say what it costs.
 
 pub mod backoff;
 pub mod calendar;
@@ -22,6 +22,8 @@ pub mod connect;
 pub mod daemon;
 pub mod dispatcher;
 pub mod filter;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod mask;
 pub mod model;
 pub mod ops;

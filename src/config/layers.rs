@@ -155,11 +155,7 @@ pub(super) fn read(sources: &Sources) -> Result<Layers, Vec<Problem>> {
         }
         None => (String::new(), FileFormat::Toml),
     };
-    syntax::check(&text, format).map_err(at_file)?;
-    let below = Config::builder()
-        .add_source(File::from_str(DEFAULTS, FileFormat::Toml))
-        .add_source(File::from_str(&text, format));
-    let below = tree(below).map_err(at_file)?;
+    let below = over_defaults(&text, format).map_err(at_file)?;
     if let Some(path) = &path {
         check_readers(path, &below, &mut warnings);
     }
@@ -173,6 +169,21 @@ pub(super) fn read(sources: &Sources) -> Result<Layers, Vec<Problem>> {
     let mut strays = environment::strays(names, super::SECTIONS, &text);
     strays.extend(warnings.into_iter().map(|warning| Problem { origin: file.clone(), ..warning }));
     Ok(Layers { merged, file, strays, below, variables })
+}
+
+/// The text of a file laid over the defaults.
+fn over_defaults(text: &str, format: FileFormat) -> Result<Value, Problem> {
+    syntax::check(text, format)?;
+    let defaults = File::from_str(DEFAULTS, FileFormat::Toml);
+    tree(Config::builder().add_source(defaults).add_source(File::from_str(text, format)))
+}
+
+/// The text of a file alone, without what the environment says.
+#[cfg(any(test, fuzzing))]
+pub(super) fn of_text(text: &str, format: FileFormat) -> Result<Layers, Vec<Problem>> {
+    let merged = over_defaults(text, format).map_err(|problem| vec![problem])?;
+    let (below, file) = (merged.clone(), "inboxd.toml".to_owned());
+    Ok(Layers { merged, file, strays: vec![], below, variables: vec![] })
 }
 
 fn tree(builder: config::ConfigBuilder<config::builder::DefaultState>) -> Result<Value, Problem> {

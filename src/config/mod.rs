@@ -7,6 +7,8 @@ mod accounts;
 mod doubts;
 mod environment;
 mod expand;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod layers;
 mod polling;
 mod problem;
@@ -123,7 +125,10 @@ pub fn show(sources: &Sources) -> Result<String, Error> {
 
 /// Loads, and looks at the expanded tree on the way; the second argument names the keys whose values came from files.
 fn load_and<T>(sources: &Sources, look: impl FnOnce(&Value, &[String]) -> T) -> Result<(Config, T), Error> {
-    let mut layers = layers::read(sources).map_err(Error)?;
+    of_layers(layers::read(sources).map_err(Error)?, look)
+}
+
+fn of_layers<T>(mut layers: layers::Layers, look: impl FnOnce(&Value, &[String]) -> T) -> Result<(Config, T), Error> {
     let mut tree = std::mem::take(&mut layers.merged);
     let mut problems = Vec::new();
     let mut inserted = Inserted::default();

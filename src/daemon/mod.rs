@@ -7,6 +7,8 @@
 //! Reload: polling ends, and deliveries go on until what is new is in the store; then the sinks are
 //! built anew. Signals, commands and the loss of the store are heard in every one of these states.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod operator;
 mod parts;
 mod running;

@@ -13,6 +13,8 @@
 //! judged: in doubt it is delivered. `null` is a value as any other; only a field of it does not exist.
 
 mod evaluate;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod read;
 mod shape;
 mod words;

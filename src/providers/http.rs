@@ -79,6 +79,10 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
         error.credits = credits;
         error
     };
+    #[cfg(any(test, fuzzing))]
+    if let Some(answer) = super::fuzzing::next_answer() {
+        return understood(answer?).await;
+    }
     large::let_go();
     let mut response = request.send().await.map_err(transport)?;
     if let Some(words) = of_the_way(response.status()) {
@@ -86,7 +90,6 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
             Error::new(class_of_status(response.status()), format!("status {}: {words}", response.status().as_u16()));
         return Err(error.at_fault(Fault::Address));
     }
-    let too_large = || Error::new(Class::Protocol, format!("the answer is larger than {} MiB", BODY_LIMIT >> 20));
     let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
     if announced > BODY_LIMIT {
         return Err(too_large());
@@ -100,7 +103,15 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
         until = until.or(large::grows(body.len().max(announced), body.len() + chunk.len()).await);
         body.extend_from_slice(&chunk);
     }
-    let (status, headers) = (response.status(), response.headers().clone());
+    understood(Answer { status: response.status(), headers: response.headers().clone(), body }).await
+}
+
+fn too_large() -> Error {
+    Error::new(Class::Protocol, format!("the answer is larger than {} MiB", BODY_LIMIT >> 20))
+}
+
+/// The answer as text that can be taken apart: what encodes it is undone, and what would grow beyond all bounds is refused.
+async fn understood(Answer { status, headers, body }: Answer) -> Result<Answer, Error> {
     let decoded = match encoding::decoded(&body, &headers, BODY_LIMIT) {
         Ok(Cow::Owned(decoded)) => {
             large::grows(body.len(), decoded.len()).await;

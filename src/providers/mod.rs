@@ -8,6 +8,8 @@ mod address;
 mod bounds;
 mod connectsafely;
 mod encoding;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod half_characters;
 mod http;
 mod json;

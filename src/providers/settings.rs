@@ -234,10 +234,14 @@ impl Settings {
 
 /// Builds the provider of an account. Its errors have no word of its own secrets in them, nor of those in `inserted`.
 pub fn build(settings: &Settings, timeout: Duration, inserted: &Mask) -> Result<Arc<dyn Provider>, TlsError> {
+    http::client(timeout, settings.proxy.as_ref()).map(|client| build_with(settings, client, inserted))
+}
+
+/// Builds the provider of an account, which asks through this client.
+pub(super) fn build_with(settings: &Settings, client: Client, inserted: &Mask) -> Arc<dyn Provider> {
     let of_provider = settings.of_provider();
-    let client = http::client(timeout, settings.proxy.as_ref())?;
     let mask = settings.mask().and_of(inserted);
-    Ok(Arc::new(Redacted { secrets: of_provider.secrets(), mask, inner: of_provider.build(client) }))
+    Arc::new(Redacted { secrets: of_provider.secrets(), mask, inner: of_provider.build(client) })
 }
 
 /// What keeps a credential from being sent in a header.

@@ -6,6 +6,8 @@
 
 mod exec;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod http;
 mod masked;
 mod nats;

@@ -15,6 +15,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("settings", &[]),
     ("connect", &[]),
     ("filter", &["model"]),
+    ("fuzzing", &["config", "daemon", "filter", "mask", "providers", "sinks"]),
     ("providers", &["model", "mask", "time", "backoff", "settings", "connect"]),
     ("sinks", &["model", "mask", "ownership", "time", "backoff", "settings", "connect"]),
     ("store", &["model", "ownership", "calendar", "time"]),

@@ -3,6 +3,8 @@
 //! or what a template or a preset makes of it; what is signed is what is sent.
 
 mod address;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod headers;
 mod preset;
 mod reply;

@@ -20,7 +20,7 @@ use crate::model::{END_OF_ISOLATE, Readable, Untrusted, cut_at, open_isolates};
 const FUEL: u64 = 200_000;
 
 /// Longest output.
-const OUTPUT_LIMIT: usize = 256 << 10;
+pub(super) const OUTPUT_LIMIT: usize = 256 << 10;
 
 /// Longest description of what went wrong.
 const DETAIL_LIMIT: usize = 200;
