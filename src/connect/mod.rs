@@ -2,9 +2,11 @@
 //! a certificate that is refused.
 
 mod clear;
+mod network;
 mod proxy;
 mod tls;
 
 pub use clear::is_in_the_open;
+pub use network::{Network, Refusal, Resolver};
 pub use proxy::{Proxy, ProxyError};
 pub use tls::in_words;

@@ -11,7 +11,6 @@ pub mod fuzzing;
 mod http;
 mod masked;
 mod nats;
-mod network;
 mod stdout;
 mod template;
 

@@ -13,7 +13,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("ownership", &[]),
     ("status", &[]),
     ("settings", &[]),
-    ("connect", &[]),
+    ("connect", &["settings"]),
     ("filter", &["model"]),
     ("fuzzing", &["config", "daemon", "filter", "mask", "providers", "sinks"]),
     ("providers", &["model", "mask", "time", "backoff", "settings", "connect"]),

@@ -19,10 +19,10 @@ use async_trait::async_trait;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, Url};
 
-use super::network::{Refusal, Resolver};
 use super::template::{RenderError, Template};
 use super::{BuildError, Delivered, Error, Outgoing, Sink};
 use crate::connect;
+use crate::connect::{Refusal, Resolver};
 use crate::model::chain;
 use crate::time::UnixMillis;
 use preset::Preset;

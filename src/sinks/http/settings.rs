@@ -11,11 +11,10 @@ use serde::{Deserialize, Deserializer};
 use super::preset::Preset;
 use super::signature::{Secrets, SignatureError};
 use super::{address, headers};
-use crate::connect::{Proxy, ProxyError, is_in_the_open};
+use crate::connect::{Network, Proxy, ProxyError, is_in_the_open};
 use crate::mask::Mask;
 use crate::model::{Patterns, kind, sample_events};
 use crate::settings::{OneOrMany, Rate};
-use crate::sinks::network::Network;
 use crate::sinks::template::{Escape, Template};
 
 const DEFAULT_RETRY: [Duration; 10] = {

@@ -1,4 +1,4 @@
-//! Which addresses a sink may connect to. The rule looks at the address that is connected to, not at the name that led there:
+//! The key `network`: which addresses may be connected to. The rule looks at the address that is connected to, not at the name that led there:
 //! a resolver of its own leaves only what is allowed of the addresses a name has, and a host that is an address is checked
 //! before anything is sent. A connection that is used again led to an allowed address when it was made.
 
@@ -14,9 +14,9 @@ use crate::settings::OneOrMany;
 
 const EXPECTED: &str = "expected \"any\", \"public\" or a list of address ranges, such as [\"10.0.0.0/8\"]";
 
-/// The key `network` of a sink.
+/// Which addresses may be connected to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum Network {
+pub enum Network {
     /// Everything but link-local and metadata addresses.
     #[default]
     Any,
@@ -53,7 +53,7 @@ fn parse_range(text: &str) -> Option<IpNet> {
 
 /// An address that a rule refuses: the rule, and not the address or its name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub enum Refusal {
     /// Link-local or metadata, and not listed.
     #[error("network refuses addresses in {0} ({1}) unless it lists them")]
     Guarded(&'static str, &'static str),
@@ -67,7 +67,7 @@ pub(super) enum Refusal {
 
 impl Network {
     /// Whether this address may be connected to.
-    pub(super) fn check(&self, address: IpAddr) -> Result<(), Refusal> {
+    pub fn check(&self, address: IpAddr) -> Result<(), Refusal> {
         let meant = meanings(address);
         let guarded = meant.iter().find_map(|address| range_of(*address, GUARDED));
         match self {
@@ -93,7 +93,7 @@ impl Network {
     }
 
     /// Checks a host that is an address. Its many spellings are one by now: a URL was parsed.
-    pub(super) fn check_host(&self, url: &Url) -> Result<(), Refusal> {
+    pub fn check_host(&self, url: &Url) -> Result<(), Refusal> {
         let host = url.host_str().unwrap_or_default();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         host.parse().map_or(Ok(()), |address| self.check(address))
@@ -101,7 +101,7 @@ impl Network {
 }
 
 /// Resolves names, and leaves only the addresses that the rule allows.
-pub(super) struct Resolver(pub(super) Network);
+pub struct Resolver(pub Network);
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
