@@ -34,7 +34,8 @@ impl fmt::Display for Problem {
                 write!(f, "{}: ", crate::model::Untrusted(part))?;
             }
         }
-        f.write_str(&self.message)
+        // What is wrong may name what was written.
+        write!(f, "{}", crate::model::Untrusted(&self.message))
     }
 }
 
