@@ -5,6 +5,7 @@
 //! characters escaped (`%2F`, `\/`, `\u002f`, `&#47;`), in base64 or in hexadecimal digits. So the
 //! text is looked at in each of these readings, and what is found is masked where it stands.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -62,6 +63,7 @@ impl Mask {
     #[must_use]
     pub fn and(self, secret: &str) -> Self {
         let mut words = Arc::unwrap_or_clone(self.0);
+        let secret = within_armour(secret);
         let alone = secret.split_whitespace().nth(1).is_none();
         for word in secret.split_whitespace() {
             // `Bearer` and `Token` say of what kind the secret is that stands beside.
@@ -165,6 +167,25 @@ impl Mask {
 /// A short word of an address, such as `api` and `hook`, which would be missed in an answer and is no secret.
 fn is_plain_word(segment: &str) -> bool {
     segment.len() < RUN && segment.bytes().all(|b| b.is_ascii_lowercase())
+}
+
+/// Of the text of a PEM or `.creds` file what stands between its marks, because the marks and the advice around them are words
+/// that anybody uses; any other text as it is.
+fn within_armour(text: &str) -> Cow<'_, str> {
+    let is_mark = |line: &str| line.starts_with("-----") && line.ends_with("-----");
+    if !text.lines().any(|line| is_mark(line.trim())) {
+        return Cow::Borrowed(text);
+    }
+    let (mut within, mut is_within) = (String::new(), false);
+    for line in text.lines().map(str::trim) {
+        if is_mark(line) {
+            is_within = line.contains("BEGIN");
+        } else if is_within {
+            within += line;
+            within.push('\n');
+        }
+    }
+    Cow::Owned(within)
 }
 
 impl Words {
@@ -357,6 +378,16 @@ mod tests {
 
     fn mask() -> Mask {
         Mask::default().and(TOKEN)
+    }
+
+    #[test]
+    fn of_a_pem_file_what_is_secret_is_masked_and_its_marks_are_words_like_others() {
+        let file =
+            "Keep this identity safe.\n-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\n-----END PRIVATE KEY-----\n";
+        let mask = Mask::default().and(file);
+        let words = "the server wants a PRIVATE KEY, an identity and no BEGIN";
+        assert_eq!(mask.hide(words), words);
+        assert_eq!(mask.hide("sent MIGHAgEAMBMGByqGSM49 back"), "sent *** back");
     }
 
     #[test]
