@@ -19,6 +19,7 @@ pub(super) const SECRET_KEYS: &[&str] = &[
     "password",
     "credentials",
     "user",
+    "client_key",
 ];
 
 /// The masked tree as TOML, with what each account's polling resolves to.

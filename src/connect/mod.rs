@@ -5,8 +5,10 @@ mod clear;
 mod network;
 mod proxy;
 mod tls;
+mod trust;
 
 pub use clear::is_in_the_open;
 pub use network::{Network, Refusal, Resolver};
 pub use proxy::{Proxy, ProxyError};
 pub use tls::in_words;
+pub use trust::{Trust, TrustError};

@@ -17,7 +17,11 @@ pub fn in_words(error: &(dyn Error + 'static)) -> Option<String> {
         }
         rustls::Error::AlertReceived(
             AlertDescription::CertificateRequired | AlertDescription::BadCertificate | AlertDescription::UnknownCA,
-        ) => Some("the server wants a certificate of its client, which inboxd has not".into()),
+        ) => Some(
+            "the server wants a certificate of its client, and there is none, or not the one; look at \
+             tls.client_certificate"
+                .into(),
+        ),
         rustls::Error::AlertReceived(AlertDescription::UnrecognisedName) => {
             Some("the server knows no site of this name; look at the host in the address".into())
         }
@@ -44,8 +48,8 @@ fn behind<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
 
 fn of_certificate(reason: &CertificateError) -> String {
     const STORE: &str = "the system's store, or SSL_CERT_FILE";
-    const ADD: &str =
-        "add the certificate of that authority to the system's store, or name a file with it in SSL_CERT_FILE";
+    const ADD: &str = "add the certificate of that authority to the system's store, name a file with it in SSL_CERT_FILE, \
+                       or write it into tls.ca";
     match reason {
         CertificateError::Expired => "the server's certificate has expired; it has to be renewed there".into(),
         CertificateError::ExpiredContext { not_after, .. } => {
@@ -72,6 +76,12 @@ fn of_certificate(reason: &CertificateError) -> String {
         }
         CertificateError::UnknownIssuer => {
             format!("the server's certificate is signed by an authority that this machine does not know; {ADD}")
+        }
+        // What only a pin says.
+        CertificateError::ApplicationVerificationFailure => {
+            "the server's certificate is valid, and its key is none of those in tls.pin; somebody may stand in between, or \
+             the server has a new key"
+                .into()
         }
         CertificateError::Revoked => "the server's certificate was revoked; it has to be replaced there".into(),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {

@@ -100,7 +100,7 @@ fn client() -> Client {
     thread_local! {
         static CLIENT: Client = {
             http::install_tls();
-            http::client(std::time::Duration::from_secs(1), None).expect("a client needs no network")
+            http::client(std::time::Duration::from_secs(1), &crate::providers::settings::Road::default()).expect("a client needs no network")
         };
     }
     CLIENT.with(Client::clone)

@@ -8,9 +8,10 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use tokio::time::Instant;
 
 use super::encoding::{self, Encoded};
+use super::settings::Road;
 use super::{Class, Error, Fault, Quota, large};
 use crate::backoff;
-use crate::connect::{self, Proxy};
+use crate::connect::{self, Resolver};
 use crate::model::{Untrusted, chain, cut_at};
 use crate::time::UnixMillis;
 
@@ -40,7 +41,7 @@ pub fn install_tls() {
 }
 
 /// A client for one account. Follows a redirect only inside the same origin, so credentials go nowhere else.
-pub(super) fn client(timeout: Duration, proxy: Option<&Proxy>) -> Result<Client, TlsError> {
+pub(super) fn client(timeout: Duration, road: &Road) -> Result<Client, TlsError> {
     let same_origin = reqwest::redirect::Policy::custom(|attempt| {
         let from = attempt.previous().last().map(reqwest::Url::origin);
         if from == Some(attempt.url().origin()) && attempt.previous().len() <= 3 {
@@ -56,8 +57,14 @@ pub(super) fn client(timeout: Duration, proxy: Option<&Proxy>) -> Result<Client,
         // Credentials and events go where the configuration says, whatever the environment says.
         .no_proxy()
         .redirect(same_origin);
-    if let Some(proxy) = proxy {
+    if let Some(proxy) = &road.proxy {
         client = client.proxy(proxy.through().expect("the proxy is checked with the configuration"));
+    }
+    if let Some(network) = &road.network {
+        client = client.dns_resolver(Resolver(network.clone()));
+    }
+    if !road.tls.is_of_the_system() {
+        client = client.tls_backend_preconfigured(road.tls.config().map_err(|error| TlsError(error.to_string()))?);
     }
     client.build().map_err(|e| TlsError(without_url(e)))
 }
@@ -348,7 +355,11 @@ mod tests {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let url = format!("http://{}/", listener.local_addr().unwrap());
             tokio::spawn(async move { axum::serve(listener, router).await });
-            let error = send(client(Duration::from_secs(5), None).unwrap().get(&url)).await.err().unwrap();
+            let error =
+                send(client(Duration::from_secs(5), &crate::providers::settings::Road::default()).unwrap().get(&url))
+                    .await
+                    .err()
+                    .unwrap();
             assert_eq!((error.class, error.fault), (Class::Protocol, Fault::Address));
             assert!(error.detail.starts_with(&format!("status {status}: ")), "{}", error.detail);
             assert!(error.detail.contains(says), "{}", error.detail);
@@ -365,7 +376,10 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let answer = send(client(Duration::from_secs(5), None).unwrap().get(&url)).await.unwrap();
+        let answer =
+            send(client(Duration::from_secs(5), &crate::providers::settings::Road::default()).unwrap().get(&url))
+                .await
+                .unwrap();
         assert_eq!((answer.status.as_u16(), answer.body.as_slice()), (403, &b"the account is gone"[..]));
     }
 
@@ -374,7 +388,7 @@ mod tests {
         install_tls();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
-        let client = client(Duration::from_millis(200), None).unwrap();
+        let client = client(Duration::from_millis(200), &crate::providers::settings::Road::default()).unwrap();
         let unanswered = send(client.get(&url)).await.err().unwrap();
         assert_eq!((unanswered.class, unanswered.fault, unanswered.credits), (Class::Transient, Fault::Network, None));
         drop(listener);

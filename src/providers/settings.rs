@@ -10,7 +10,7 @@ use serde_json::Map;
 
 use super::redact::Redacted;
 use super::{Profile, Provider, TlsError, connectsafely, http, linkedapi, linkup, unipile};
-use crate::connect::{Proxy, is_in_the_open};
+use crate::connect::{Network, Proxy, Trust, TrustError, is_in_the_open};
 use crate::mask::Mask;
 use crate::model::{Conversation, ConversationId};
 use crate::settings::Read;
@@ -79,22 +79,27 @@ pub(super) trait OfProvider {
 #[derive(Clone, Debug)]
 pub struct Settings {
     of: Own,
-    proxy: Option<Proxy>,
-    insecure: bool,
+    road: Road,
 }
 
-/// The keys that every account may have, beside those that the configuration keeps for itself.
-#[derive(Deserialize)]
-struct Common {
+/// The road to the provider: the keys that every account may have, beside those that the configuration keeps for itself.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Road {
     #[serde(default)]
-    proxy: Option<Proxy>,
+    pub(super) proxy: Option<Proxy>,
     /// Credentials may go in clear text over the open network.
     #[serde(default)]
     insecure: bool,
+    /// Which addresses may be connected to: those of the proxy, where there is one, else those of the provider.
+    #[serde(default)]
+    pub(super) network: Option<Network>,
+    /// Whom TLS trusts, and who we are.
+    #[serde(default)]
+    pub(super) tls: Trust,
 }
 
-/// Names of [`Common`].
-pub const COMMON_KEYS: &[&str] = &["proxy", "insecure"];
+/// Names of [`Road`].
+pub const COMMON_KEYS: &[&str] = &["proxy", "insecure", "network", "tls"];
 
 /// The keys of each provider.
 #[derive(Clone, Debug)]
@@ -111,6 +116,34 @@ enum Own {
 
 /// Names that `provider =` takes.
 pub const NAMES: &[&str] = &["linkedapi", "connectsafely", "linkup", "unipile"];
+
+impl Road {
+    /// What is wrong with it for this address of the provider.
+    fn problem(&self, url: &reqwest::Url) -> Option<(&'static str, String)> {
+        let refused = |key, url| {
+            let refusal = self.network.as_ref()?.check_host(url).err()?;
+            Some((key, format!("names an address, and {refusal}")))
+        };
+        let proxy = match self.proxy.as_ref().map(|proxy| proxy.through().and(proxy.url())) {
+            Some(Err(error)) => return Some(("proxy", error.to_string())),
+            Some(Ok(url)) => Some(url),
+            None => None,
+        };
+        let clear_text = || {
+            (!self.insecure && is_in_the_open(url)).then(|| {
+                let message = "would send the credentials in clear text over the open network; write https://, or where \
+                               that cannot be, insecure = true beside it";
+                ("base_url", message.to_owned())
+            })
+        };
+        let tls = || {
+            let TrustError { key, message } = self.tls.problem(url.scheme() == "https").err()?;
+            Some((key, message.to_owned()))
+        };
+        let reached = || proxy.as_ref().map_or_else(|| refused("base_url", url), |proxy| refused("proxy", proxy));
+        reached().or_else(clear_text).or_else(tls)
+    }
+}
 
 impl Own {
     fn read<R: Read>(provider: &str, reader: &R, table: serde_json::Value) -> Option<Result<Self, R::Error>> {
@@ -131,8 +164,8 @@ impl Settings {
         let common: Map<_, _> =
             own.into_iter().flat_map(|own| COMMON_KEYS.iter().filter_map(|&name| own.remove_entry(name))).collect();
         let of = Own::read(provider, reader, table)?;
-        let common = reader.read::<Common>(common.into());
-        Some(of.and_then(|of| common.map(|Common { proxy, insecure }| Self { of, proxy, insecure })))
+        let road = reader.read::<Road>(common.into());
+        Some(of.and_then(|of| road.map(|road| Self { of, road })))
     }
 
     /// Reads the provider's own keys of one conversation. The inner error says what is wrong with a value.
@@ -196,7 +229,8 @@ impl Settings {
 
     /// What the provider and the proxy are sent that nobody is to see again.
     pub fn mask(&self) -> Mask {
-        let on_the_way: Vec<_> = self.proxy.iter().flat_map(Proxy::secrets).collect();
+        let mut on_the_way: Vec<_> = self.road.proxy.iter().flat_map(Proxy::secrets).collect();
+        on_the_way.extend(self.road.tls.secrets());
         Mask::default().and_all(self.of_provider().secrets().iter().chain(&on_the_way))
     }
 
@@ -207,17 +241,9 @@ impl Settings {
 
     /// What is wrong with the settings, where it can be told without asking: key and problem.
     pub fn problem(&self) -> Option<(&'static str, String)> {
-        let proxy = || self.proxy.as_ref().and_then(|proxy| proxy.through().err());
-        let own = || self.of_provider().problem();
-        own().or_else(|| proxy().map(|error| ("proxy", error.to_string()))).or_else(|| self.clear_text())
-    }
-
-    fn clear_text(&self) -> Option<(&'static str, String)> {
-        let url = reqwest::Url::parse(self.of_provider().address()).ok()?;
-        (!self.insecure && is_in_the_open(&url)).then(|| {
-            let message = "would send the credentials in clear text over the open network; write https://, or where that \
-                           cannot be, insecure = true beside it";
-            ("base_url", message.into())
+        self.of_provider().problem().or_else(|| {
+            let url = reqwest::Url::parse(self.of_provider().address()).ok()?;
+            self.road.problem(&url)
         })
     }
 
@@ -234,7 +260,7 @@ impl Settings {
 
 /// Builds the provider of an account. Its errors have no word of its own secrets in them, nor of those in `inserted`.
 pub fn build(settings: &Settings, timeout: Duration, inserted: &Mask) -> Result<Arc<dyn Provider>, TlsError> {
-    http::client(timeout, settings.proxy.as_ref()).map(|client| build_with(settings, client, inserted))
+    http::client(timeout, &settings.road).map(|client| build_with(settings, client, inserted))
 }
 
 /// Builds the provider of an account, which asks through this client.

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
-use crate::support::{Output, finished, inboxd};
+use crate::support::{Output, finished, inboxd, pin_of, write_private};
 
 /// Makes an authority, and certificates that it has signed; false, where openssl is not installed, is a skipped test.
 fn make_certificates(folder: &Path) -> bool {
@@ -46,9 +47,23 @@ fn make_certificates(folder: &Path) -> bool {
 
 /// Answers every request with 200 and nothing, showing this certificate; returns its address.
 fn serve(folder: &Path, name: &str) -> String {
+    serve_to(folder, name, None)
+}
+
+/// The same, for clients alone that this authority knows.
+fn serve_to(folder: &Path, name: &str, clients: Option<&str>) -> String {
     let chain = vec![CertificateDer::from_pem_file(folder.join(format!("{name}.pem"))).unwrap()];
     let key = PrivateKeyDer::from_pem_file(folder.join(format!("{name}.key"))).unwrap();
-    let config = Arc::new(ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap());
+    let builder = ServerConfig::builder();
+    let builder = match clients {
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_file(folder.join(format!("{authority}.pem"))).unwrap()).unwrap();
+            builder.with_client_cert_verifier(WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap())
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let config = Arc::new(builder.with_single_cert(chain, key).unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
@@ -65,11 +80,18 @@ fn serve(folder: &Path, name: &str) -> String {
 
 /// Checks an account and a sink that both lead there.
 fn check(folder: &Path, address: &str, trusting: &[(&str, &Path)]) -> Output {
+    check_with(folder, address, trusting, "")
+}
+
+/// The same with a table `tls` of each.
+fn check_with(folder: &Path, address: &str, trusting: &[(&str, &Path)], tls: &str) -> Output {
+    let table = |of: &str| if tls.is_empty() { String::new() } else { format!("[{of}.tls]\n{tls}\n") };
+    let (account, sink) = (table("accounts.work"), table("sinks.crm"));
     let text = format!(
         "[accounts.work]\nprovider = \"connectsafely\"\napi_key = \"the-key\"\naccount_id = \"a\"\n\
-         base_url = \"https://{address}/linkedin\"\n[sinks.crm]\ntype = \"http\"\nurl = \"https://{address}/\"\n"
+         base_url = \"https://{address}/linkedin\"\n{account}[sinks.crm]\ntype = \"http\"\nurl = \"https://{address}/\"\n{sink}"
     );
-    std::fs::write(folder.join("inboxd.toml"), text).unwrap();
+    write_private(&folder.join("inboxd.toml"), &text);
     let mut command = inboxd(&["check", "--online"]);
     command.current_dir(folder).env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
     finished(command.envs(trusting.iter().copied()))
@@ -126,4 +148,48 @@ fn an_authority_is_trusted_that_a_file_or_a_folder_in_the_environment_holds() {
     let output = check(folder.path(), &address, &[("SSL_CERT_FILE", unknown.as_path())]);
     let says = "signed by an authority that this machine does not know; add the certificate of that authority";
     assert_eq!(output.stdout.matches(says).count(), 2, "{}", output.stdout);
+}
+
+#[test]
+fn an_account_and_a_sink_may_trust_an_authority_of_their_own_prove_who_they_are_and_pin_a_key() {
+    let folder = tempfile::tempdir().unwrap();
+    if !make_certificates(folder.path()) {
+        return;
+    }
+    inboxd::providers::install_tls();
+    let insert = |key: &str, file: &str| format!("{key} = \"${{file:{}}}\"\n", folder.path().join(file).display());
+    let (open, closed) = (serve(folder.path(), "good"), serve_to(folder.path(), "good", Some("ca")));
+    let (ca, other) = (insert("ca", "ca.pem"), insert("ca", "unknown.pem"));
+    let ours = insert("client_certificate", "good.pem") + &insert("client_key", "good.key");
+    let pin = format!("pin = \"{}\"\n", pin_of(&folder.path().join("good.pem")));
+    let wrong_pin = "pin = \"sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"\n";
+    let private = std::fs::read_to_string(folder.path().join("good.key")).unwrap();
+    for (address, tls, says) in [
+        (&open, ca.clone(), None),
+        (&open, format!("{ca}{pin}"), None),
+        (&closed, format!("{ca}{ours}"), None),
+        (&open, String::new(), Some("signed by an authority that this machine does not know")),
+        (&open, other, Some("signed by an authority that this machine does not know")),
+        (&open, format!("{ca}{wrong_pin}"), Some("its key is none of those in tls.pin")),
+        (&closed, ca.clone(), Some("the server wants a certificate of its client")),
+    ] {
+        let output = check_with(folder.path(), address, &[], &tls);
+        match says {
+            None => {
+                assert!(output.stdout.contains("sinks.crm: can be reached"), "{tls}{}{}", output.stdout, output.stderr);
+                assert!(!output.stdout.contains("NO TRUST"), "{tls}{}", output.stdout);
+            }
+            Some(says) => assert_eq!(output.stdout.matches(says).count(), 2, "{tls}{}{}", output.stdout, output.stderr),
+        }
+        assert!(!output.stdout.contains(private.lines().nth(1).unwrap()), "{}", output.stdout);
+    }
+    let shown = finished(inboxd(&["config", "show"]).current_dir(folder.path()));
+    assert!(!shown.stdout.contains(private.lines().nth(1).unwrap()), "{}", shown.stdout);
+    let output = check_with(folder.path(), &open, &[], "ca = \"/etc/ca.pem\"\npni = \"x\"");
+    assert_eq!(output.code, 78);
+    for told in ["accounts.work.tls.pni: unknown key; did you mean \"pin\"?", "sinks.crm.tls.pni: unknown key"] {
+        assert!(output.stderr.contains(told), "{}", output.stderr);
+    }
+    let output = check_with(folder.path(), &open, &[], "ca = \"/etc/ca.pem\"");
+    assert_eq!(output.stderr.matches(".tls.ca: has no certificate in it").count(), 2, "{}", output.stderr);
 }

@@ -5,7 +5,7 @@ use std::net::{Ipv6Addr, TcpListener};
 use inboxd::simulator::Dialect;
 use inboxd::store::SinkOverview;
 
-use crate::support::{Receiver, Rig, inboxd_in, until};
+use crate::support::{Receiver, Rig, inboxd_in, until, write_private};
 
 /// Hosts of this machine, or of places that must not be asked from it.
 const PRIVATE: &[&str] = &[
@@ -148,4 +148,39 @@ async fn a_name_that_leads_to_a_private_address_is_refused_at_every_attempt_with
     );
     assert!(log.contains("network lists other addresses than this one"), "{log}");
     assert_eq!(daemon.stop(), 0);
+}
+
+#[test]
+fn an_account_that_says_so_keeps_the_rule_for_its_provider_or_its_proxy() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    listener.set_nonblocking(true).unwrap();
+    let account = |keys: &str| {
+        let account = "[accounts.work]\nprovider = \"connectsafely\"\napi_key = \"k\"\naccount_id = \"65f0c0ffee00c0ffee00c0de\"\n";
+        write_private(
+            &folder.path().join("inboxd.toml"),
+            &format!("{account}{keys}\n[sinks.out]\ntype = \"stdout\"\n"),
+        );
+    };
+    for (keys, says) in [
+        (format!("base_url = \"http://127.0.0.1:{port}\""), "accounts.work.base_url: names an address, and network"),
+        (format!("proxy = \"http://127.1:{port}\""), "accounts.work.proxy: names an address, and network"),
+    ] {
+        account(&format!("{keys}\nnetwork = \"public\""));
+        let output = inboxd_in(folder.path(), &["check"]);
+        assert_eq!(output.code, 78, "{}", output.stderr);
+        assert!(output.stderr.contains(says), "{}", output.stderr);
+    }
+    for keys in [format!("base_url = \"http://localhost:{port}\""), format!("proxy = \"http://localhost:{port}\"")] {
+        account(&format!("{keys}\nnetwork = \"public\""));
+        let output = inboxd_in(folder.path(), &["check", "--online"]);
+        assert!(
+            output.stdout.contains("network = \"public\" refuses addresses in"),
+            "{}{}",
+            output.stdout,
+            output.stderr
+        );
+    }
+    assert!(listener.accept().is_err(), "nobody was to connect");
 }

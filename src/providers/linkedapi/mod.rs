@@ -391,7 +391,8 @@ mod tests {
             tokio::spawn(async move { axum::serve(listener, router).await });
             let settings =
                 serde_json::json!({"linked_api_token": "a", "identification_token": "b", "base_url": base_url});
-            let client = http::client(std::time::Duration::from_secs(5), None).unwrap();
+            let client =
+                http::client(std::time::Duration::from_secs(5), &crate::providers::settings::Road::default()).unwrap();
             let provider = LinkedApi::new(serde_json::from_value(settings).unwrap(), client);
             let conversation =
                 ConversationSettings { person_url: person.into(), kind: "st".into() }.conversation().unwrap();

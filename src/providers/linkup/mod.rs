@@ -247,7 +247,8 @@ mod tests {
             let v1 = format!(r#"{{"api_version":"v1","api_key":"k","login_token":"t","total_results":{size}}}"#);
             let v2 = format!(r#"{{"api_key":"k","account_id":"a","count":{size}}}"#);
             for (json, charges_probes) in [(v1, true), (v2, false)] {
-                let client = http::client(Duration::from_secs(1), None).unwrap();
+                let client =
+                    http::client(Duration::from_secs(1), &crate::providers::settings::Road::default()).unwrap();
                 let linkup = Linkup::new(serde_json::from_str(&json).unwrap(), client);
                 let prices = Call::ALL.map(|call| linkup.price(call));
                 assert_eq!(prices, [price, price, u32::from(charges_probes), 0], "{json}");

@@ -55,7 +55,10 @@ async fn provider(more: Value) -> (Player, Box<dyn Provider>) {
     let router = axum::Router::new()
         .fallback(move |uri: Uri, headers: HeaderMap| std::future::ready(playing.answer(&uri, headers)));
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (player, with(keys).build(http::client(Duration::from_secs(5), None).unwrap()))
+    (
+        player,
+        with(keys).build(http::client(Duration::from_secs(5), &crate::providers::settings::Road::default()).unwrap()),
+    )
 }
 
 async fn v1() -> (Player, Box<dyn Provider>) {
@@ -272,7 +275,7 @@ async fn the_inbox_of_v1_is_its_chats_and_then_the_messages_of_the_account() {
 fn an_id_is_one_path_segment_and_the_query_of_the_base_stays() {
     http::install_tls();
     let base_url = "http://127.0.0.1:1/api/v1?port=13111";
-    let client = http::client(Duration::from_secs(1), None).unwrap();
+    let client = http::client(Duration::from_secs(1), &crate::providers::settings::Road::default()).unwrap();
     let api = Api::new(with(json!({ "base_url": base_url })), client);
     let path = format!("/chats/{}/messages", encoded("2-a+b/c:d%=="));
     assert_eq!(

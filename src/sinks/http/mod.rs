@@ -117,6 +117,10 @@ fn client(settings: &Settings) -> Result<Client, BuildError> {
     if let Some(proxy) = proxy {
         client = client.proxy(proxy);
     }
+    if !settings.tls.is_of_the_system() {
+        let tls = settings.tls.config().map_err(|error| BuildError::Settings(error.to_string()))?;
+        client = client.tls_backend_preconfigured(tls);
+    }
     client.build().map_err(|e| BuildError::Client(chain(&e.without_url(), REPLY_LIMIT)))
 }
 

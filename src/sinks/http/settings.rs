@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use super::preset::Preset;
 use super::signature::{Secrets, SignatureError};
 use super::{address, headers};
-use crate::connect::{Network, Proxy, ProxyError, is_in_the_open};
+use crate::connect::{Network, Proxy, ProxyError, Trust, TrustError, is_in_the_open};
 use crate::mask::Mask;
 use crate::model::{Patterns, kind, sample_events};
 use crate::settings::{OneOrMany, Rate};
@@ -81,6 +81,9 @@ pub struct Settings {
     /// A proxy, with its user and password if it wants any.
     #[serde(default)]
     proxy: Option<Proxy>,
+    /// Whom TLS trusts, and who we are.
+    #[serde(default)]
+    pub(super) tls: Trust,
 }
 
 fn default_timeout() -> Duration {
@@ -143,6 +146,8 @@ impl Settings {
             template.check(&sample_events(wanted)).map_err(|problem| ("template", problem))?;
         }
         self.proxy()?;
+        let speaks_tls = target.url.scheme() == "https";
+        self.tls.problem(speaks_tls).map_err(|TrustError { key, message }| (key, message.to_owned()))?;
         if !(1..=256).contains(&self.concurrency) {
             return Err(("concurrency", "must be 1 to 256".into()));
         }
@@ -182,7 +187,11 @@ impl Settings {
     /// What a receiver is sent that nobody is to see again.
     pub(in crate::sinks) fn mask(&self) -> Mask {
         let proxy = self.proxy.iter().flat_map(Proxy::secrets).collect::<Vec<_>>();
-        let mask = Mask::default().and_address(&self.url).and_all(self.headers.values()).and_all(&proxy);
+        let mask = Mask::default()
+            .and_address(&self.url)
+            .and_all(self.headers.values())
+            .and_all(&proxy)
+            .and_all(&self.tls.secrets());
         let tokens = self.template.iter().flat_map(|template| token_like(template.expose_secret()));
         tokens.fold(mask, |mask, token| mask.and(token))
     }

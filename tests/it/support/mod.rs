@@ -41,3 +41,13 @@ pub(crate) async fn until_async<F: Future<Output = bool>>(what: &str, mut condit
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
+
+/// The pin of a certificate's key, as the openssl command in the message about `tls.pin` makes it.
+pub(crate) fn pin_of(certificate: &std::path::Path) -> String {
+    let script = format!(
+        "openssl x509 -in {} -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64",
+        certificate.display()
+    );
+    let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+    format!("sha256/{}", String::from_utf8(output.stdout).unwrap().trim())
+}
