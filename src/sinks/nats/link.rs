@@ -9,38 +9,50 @@ use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ContextBuilder;
-use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions, Event};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use rand::RngExt;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::DETAIL_LIMIT;
-use crate::connect::in_words;
+use super::gate::{self, Cut, Reached, Server, Way};
 use crate::model::{Untrusted, cut_at};
-use crate::sinks::Error;
+use crate::sinks::{Blame, Error};
 
 /// A connection that is there, or being made: whoever needs one waits for the same.
 pub(super) type Pending = Shared<BoxFuture<'static, Result<Link, Error>>>;
 
 /// Where to connect, and the connection.
 pub(super) struct Links {
-    servers: Vec<ServerAddr>,
-    options: ConnectOptions,
-    timeout: Duration,
+    target: Arc<Target>,
     current: Mutex<Option<Pending>>,
+}
+
+/// All that a connection is made of.
+struct Target {
+    servers: Vec<Server>,
+    way: Way,
+    options: ConnectOptions,
+    /// Of an attempt.
+    timeout: Duration,
+    /// Of a connection to one server.
+    share: Duration,
 }
 
 impl Links {
     /// An attempt takes at most `timeout`.
-    pub(super) fn new(servers: Vec<ServerAddr>, options: ConnectOptions, timeout: Duration) -> Self {
+    pub(super) fn new(servers: Vec<Server>, way: Way, options: ConnectOptions, timeout: Duration) -> Self {
         // Each server has its share of the time of an attempt, and one is left for the event.
         let share = timeout / u32::try_from(servers.len() + 1).unwrap_or(u32::MAX);
         let options = options
             .connection_timeout(share)
-            .max_reconnects(servers.len())
+            .max_reconnects(1)
             // A server may name others, to which our login would go then.
             .ignore_discovered_servers();
-        Self { servers, options, timeout, current: Mutex::default() }
+        Self { target: Arc::new(Target { servers, way, options, timeout, share }), current: Mutex::default() }
     }
 
     /// The connection, or a new one where there is none.
@@ -53,7 +65,8 @@ impl Links {
         if let Some(pending) = current.as_ref().filter(|pending| usable(pending)) {
             return pending.clone();
         }
-        let made = connect(self.servers.clone(), self.options.clone(), self.timeout).boxed().shared();
+        let target = Arc::clone(&self.target);
+        let made = async move { target.connect().await }.boxed().shared();
         current.insert(made).clone()
     }
 
@@ -79,12 +92,18 @@ pub(super) struct News {
     /// Cancelled when it is lost.
     pub(super) lost: CancellationToken,
     complaint: Mutex<Option<String>>,
+    cut: Cut,
 }
 
 impl News {
     /// What the server has complained about last. It does not say which event that was about.
     pub(super) fn complaint(&self) -> Option<String> {
         self.complaint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why the connection was cut by us.
+    pub(super) fn cut(&self) -> Option<String> {
+        self.cut.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn note(&self, event: &Event) {
@@ -99,17 +118,53 @@ impl News {
     }
 }
 
-async fn connect(servers: Vec<ServerAddr>, options: ConnectOptions, timeout: Duration) -> Result<Link, Error> {
-    let news = Arc::new(News::default());
-    let listener = Arc::clone(&news);
-    let options = options.event_callback(move |event| {
-        listener.note(&event);
-        std::future::ready(())
-    });
-    let client = options.connect(servers).await.map_err(|error| refused(&error))?;
-    // Whoever waits for an acknowledgement has a limit of his own, and it is shorter.
-    let jetstream = ContextBuilder::new().timeout(timeout.saturating_mul(2)).build(client);
-    Ok(Link { jetstream, news })
+impl Target {
+    /// Tries one server after the other, beginning anywhere.
+    async fn connect(&self) -> Result<Link, Error> {
+        let first = rand::rng().random_range(0..self.servers.len().max(1));
+        let (before, from_first) = self.servers.split_at(first);
+        let mut failure = Error::retry("no connection: there is no server");
+        for server in from_first.iter().chain(before) {
+            let until = Instant::now() + self.share;
+            let reached = timeout_at(until, self.way.to(server)).await.unwrap_or_else(late);
+            let reached = match reached {
+                Ok(reached) => reached,
+                Err(error) => {
+                    failure = error;
+                    continue;
+                }
+            };
+            match timeout_at(until, self.log_in(reached)).await.unwrap_or_else(late) {
+                Ok(link) => return Ok(link),
+                // Every server would refuse the login.
+                Err(refused) if refused.blame == Blame::Address => return Err(refused),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    async fn log_in(&self, reached: Reached) -> Result<Link, Error> {
+        let news = Arc::new(News::default());
+        let over = CancellationToken::new();
+        let place = gate::open(reached, Arc::clone(&news.cut), over.clone()).await;
+        let place = place.map_err(|error| Error::retry(format!("no connection: no room on loopback: {error}")))?;
+        // The library drops what it calls when it has ended.
+        let (listener, ends_with) = (Arc::clone(&news), over.drop_guard());
+        let options = self.options.clone().local_address(place.from).event_callback(move |event| {
+            let _ = &ends_with;
+            listener.note(&event);
+            std::future::ready(())
+        });
+        let client = options.connect(place.address).await;
+        let client = client.map_err(|error| match news.cut() {
+            Some(cut) => Error::retry(format!("no connection: {cut}")),
+            None => refused(&error),
+        })?;
+        // Whoever waits for an acknowledgement has a limit of his own, and it is shorter.
+        let jetstream = ContextBuilder::new().timeout(self.timeout.saturating_mul(2)).build(client);
+        Ok(Link { jetstream, news })
+    }
 }
 
 fn refused(error: &ConnectError) -> Error {
@@ -118,9 +173,12 @@ fn refused(error: &ConnectError) -> Error {
             Error::refused("the server refuses our login", "look at credentials, token, user and password")
         }
         _ => {
-            let words = in_words(error);
-            let words = words.unwrap_or_else(|| Untrusted(cut_at(&error.to_string(), DETAIL_LIMIT)).to_string());
+            let words = Untrusted(cut_at(&error.to_string(), DETAIL_LIMIT)).to_string();
             Error::retry(format!("no connection: {words}"))
         }
     }
+}
+
+fn late<T>(_: Elapsed) -> Result<T, Error> {
+    Err(Error::retry("no connection: the server does not answer in time"))
 }

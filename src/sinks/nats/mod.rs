@@ -1,6 +1,8 @@
 //! NATS JetStream: every event is published with its id as `Nats-Msg-Id`, by which a stream drops what it already has. It
 //! is delivered when the stream has acknowledged that it stored it, or that it has it already.
 
+mod frames;
+mod gate;
 mod link;
 mod settings;
 mod subject;
@@ -39,8 +41,9 @@ impl Nats {
     pub(super) fn new(settings: &Settings) -> Result<Self, BuildError> {
         let wrong = |(key, message): (&str, String)| BuildError::Settings(format!("{key} {message}"));
         let (servers, options) = (settings.servers().map_err(wrong)?, settings.options().map_err(wrong)?);
+        let way = settings.way().map_err(wrong)?;
         Ok(Self {
-            links: Links::new(servers, options, settings.timeout),
+            links: Links::new(servers, way, options, settings.timeout),
             subject: settings.subject().map_err(wrong)?,
             timeout: settings.timeout,
         })
@@ -112,7 +115,10 @@ async fn publish(link: &Link, subject: String, event: &Outgoing) -> Result<(), E
             Ok(_) => Ok(()),
             Err(error) => Err(failure(&error, &subject)),
         },
-        () = link.news.lost.cancelled() => Err(Error::retry("the connection was lost before the acknowledgement")),
+        () = link.news.lost.cancelled() => Err(match link.news.cut() {
+            Some(cut) => Error::retry(format!("the connection was cut before the acknowledgement: {cut}")),
+            None => Error::retry("the connection was lost before the acknowledgement"),
+        }),
     }
 }
 

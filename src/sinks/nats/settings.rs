@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use async_nats::{ConnectOptions, ServerAddr};
+use async_nats::ConnectOptions;
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use super::gate::{Server, Way};
 use super::subject::Subject;
-use crate::connect::is_in_the_open;
+use crate::connect::{Network, Trust, TrustError, is_in_the_open};
 use crate::mask::Mask;
 use crate::model::Patterns;
 use crate::settings::{OneOrMany, Rate};
@@ -45,7 +46,16 @@ pub struct Settings {
     /// At most so many attempts in so long.
     #[serde(default)]
     pub(in crate::sinks) rate: Option<Rate>,
+    /// Which addresses may be connected to.
+    #[serde(default)]
+    network: Network,
+    /// Whom TLS trusts, and who we are.
+    #[serde(default)]
+    tls: Trust,
 }
+
+/// The port of a server whose URL says none.
+const PORT: u16 = 4222;
 
 fn default_timeout() -> Duration {
     Duration::from_secs(10)
@@ -74,6 +84,10 @@ impl Settings {
 
     fn problems(&self, events: &Patterns) -> Result<(), Problem> {
         self.servers()?;
+        for url in self.urls()? {
+            self.network.check_host(&url).map_err(|refusal| ("url", format!("names an address, and {refusal}")))?;
+        }
+        self.way()?;
         self.options()?;
         self.subject()?.check(events).map_err(|problem| ("subject", problem))?;
         if !(1..=256).contains(&self.concurrency) {
@@ -99,13 +113,20 @@ impl Settings {
     }
 
     /// Where the servers are, without user and password.
-    pub(super) fn servers(&self) -> Result<Vec<ServerAddr>, Problem> {
-        let addresses = self.urls()?.into_iter().map(|mut url| {
-            // Neither can fail where there is a host.
-            let (_, _) = (url.set_username(""), url.set_password(None));
-            ServerAddr::from_url(url).map_err(|_| ("url", "is not the URL of a NATS server".to_owned()))
-        });
-        addresses.collect()
+    pub(super) fn servers(&self) -> Result<Vec<Server>, Problem> {
+        let server = |url: &Url| {
+            let host = url.host_str().unwrap_or_default();
+            let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+            Server { host: bare.to_owned(), port: url.port().unwrap_or(PORT), tls: url.scheme() == "tls" }
+        };
+        Ok(self.urls()?.iter().map(server).collect())
+    }
+
+    /// How they are reached.
+    pub(super) fn way(&self) -> Result<Way, Problem> {
+        let wrong = |error: TrustError| (error.key, error.message.to_owned());
+        self.tls.problem(self.urls()?.iter().all(|url| url.scheme() == "tls")).map_err(wrong)?;
+        Ok(Way { network: self.network.clone(), trust: self.tls.clone() })
     }
 
     /// How a connection is made.
@@ -127,7 +148,7 @@ impl Settings {
     pub(in crate::sinks) fn mask(&self) -> Mask {
         let mask = self.addresses().iter().fold(Mask::default(), Mask::and_address);
         let login = [&self.credentials, &self.token, &self.user, &self.password];
-        mask.and_all(login.into_iter().flatten())
+        mask.and_all(login.into_iter().flatten()).and_all(&self.tls.secrets())
     }
 
     fn addresses(&self) -> &[SecretString] {
@@ -222,9 +243,10 @@ mod tests {
     #[test]
     fn servers_are_one_or_many_and_lose_what_stands_before_the_host() {
         let servers = |url: Value| settings(json!({"url": url})).servers().unwrap();
-        let shown = |url: Value| servers(url).iter().map(|server| server.as_url_str().to_owned()).collect::<Vec<_>>();
-        assert_eq!(shown(json!("nats://u:s3cr3t@127.0.0.1:4222")), ["nats://127.0.0.1:4222"]);
-        assert_eq!(shown(json!(["tls://s3cr3t@a.example", "nats://[::1]:1"])), ["tls://a.example", "nats://[::1]:1"]);
+        let server = |host: &str, port, tls| Server { host: host.into(), port, tls };
+        assert_eq!(servers(json!("nats://u:s3cr3t@127.0.0.1:4223")), [server("127.0.0.1", 4223, false)]);
+        let both = [server("a.example", 4222, true), server("::1", 1, false)];
+        assert_eq!(servers(json!(["tls://s3cr3t@a.example", "nats://[::1]:1"])), both);
     }
 
     #[test]

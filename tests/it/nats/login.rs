@@ -116,6 +116,28 @@ async fn tls_is_kept_to_and_its_certificate_is_checked() {
     server.until_stored(1).await;
     assert_eq!(daemon.stop(), 0);
 
+    // The same authority, named by the sink alone; and the server's key, or another.
+    let read = |name: &str| std::fs::read_to_string(file(name)).unwrap();
+    let pin = crate::support::pin_of(&file("cert.pem"));
+    let trusting = json!({"tls": {"ca": read("ca.pem"), "pin": [pin.clone(), "sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]}});
+    assert_eq!(delivers(&tls(&server), trusting).await, Ok(()));
+    let pinned = json!({"tls": {"ca": read("ca.pem"), "pin": "sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}});
+    let refused = delivers(&tls(&server), pinned).await.unwrap_err();
+    assert!(refused.contains("its key is none of those in tls.pin"), "{refused}");
+
+    let options = ConnectOptions::new()
+        .add_root_certificates(file("ca.pem"))
+        .add_client_certificate(file("cert.pem"), file("key.pem"));
+    let verifying =
+        config.replace("tls {", &format!("tls {{ ca_file: \"{}\", verify: true,", file("ca.pem").display()));
+    let Some(strict) = NatsServer::start_with(&verifying, options).await else { return };
+    strict.create_stream(&["inboxd.>"]).await;
+    let ours =
+        json!({"tls": {"ca": read("ca.pem"), "client_certificate": read("cert.pem"), "client_key": read("key.pem")}});
+    assert_eq!(delivers(&tls(&strict), ours).await, Ok(()));
+    let refused = delivers(&tls(&strict), json!({"tls": {"ca": read("ca.pem")}})).await.unwrap_err();
+    assert!(refused.contains("tls.client_certificate"), "{refused}");
+
     let plain = NatsServer::start().await.unwrap();
     plain.create_stream(&["inboxd.>"]).await;
     let refused = delivers(&tls(&plain), json!({"user": "u", "password": "p"})).await.unwrap_err();
