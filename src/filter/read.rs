@@ -300,6 +300,9 @@ fn can_be_equal(left: (&Expr<'_>, &Shape), right: (&Expr<'_>, &Shape)) -> Result
     let only_texts = common.iter().all(|kind| *kind == Type::Text);
     match (&place.1.values, &other.1.values) {
         (Some(values), Some(others)) if only_texts && values.is_disjoint(others) => {
+            if !is_place(place.0) {
+                return Err("compares texts that are written out, and they are never equal".into());
+            }
             let meant = others.iter().find_map(|other| nearest(other, values.iter().map(String::as_str)));
             let meant = meant.map(|meant| format!("did you mean \"{meant}\"? ")).unwrap_or_default();
             let values: Vec<_> = values.iter().map(|value| format!("\"{value}\"")).collect();
