@@ -266,6 +266,21 @@ fn fitting(kind: &str, id: &str, context: &EventContext<'_>, message: &Message, 
         smaller.text = cut_at(&smaller.text, keep).to_owned();
         body = render(kind, id, context, &smaller, seen, raw);
     }
+    // Ids and names of nothing but controls take six times their size; no person has such.
+    let parts: [fn(&mut Message); 3] = [
+        |message| {
+            message.attachments.clear();
+            message.flag(Flag::AttachmentsCut);
+        },
+        |message| message.forwarded = None,
+        |message| message.quoted = None,
+    ];
+    for leave_out in parts {
+        if body.len() > EVENT_LIMIT {
+            leave_out(&mut smaller);
+            body = render(kind, id, context, &smaller, seen, raw);
+        }
+    }
     body
 }
 
@@ -331,6 +346,40 @@ mod tests {
 
     fn valid(event: &Event) -> Value {
         crate::model::strict::Strict::new(event_schema()).valid(&event.body)
+    }
+
+    #[test]
+    fn an_event_keeps_its_limit_whatever_its_ids_and_names_are_made_of() {
+        // As long as providers may give them, and each byte takes six.
+        let longest = "\u{1}".repeat(1024);
+        let sender =
+            || Sender { id: Some(longest.clone()), name: Some(longest.clone()), profile_url: Some(longest.clone()) };
+        let cited = || Some(Box::new(Cited::new(Some(longest.clone()), sender(), &longest, 0)));
+        let attachment = |length: usize| serde_json::value::to_raw_value(&"x".repeat(length)).unwrap();
+        let message = Message {
+            id: MessageId::new(longest.as_str()),
+            sender: sender(),
+            subject: Some(longest.clone()),
+            quoted: cited(),
+            forwarded: cited(),
+            attachments: vec![attachment(EVENT_LIMIT / 4 - 100)],
+            ..message(&"\u{1}".repeat(EVENT_LIMIT))
+        };
+        let conversation = Conversation {
+            id: ConversationId::new(longest.as_str()),
+            person_url: Some(longest.clone()),
+            ..conversation()
+        };
+        let account = AccountName::new("sales").unwrap();
+        let context =
+            EventContext { provider: "unipile", account: &account, conversation: &conversation, title: Some(&longest) };
+        let event = Event::message_new(&context, &message, seen()).with_raw(&context, &message, seen());
+        for body in [&event.body, event.body_with_raw.as_ref().unwrap()] {
+            assert!(body.len() <= EVENT_LIMIT, "{} bytes", body.len());
+            let read: serde_json::Value = serde_json::from_str(body).unwrap();
+            assert_eq!(read["data"]["message"]["id"], longest.as_str());
+            assert_eq!(read["data"]["message"]["flags"], serde_json::json!(["text_cut", "attachments_cut"]));
+        }
     }
 
     #[test]
