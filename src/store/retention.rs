@@ -1,6 +1,7 @@
 //! Removing what has been settled long ago. Message ids stay: a provider may return a message for ever, and a
 //! forgotten id would announce it again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ pub struct Pruned {
 /// Readers are done sooner.
 const WIPES: u32 = 100;
 const BETWEEN_WIPES: Duration = Duration::from_millis(50);
+
+/// Dead deliveries that a sink keeps; beyond it the oldest go, whatever their age.
+const DEAD_LIMIT: usize = 100_000;
 
 /// Events looked at in one transaction, so that other writes do not wait long.
 const STEP: i64 = 1_000;
@@ -60,6 +64,53 @@ impl Store {
             Ok(Pruned { deliveries, events, next: Some(last) })
         })
         .await
+    }
+
+    /// Removes the oldest dead deliveries of a sink that has more than `limit`, and events that nobody else was owed: one step.
+    /// Returns the sinks, and how many of each.
+    pub async fn bound_dead(&self, limit: usize) -> Result<Vec<(String, usize)>, Error> {
+        self.write(move |tx| {
+            let mut crowded = tx.prepare_cached(
+                "SELECT s.id, s.name, n FROM (SELECT sink, count(*) AS n FROM deliveries WHERE state = 2 GROUP BY sink)
+                    JOIN sinks s ON s.id = sink WHERE n > ?1",
+            )?;
+            let row = |r: &rusqlite::Row<'_>| Ok((r.get::<_, i64>(0)?, r.get::<_, String>(1)?, r.get::<_, usize>(2)?));
+            let crowded = crowded.query_map([limit], row)?.collect::<Result<Vec<_>, _>>()?;
+            let mut removed = Vec::new();
+            for (sink, name, count) in crowded {
+                let oldest = "SELECT event FROM deliveries WHERE sink = ?1 AND state = 2 ORDER BY event LIMIT ?2";
+                let range = params![sink, (count - limit).min(STEP as usize)];
+                let events: Vec<i64> =
+                    tx.prepare_cached(oldest)?.query_map(range, |r| r.get(0))?.collect::<Result<_, _>>()?;
+                for event in &events {
+                    tx.prepare_cached("DELETE FROM attempts WHERE event = ?1 AND sink = ?2")?.execute([event, &sink])?;
+                    tx.prepare_cached("DELETE FROM deliveries WHERE event = ?1 AND sink = ?2")?.execute([event, &sink])?;
+                    tx.prepare_cached(
+                        "DELETE FROM events WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = ?1)",
+                    )?
+                    .execute([event])?;
+                }
+                removed.push((name, events.len()));
+            }
+            Ok(removed)
+        })
+        .await
+    }
+
+    /// The same until no sink has too many. Returns how many were removed.
+    async fn keep_dead_bounded(&self) -> Result<usize, Error> {
+        let mut all = BTreeMap::new();
+        loop {
+            let removed = self.bound_dead(DEAD_LIMIT).await?;
+            if removed.is_empty() {
+                break;
+            }
+            removed.into_iter().for_each(|(sink, count)| *all.entry(sink).or_default() += count);
+        }
+        for (sink, count) in &all {
+            tracing::warn!(%sink, count, "the oldest dead deliveries were removed: a sink keeps {DEAD_LIMIT} of them");
+        }
+        Ok(all.values().sum())
     }
 
     /// Writes the log beside the database back and empties it: it has what was there before a removal.
@@ -100,6 +151,13 @@ impl Store {
     pub async fn keep_pruning(&self, retention: Duration) {
         loop {
             let (mut from, mut removed) = (Some(0), 0);
+            match self.keep_dead_bounded().await {
+                Ok(dead) => removed += dead,
+                Err(Error::Closed) => return,
+                Err(error) => {
+                    tracing::warn!(class = "storage", %error, "dead deliveries were not counted; trying again in an hour");
+                }
+            }
             while let Some(begin) = from {
                 let pruned = self.prune(UnixMillis::now() - retention, begin).await;
                 removed += pruned.as_ref().map_or(0, |pruned| pruned.events + pruned.deliveries);

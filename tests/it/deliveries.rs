@@ -314,3 +314,30 @@ async fn a_round_of_cron_polls_nothing_while_a_sink_is_owed_too_much() {
     assert!(round.stderr.contains("polling waits until they are 0 or fewer"), "{}", round.stderr);
     assert_eq!(listed(&rig, &[]).len(), 3, "the fourth is still to be polled");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_with_too_many_dead_deliveries_loses_the_oldest_with_their_text() {
+    let (rig, conversation) = rig_with("Ada Byron").await;
+    rig.receiver.script(vec![Reply::Status(422); 3]);
+    for text in ["one", "two", "three", "taken"] {
+        rig.world().push(conversation, text);
+    }
+    let daemon = rig.start();
+    rig.until_taken(1).await;
+    until("three dead deliveries", || dead(&rig) == 3).await;
+    assert_eq!(daemon.stop(), 0);
+    let store = inboxd::store::Store::open(&rig.database()).unwrap();
+    assert_eq!(store.bound_dead(3).await.unwrap(), []);
+    assert_eq!(store.bound_dead(1).await.unwrap(), [("crm".to_owned(), 2)]);
+    assert_eq!(store.bound_dead(1).await.unwrap(), []);
+    store.close().await.unwrap();
+    let left: Vec<_> = listed(&rig, &["--state", "dead"]).iter().map(|row| row["event_id"].clone()).collect();
+    let database = rusqlite::Connection::open(rig.database()).unwrap();
+    let texts = |sql: &str| -> Vec<String> {
+        let mut statement = database.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    let of_events = "SELECT json_extract(body, '$.data.message.text') FROM events WHERE json_extract(body, '$.type') = 'message.new' ORDER BY id";
+    assert_eq!((left.len(), texts(of_events)), (1, vec!["three".into(), "taken".into()]));
+}
