@@ -160,9 +160,12 @@ impl Message {
 
     /// Position in the conversation: by time, then by id; messages without a time come last.
     pub fn order(&self) -> (i64, &str) {
-        (self.sent_at.map_or(i64::MAX, UnixMillis::as_millis), self.id.as_str())
+        (self.sent_at.map_or(WITHOUT_TIME, UnixMillis::as_millis), self.id.as_str())
     }
 }
+
+/// Where in the order of a conversation messages stand that have no time.
+pub const WITHOUT_TIME: i64 = i64::MAX;
 
 /// The part of a content hash that each part of a message beside its words has.
 const PART_BITS: usize = 12;

@@ -25,7 +25,7 @@ pub use conversation::{Conversation, ConversationType, Listed};
 pub use event::{EVENT_LIMIT, Event, EventContext, Route, Seen, event_id, kind};
 pub use ids::{AccountName, ConversationId, InvalidName, MessageId, SinkName};
 pub use json_line::{harmless_json, json_line};
-pub use message::{Direction, Flag, Message, Sender, assign_missing_ids};
+pub use message::{Direction, Flag, Message, Sender, WITHOUT_TIME, assign_missing_ids};
 pub use notice::{BudgetPeriod, BudgetView, Change, ConversationView, Notice, Patterns, SinkNotice};
 pub use raw::fit_for_event;
 pub use readable::{Readable, counted, readable_line};

@@ -285,11 +285,7 @@ impl<'a> Recording<'a> {
         if message.sent_at.is_some_and(|sent_at| sent_at > ceiling) && !message.flags.contains(&Flag::TimeFuture) {
             message.flags.push(Flag::TimeFuture);
         }
-        if let Some(sent_at) = message.sent_at {
-            let held = Some(sent_at.min(ceiling));
-            self.recorded.watermark = self.recorded.watermark.max(held);
-            self.recorded.last_message_at = self.recorded.last_message_at.max(held);
-        }
+        self.pass(message.sent_at);
         let content_hash = message.content_hash();
         if self.is_known(&message, content_hash)? {
             return Ok(());
@@ -317,6 +313,13 @@ impl<'a> Recording<'a> {
                 event
             ])?;
         Ok(())
+    }
+
+    /// Notes the time of a message that is there, whatever else is to be said of it.
+    pub(super) fn pass(&mut self, sent_at: Option<UnixMillis>) {
+        let held = sent_at.map(|sent_at| sent_at.min(self.outlet.now + FUTURE));
+        self.recorded.watermark = self.recorded.watermark.max(held);
+        self.recorded.last_message_at = self.recorded.last_message_at.max(held);
     }
 
     /// Writes the watermark and the line of history.

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::announce::Outlet;
 use super::record_poll::Recording;
 use super::{Announce, Error, Recorded, SourceId, Store, millis, unreadable};
-use crate::model::{AccountName, Conversation, EventContext, Message, Route, Unreadable};
+use crate::model::{AccountName, Conversation, EventContext, Message, Route, Unreadable, WITHOUT_TIME};
 use crate::time::UnixMillis;
 
 /// Messages announced in one transaction: enough to make the commit cheap, few enough not to hold up other writes.
@@ -76,6 +76,9 @@ const STAGED_LIMIT: u64 = 256 << 20;
 
 /// Most bytes that are staged of all conversations of an account.
 const STAGED_OF_ACCOUNT_LIMIT: u64 = 1 << 30;
+
+/// What is staged of a message that is recorded as it is: nothing of it will be told, so nothing of it is kept.
+const KNOWN: &str = "";
 
 const COLUMNS: &str = "conversation, low, cursor, baseline, route, started_at, pages, messages, proved_until, has_gap,
     unreadable";
@@ -188,8 +191,15 @@ fn stage_page(tx: &Connection, page: &PageRecord) -> Result<Staged, Error> {
          ON CONFLICT DO NOTHING",
     )?;
     let (mut unseen, mut bytes) = (0, 0);
+    let mut known =
+        tx.prepare_cached("SELECT 1 FROM messages WHERE conversation = ?1 AND message_id = ?2 AND content_hash = ?3")?;
     for message in &page.messages {
-        let body = serde_json::to_string(message).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+        let body = match known.exists(params![page.source.0, message.id.as_str(), message.content_hash()])? {
+            true => KNOWN.to_owned(),
+            false => {
+                serde_json::to_string(message).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?
+            }
+        };
         let added = statement.execute(params![page.source.0, message.order().0, message.id.as_str(), body])?;
         unseen += added;
         bytes += if added > 0 { body.len() as u64 } else { 0 };
@@ -224,7 +234,11 @@ fn announce_staged(
         return Ok(None);
     };
     let mut recording = Recording::begin(outlet, source, context, announce)?;
-    for (_, _, body) in staged {
+    for (sent_at, _, body) in staged {
+        if body == KNOWN {
+            recording.pass(Some(sent_at).filter(|sent_at| *sent_at != WITHOUT_TIME).map(UnixMillis::from_millis));
+            continue;
+        }
         let message = serde_json::from_str(&body)
             .map_err(|e| rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, Box::new(e)))?;
         recording.record(message)?;
@@ -321,6 +335,41 @@ mod tests {
             .unwrap();
         store.close().await.unwrap();
         serde_json::from_str(&body).unwrap()
+    }
+
+    #[tokio::test]
+    async fn of_a_message_that_is_recorded_as_it_is_nothing_is_staged_and_its_time_counts_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, source) = following(&folder, false).await;
+        let at = |millis| Message { sent_at: Some(UnixMillis::from_millis(millis)), ..message("null") };
+        let walk = async |message: Message| {
+            store.stage_page(page(source, message)).await.unwrap();
+            let body: String = Connection::open(store.path())
+                .unwrap()
+                .query_row("SELECT body FROM staged_messages", [], |row| row.get(0))
+                .unwrap();
+            let conversation = Arc::new(Conversation {
+                id: ConversationId::new("2-A"),
+                address: "2-A".into(),
+                kind: ConversationType::Standard,
+                person_url: None,
+            });
+            let announce = Announce::New { route: Route::Poll, history_until: None };
+            let account = AccountName::new("main").unwrap();
+            let recorded = store.announce_staged(source, "unipile", account, conversation, announce).await.unwrap();
+            (body.is_empty(), recorded.unwrap())
+        };
+        let (is_empty, first) = walk(at(1_000)).await;
+        assert_eq!((is_empty, first.announced, first.edited), (false, 1, 0));
+        // Its time is none of its words: the same message with another is as known.
+        let (is_empty, again) = walk(at(2_000)).await;
+        assert_eq!((is_empty, again.announced, again.edited), (true, 0, 0));
+        assert_eq!((again.watermark, again.last_message_at), (at(2_000).sent_at, at(2_000).sent_at));
+        let (is_empty, timeless) = walk(message("null")).await;
+        assert_eq!((is_empty, timeless.watermark), (true, at(2_000).sent_at));
+        let (is_empty, changed) = walk(Message { text: "other".into(), ..at(1_000) }).await;
+        assert_eq!((is_empty, changed.announced, changed.edited), (false, 0, 1));
+        store.close().await.unwrap();
     }
 
     #[tokio::test]
