@@ -15,7 +15,7 @@ use rand::RngExt;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
@@ -226,10 +226,15 @@ async fn pass(listener: &TcpListener, from: IpAddr, reached: Reached, cut: &Cut)
     let down = async {
         let (mut frames, mut buffer) = (Frames::default(), vec![0; 16 << 10]);
         frames.pass(&greeting).map_err(|error| shown(&error))?;
+        let mut minute = Instant::now();
         let mut heard = to_library.write_all(&greeting).await.is_ok();
         while heard {
             // That we are not let in, TLS says only now.
             let length = from_server.read(&mut buffer).await.map_err(|error| in_words(&error).unwrap_or_default())?;
+            if minute.elapsed() >= Duration::from_secs(60) {
+                frames.begin_minute();
+                minute = Instant::now();
+            }
             frames.pass(&buffer[..length]).map_err(|error| shown(&error))?;
             heard = length > 0 && to_library.write_all(&buffer[..length]).await.is_ok();
         }

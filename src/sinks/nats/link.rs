@@ -76,6 +76,9 @@ impl Links {
         if current.as_ref().is_some_and(|pending| pending.ptr_eq(silent)) {
             *current = None;
         }
+        if let Some(Ok(link)) = silent.peek() {
+            link.news.over.cancel();
+        }
     }
 }
 
@@ -93,6 +96,8 @@ pub(super) struct News {
     pub(super) lost: CancellationToken,
     complaint: Mutex<Option<String>>,
     cut: Cut,
+    /// Cancelled when nothing more is to pass on it.
+    over: CancellationToken,
 }
 
 impl News {
@@ -146,11 +151,10 @@ impl Target {
 
     async fn log_in(&self, reached: Reached) -> Result<Link, Error> {
         let news = Arc::new(News::default());
-        let over = CancellationToken::new();
-        let place = gate::open(reached, Arc::clone(&news.cut), over.clone()).await;
+        let place = gate::open(reached, Arc::clone(&news.cut), news.over.clone()).await;
         let place = place.map_err(|error| Error::retry(format!("no connection: no room on loopback: {error}")))?;
         // The library drops what it calls when it has ended.
-        let (listener, ends_with) = (Arc::clone(&news), over.drop_guard());
+        let (listener, ends_with) = (Arc::clone(&news), news.over.clone().drop_guard());
         let options = self.options.clone().local_address(place.from).event_callback(move |event| {
             let _ = &ends_with;
             listener.note(&event);

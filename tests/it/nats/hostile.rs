@@ -60,8 +60,17 @@ async fn what_a_server_announces_is_not_believed_and_what_has_no_end_is_cut_off(
         (GREETING, "HMSG _INBOX.a 1 12 3221225472\r\n", "x", "the server announces a message of 3221225472 bytes"),
         (GREETING, "-ERR '", "x", "the server sends a line of more than 64 KiB"),
         (GREETING, "MSG a 1 18446744073709551616\r\n", "x", "the server sends what is not the protocol of NATS"),
+        // The client library panics at it, and with it would the daemon.
+        (GREETING, "-ERR\r\n", "", "the server sends what is not the protocol of NATS"),
+        // It answers each of them, whether the answers are read or not.
+        (GREETING, "PING\r\n", "PING\r\n", "the server asks more than 100 times a minute whether we are there"),
         ("INFO ", "", "x", "no connection: the server sends a line of more than 64 KiB"),
-        ("HTTP/1.1 400 Bad Request\r\n\r\n", "", "", "no connection: what answers is no NATS server"),
+        (
+            "HTTP/1.1 400 Bad Request\r\n\r\n",
+            "",
+            "",
+            "no connection: the server sends what is not the protocol of NATS",
+        ),
         ("INFO [\r\n", "", "", "no connection: what answers is no NATS server"),
     ] {
         let (url, serving) = hostile(first, says, more).await;
