@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::bounds::{bounded_listing, bounded_page};
+use super::bounds::{bounded_folders, bounded_listing, bounded_page};
 use super::{
     Balance, Call, Error, Folders, Inbox, ListRequest, Listing, Monitoring, Page, PageRequest, Provider, Started,
     Upkeep, Workflow,
@@ -37,8 +37,8 @@ impl Redacted {
     }
 
     /// An object that has a credential in it is not passed on at all: masked, it would not be the provider's any more.
-    fn redact_page(&self, page: Page) -> Page {
-        let mut page = bounded_page(page);
+    fn redact_page(&self, page: Page) -> Result<Page, Error> {
+        let mut page = bounded_page(page)?;
         for message in &mut page.messages {
             // So is an attachment, which may be an address with a key in it.
             let before = message.attachments.len();
@@ -50,7 +50,7 @@ impl Redacted {
             }
             message.raw.take_if(|raw| self.secrets.iter().any(|secret| repeats(raw.get(), secret.expose_secret())));
         }
-        page
+        Ok(page)
     }
 
     fn redact_workflow(&self, workflow: Workflow) -> Workflow {
@@ -76,12 +76,13 @@ impl Redacted {
 #[async_trait]
 impl Provider for Redacted {
     async fn page(&self, request: PageRequest<'_>) -> Result<Page, Error> {
-        self.inner.page(request).await.map(|page| self.redact_page(page)).map_err(|e| self.redact(e))
+        self.inner.page(request).await.and_then(|page| self.redact_page(page)).map_err(|e| self.redact(e))
     }
 
     async fn batch(&self, requests: &[PageRequest<'_>]) -> Result<Vec<Result<Page, Error>>, Error> {
         let pages = self.inner.batch(requests).await.map_err(|e| self.redact(e))?;
-        let redact = |page: Result<Page, Error>| page.map(|page| self.redact_page(page)).map_err(|e| self.redact(e));
+        let redact =
+            |page: Result<Page, Error>| page.and_then(|page| self.redact_page(page)).map_err(|e| self.redact(e));
         Ok(pages.into_iter().map(redact).collect())
     }
 
@@ -150,11 +151,11 @@ impl Inbox for Redacted {
     }
 
     async fn folders(&self) -> Result<Folders, Error> {
-        self.listed().folders().await.map_err(|e| self.redact(e))
+        self.listed().folders().await.map(bounded_folders).map_err(|e| self.redact(e))
     }
 
     async fn list(&self, request: ListRequest<'_>) -> Result<Listing, Error> {
-        self.listed().list(request).await.map(bounded_listing).map_err(|e| self.redact(e))
+        self.listed().list(request).await.and_then(bounded_listing).map_err(|e| self.redact(e))
     }
 
     fn monitoring(&self) -> Option<&dyn Monitoring> {
