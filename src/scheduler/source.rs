@@ -70,16 +70,20 @@ pub(super) fn known(polled: Polled, polling: &Polling, now: Now) -> (SourceState
 fn slot(polled: &Polled, now: Now) -> Slot {
     let Source { due_at, failures, swept, last_polled_at, .. } = polled.source;
     let slot = Slot::new(polled.cadence, polled.source.id.seed(), polled.source.last_message_at, now.at).swept(swept);
-    let due_in = |longest: Duration| now.at + due_at.since(now.clock).min(longest);
+    // What lies further ahead than anything could be stored is as good as due.
+    let due_in =
+        |longest: Duration| now.at + Some(due_at.since(now.clock)).filter(|wait| *wait <= longest).unwrap_or_default();
     if failures > 0 {
         return slot.waiting(due_in(LONGEST_WAIT), Why::Retry);
     }
+    // A look that lies ahead was noted by a clock that was wrong: when it was nobody knows.
+    let lies_ahead = last_polled_at.is_some_and(|at| at > now.clock + polled.cadence.min_interval);
     let ago = last_polled_at.map(|at| now.clock.since(at));
     match ago.and_then(|ago| now.at.checked_sub(ago)) {
         _ if let Some(walk) = &polled.source.walk => {
             slot.waiting(due_in(polled.cadence.max_interval), Why::Walk).walking(walk.is_history())
         }
-        Some(looked_at) if due_at > now.clock => slot.looked(looked_at),
+        Some(looked_at) if due_at > now.clock && !lies_ahead => slot.looked(looked_at),
         Some(_) => slot.waiting(now.at, Why::CatchUp),
         None => slot.waiting(due_in(polled.cadence.max_interval), Why::FirstPoll),
     }

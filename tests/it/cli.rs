@@ -203,3 +203,17 @@ fn simulate_plays_a_scenario_and_refuses_a_wrong_one_by_its_key() {
     assert_eq!(output.code, 78);
     assert!(output.stderr.contains("wrong.toml: conversations[0].colour: unknown field"), "{}", output.stderr);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_under_a_clock_that_was_years_ahead_keeps_no_later_round_from_reading() {
+    let mut rig = Rig::new().await;
+    let conversation = rig.follow(Dialect::ConnectSafely, "Ada Byron");
+    rig.world().push(conversation, "before");
+    rig.write_config();
+    assert_eq!(inboxd_in(rig.path(), &["run", "--once"]).code, 0);
+    let ahead = "UPDATE conversations SET last_polled_at = last_polled_at + ?1, due_at = due_at + ?1";
+    rusqlite::Connection::open(rig.database()).unwrap().execute(ahead, [4 * 365 * 86_400_000_i64]).unwrap();
+    rig.world().push(conversation, "after");
+    assert_eq!(inboxd_in(rig.path(), &["run", "--once"]).code, 0);
+    assert_eq!(rig.receiver.texts(), ["before", "after"]);
+}
