@@ -27,18 +27,25 @@ pub struct Unsafe {
 pub fn check_folder(folder: &Path) -> Result<(), Unsafe> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let Ok(found) = fs::metadata(folder) else { return Ok(()) };
-    let (path, us) = (folder.display(), geteuid().as_raw());
+    // The working folder by its name, too.
+    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let (path, us) = (whole.display(), geteuid().as_raw());
     let refused = |problem: String, remedy: String| Err(Unsafe { problem, remedy });
     if found.uid() != us && found.uid() != ROOT {
         let whose = format!("the folder {path} belongs to another user (uid {})", found.uid());
         let remedy = match us {
-            ROOT => format!("run it as that user, with sudo -u '#{}', or: chown root {path}", found.uid()),
+            ROOT => format!("run it as that user: sudo -u '#{}'", found.uid()),
             _ => format!("name a folder of your own, or as root: chown {us} {path}"),
         };
         return refused(whose, remedy);
     }
     if found.mode() & OTHERS_WRITE != 0 {
-        return refused(format!("every user of this machine can make files in {path}"), format!("chmod go-w {path}"));
+        let remedy = match found.mode() & STICKY {
+            // It is everybody's on purpose, as /tmp is.
+            STICKY => "keep the state in a folder of its own, by store.url or by starting in one".to_owned(),
+            _ => format!("chmod go-w {path}"),
+        };
+        return refused(format!("every user of this machine can make files in {path}"), remedy);
     }
     // A volume of a container belongs to root and to a group that has nobody else in it.
     let is_our_group = found.uid() == ROOT && us != ROOT && has_group(found.gid());
@@ -48,12 +55,37 @@ pub fn check_folder(folder: &Path) -> Result<(), Unsafe> {
     }
     // Whoever may rename a folder above may put another one in its place.
     let real = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
-    for above in real.ancestors().skip(1) {
+    match replaceable_in(real.ancestors().skip(1), &path.to_string()) {
+        Some((problem, remedy)) => refused(problem, remedy),
+        None => Ok(()),
+    }
+}
+
+/// What lets another user put another file, or another folder, in the place of a path; the command that mends it.
+fn replaceable_in<'p>(folders: impl Iterator<Item = &'p Path>, path: &str) -> Option<(String, String)> {
+    let us = geteuid().as_raw();
+    for above in folders {
         let Ok(found) = fs::metadata(above) else { continue };
+        let folder = above.display();
+        let problem = |who: &str| format!("{who} can replace {path}, because they can write to {folder}");
+        // In a sticky folder only the owner of a file renames it.
         if found.mode() & OTHERS_WRITE != 0 && found.mode() & STICKY == 0 {
-            let problem =
-                format!("every user of this machine can replace {path}, because they can write to {}", above.display());
-            return refused(problem, format!("chmod o-w {}", above.display()));
+            return Some((problem("every user of this machine"), format!("chmod o-w {folder}")));
+        }
+        if ![us, ROOT].contains(&found.uid()) {
+            let who = format!("another user (uid {})", found.uid());
+            return Some((problem(&who), "move it into a folder of your own".into()));
+        }
+    }
+    None
+}
+
+/// Checks that no other user can put another file in the place of this one.
+pub fn check_place(path: &Path) -> Result<(), Unsafe> {
+    // Both where a link to it lies and where it lies itself.
+    for place in [std::path::absolute(path).ok(), fs::canonicalize(path).ok()].into_iter().flatten() {
+        if let Some((problem, remedy)) = replaceable_in(place.ancestors().skip(1), &path.display().to_string()) {
+            return Err(Unsafe { problem, remedy });
         }
     }
     Ok(())
@@ -95,14 +127,16 @@ impl Strangers {
         }
     }
 
-    /// What is wrong with a file that only we should have written, with what mends it; `None` where nothing is.
+    /// What is wrong with a file that only we should have written, with the command that mends it; `None` where nothing is.
     pub fn may_have_written(self, path: &Path) -> Option<String> {
+        let is_program = fs::metadata(path).is_ok_and(|found| found.is_file() && found.mode() & 0o100 != 0);
         let path = path.display();
         match self {
             Self::Nothing | Self::Read => None,
             Self::Own => Some("belongs to another user, who can write it; copy it into a file of your own".into()),
             Self::Write => {
-                Some(format!("is readable and writable by other users of this machine; run: chmod 600 {path}"))
+                let mode = if is_program { "go-w" } else { "600" };
+                Some(format!("is writable by other users of this machine; run: chmod {mode} {path}"))
             }
         }
     }
@@ -160,11 +194,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state");
         fs::create_dir(&state).unwrap();
-        for (mode, command) in [(0o777, "chmod go-w "), (0o1777, "chmod go-w "), (0o702, "chmod go-w ")] {
+        for mode in [0o777, 0o702] {
             set_mode(&state, mode);
             let refused = check_folder(&state).unwrap_err().to_string();
-            assert!(refused.contains(&format!("{command}{}", state.display())), "{mode:o}: {refused}");
+            assert!(refused.contains(&format!("chmod go-w {}", state.display())), "{mode:o}: {refused}");
         }
+        set_mode(&state, 0o1777);
+        let refused = check_folder(&state).unwrap_err().to_string();
+        assert!(refused.contains("a folder of its own") && !refused.contains("chmod"), "{refused}");
         // Another group than one's own only root can give a folder.
         if geteuid().is_root() {
             std::os::unix::fs::chown(&state, None, Some(65_534)).unwrap();
@@ -181,6 +218,32 @@ mod tests {
         set_mode(folder.path(), 0o1777);
         assert_eq!(check_folder(&state), Ok(()), "in a sticky folder only the owner renames");
         assert_eq!(check_folder(&state.join("missing")), Ok(()), "it will be made");
+    }
+
+    #[test]
+    fn a_file_that_another_user_can_replace_is_told_with_what_mends_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (inner, link) = (folder.path().join("inner"), folder.path().join("link"));
+        fs::create_dir(&inner).unwrap();
+        let file = inner.join("inboxd.toml");
+        fs::write(&file, "").unwrap();
+        symlink(&file, &link).unwrap();
+        assert_eq!(check_place(&file), Ok(()));
+        set_mode(&inner, 0o1777);
+        assert_eq!(check_place(&file), Ok(()), "in a sticky folder only the owner renames");
+        set_mode(&inner, 0o777);
+        for path in [&file, &link] {
+            let refused = check_place(path).unwrap_err().to_string();
+            assert!(refused.contains(&format!("chmod o-w {}", inner.display())), "{refused}");
+        }
+        set_mode(&inner, 0o755);
+        if geteuid().is_root() {
+            std::os::unix::fs::chown(&inner, Some(65_534), None).unwrap();
+            assert!(check_place(&file).unwrap_err().to_string().contains("another user (uid 65534)"));
+            let state = inner.join("state");
+            fs::create_dir(&state).unwrap();
+            assert!(check_folder(&state).unwrap_err().to_string().contains("another user (uid 65534)"));
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::ops::control::{self, Answer, Request};
 use crate::providers::Settings;
 use crate::scheduler::{Baseline, Cadence, Command, Commands, Polled};
 use crate::sinks::{self, Erasure};
-use crate::store::{AccountId, BeingRead, FollowedSink, Purge, Purged, Refused, Replayed, Selection, Store};
+use crate::store::{AccountId, FollowedSink, NotErased, Purge, Purged, Refused, Replayed, Selection, Store};
 use crate::time::UnixMillis;
 
 /// An account as far as commands need it.
@@ -310,12 +310,19 @@ impl Operator {
         let (operated, row) = self.account(account).await?;
         let id = operated.id_of(named);
         let erased = self.store.erase(row, id.clone(), message.clone()).await.map_err(|e| e.to_string())?;
-        let erased = match erased {
-            Some(Ok(erased)) => erased,
-            Some(Err(BeingRead)) => {
+        let (erased, message) = match erased {
+            Ok(erased) => erased,
+            Err(NotErased::BeingRead) => {
                 return Err(format!("a long walk through {id} is under way; ask again when status shows none"));
             }
-            None => return Err(format!("nothing is known of {id} at {account}")),
+            Err(NotErased::NoConversation) => return Err(format!("nothing is known of {id} at {account}")),
+            Err(NotErased::NoMessage) => {
+                let named = message.unwrap_or_default();
+                return Err(format!(
+                    "nothing was erased: no message of {id} at {account} has the id {}; explain shows it",
+                    crate::model::Untrusted(&named)
+                ));
+            }
         };
         let erasure = Erasure { account: account.to_owned(), conversation: id.clone(), message: message.clone() };
         let (kept, mut lines) = (self.kept_here.clone(), vec![]);

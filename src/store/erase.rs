@@ -1,7 +1,7 @@
 //! Erasing what people wrote: text, attachments and names are gone from the file at once. Ids stay, so that nothing is
 //! announced again.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{AccountId, Error, Store};
 
@@ -16,21 +16,29 @@ pub struct Erased {
     pub delivered: Vec<(String, u64)>,
 }
 
-/// A long walk through the conversation is under way, and what it has read is not announced yet.
+/// Why nothing was erased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BeingRead;
+pub enum NotErased {
+    /// Nothing is known of the conversation.
+    NoConversation,
+    /// Nothing is known of the message in it.
+    NoMessage,
+    /// A long walk through the conversation is under way, and what it has read is not announced yet.
+    BeingRead,
+}
 
 impl Store {
     /// Erases what is recorded of a conversation, or of one of its messages: events, deliveries, what sinks have answered,
-    /// and what people call the conversation. `None` where nothing is known of it.
+    /// and what people call the conversation. The message is named by its id, or by that of an event about it; returned is
+    /// its id.
     pub async fn erase(
         &self,
         account: AccountId,
         conversation_id: String,
         message_id: Option<String>,
-    ) -> Result<Option<Result<Erased, BeingRead>>, Error> {
+    ) -> Result<Result<(Erased, Option<String>), NotErased>, Error> {
         let erased = self.write(move |tx| erase(tx, account, &conversation_id, message_id.as_deref())).await?;
-        if let Some(Ok(_)) = erased {
+        if erased.is_ok() {
             // Pages in use, and the log, may have pieces of it still.
             self.write_anew().await?;
         }
@@ -43,16 +51,34 @@ fn erase(
     account: AccountId,
     conversation_id: &str,
     message_id: Option<&str>,
-) -> Result<Option<Result<Erased, BeingRead>>, Error> {
+) -> Result<Result<(Erased, Option<String>), NotErased>, Error> {
     let find = "SELECT id FROM conversations WHERE account = ?1 AND conversation_id = ?2";
     let found: Vec<i64> =
         tx.prepare(find)?.query_map(params![account.0, conversation_id], |r| r.get(0))?.collect::<Result<_, _>>()?;
-    let Some(&source) = found.first() else { return Ok(None) };
+    let Some(&source) = found.first() else { return Ok(Err(NotErased::NoConversation)) };
+    let message_id: Option<String> = match message_id {
+        Some(named) => {
+            let meant: Option<String> = tx
+                .prepare(
+                    "SELECT message_id FROM messages WHERE conversation = ?1 AND message_id = ?2
+                     UNION SELECT json_extract(body, '$.data.message.id') FROM events
+                        WHERE conversation = ?1 AND event_id = ?2",
+                )?
+                .query_row(params![source, named], |r| r.get(0))
+                .optional()?
+                .flatten();
+            match meant {
+                Some(meant) => Some(meant),
+                None => return Ok(Err(NotErased::NoMessage)),
+            }
+        }
+        None => None,
+    };
     // Whoever reads it holds what was read for new until it is announced.
     let is_being_read: bool =
         tx.query_row("SELECT EXISTS (SELECT 1 FROM staged_messages WHERE conversation = ?1)", [source], |r| r.get(0))?;
     if is_being_read {
-        return Ok(Some(Err(BeingRead)));
+        return Ok(Err(NotErased::BeingRead));
     }
     // An edit is an event of its own, which the record of the message does not name.
     let which = "SELECT id FROM events WHERE conversation = ?1
@@ -81,5 +107,5 @@ fn erase(
             [source],
         )?;
     }
-    Ok(Some(Ok(erased)))
+    Ok(Ok((erased, message_id)))
 }

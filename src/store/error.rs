@@ -147,7 +147,9 @@ pub enum OpenError {
         reason: String,
     },
     /// There is none yet (only for commands that read).
-    #[error("{path} does not exist; start the daemon once, or check store.url")]
+    #[error(
+        "{path} does not exist; start the daemon once, or look at store.url: a relative path is taken from the working folder"
+    )]
     Missing {
         /// The database.
         path: String,

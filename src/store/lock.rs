@@ -114,6 +114,11 @@ pub(super) fn check_folder_of(database: &Path) -> Result<(), OpenError> {
     })
 }
 
+/// What a start would refuse about the folder of a database.
+pub fn folder_problem(database: &Path) -> Option<String> {
+    check_folder_of(database).err().map(|refused| refused.to_string())
+}
+
 /// Refuses a database that others may write, and warns of one that they may read.
 fn check_file(found: &fs::Metadata, database: &Path) -> Result<(), OpenError> {
     let strangers = Strangers::of(found);

@@ -47,7 +47,7 @@ use tokio::sync::Notify;
 pub use accounts::Pause;
 pub use announce::{EventFilter, FollowedSink, Wants};
 pub use balance::BalanceSeen;
-pub use erase::{BeingRead, Erased};
+pub use erase::{Erased, NotErased};
 pub use error::{Error, OpenError};
 pub use explain::{
     DeliveryRow, ExplainedAttempt, ExplainedDelivery, ExplainedEvent, ExplainedMessage, Explanation, Listing, STATES,
@@ -55,7 +55,7 @@ pub use explain::{
 pub use follow::{BudgetRow, Follow, Followed, FollowedAccount, FollowedRows, Pinned, Source};
 pub use gaps::OpenGaps;
 use lock::Trust;
-pub use lock::resolved;
+pub use lock::{folder_problem, resolved};
 pub use operator::Refused;
 pub use outbox::{Attempt, ClaimLimit, Lane, Outcome, Owed, Settled, Settlement, SinkHealth, Standing};
 pub use overview::{

@@ -156,7 +156,8 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
     match File::open(path) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(OpenError::Missing { path: path.display().to_string() });
+            let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+            return Err(OpenError::Missing { path: whole.display().to_string() });
         }
         Err(error) => return Err(failed("opened")(path, error)),
     }

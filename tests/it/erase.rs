@@ -99,6 +99,12 @@ async fn what_is_erased_is_in_no_file_of_ours_and_is_not_announced_again() {
     assert_eq!(again.code, 0, "{}", again.stderr);
     rig.until_taken(42).await;
     until("the next one in the file", || copies(&out, "\"news\"") == 1).await;
+    let wrong = inboxd_in(rig.path(), &["erase", "work", &conversation, "--message", "nosuch"]);
+    assert!(wrong.code == 1 && wrong.stderr.contains("nothing was erased: no message of"), "{wrong:?}");
+    let event = rig.receiver.arrived().last().unwrap().id();
+    let by_event = inboxd_in(rig.path(), &["erase", "work", &conversation, "--message", &event]);
+    assert!(by_event.stdout.contains("1 event, 1 line of the files"), "{by_event:?}");
+    assert_eq!(copies(rig.path(), "\"news\""), 0, "{}", places(rig.path(), "\"news\""));
     let unknown = inboxd_in(rig.path(), &["erase", "work", "2-nobody"]);
     assert!(unknown.code == 1 && unknown.stderr.contains("nothing is known of 2-nobody"), "{}", unknown.stderr);
     assert_eq!(daemon.stop(), 0);

@@ -6,7 +6,7 @@
 //! plain file stays locked meanwhile, so that no other handle of ours works at it too.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::abilities::is_no_sync;
 use super::names::{ClosedName, Form, half_packed, packed};
-use super::open::{folder_of, moment, sync_folder};
+use super::open::{BEGINS, folder_of, moment, sync_folder};
 use super::{Files, closings};
 use crate::time::{UnixMillis, since_boot};
 
@@ -78,7 +78,11 @@ impl Keeper {
     fn look(&self, now: UnixMillis, up: Duration) -> io::Result<()> {
         for closed in self.closed_files()? {
             let path = closed.path();
-            let done = if self.is_old(&closed, &path, now, up) {
+            let done = if self.is_old(&closed, &path, now, up) && is_foreign(&path, closed.form) {
+                tracing::warn!(sink = %self.files.sink, path = %path.display(),
+                    "a file that is called like a closed one holds something else than events; it is left as it is, move it away");
+                continue;
+            } else if self.is_old(&closed, &path, now, up) {
                 self.remove(&path, "a closed file was removed: it is older than the retention")
             } else {
                 match closed.form {
@@ -151,6 +155,21 @@ impl Keeper {
     }
 }
 
+/// Whether a file begins with something else than an event: somebody has called a file of theirs so.
+fn is_foreign(path: &Path, form: Form) -> bool {
+    let Ok(file) = fs::File::open(path) else { return true };
+    let mut begins = Vec::new();
+    let length = BEGINS.len() as u64;
+    let read = match form {
+        Form::Plain => file.take(length).read_to_end(&mut begins),
+        Form::Packed => MultiGzDecoder::new(file).take(length).read_to_end(&mut begins),
+        // Half of what inboxd itself has made.
+        Form::HalfPacked => return false,
+    };
+    // Damaged, nothing can be told of it.
+    read.is_ok() && !begins.is_empty() && begins != BEGINS
+}
+
 /// Writes the `.gz` of a file beside it.
 fn pack(source: &mut fs::File, plain: &Path) -> io::Result<()> {
     let half = half_packed(plain);
@@ -193,7 +212,7 @@ fn holds_the_same(packed: &Path, plain: &fs::File) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 
@@ -310,10 +329,13 @@ mod tests {
             "events-2026-11-18.txt",
             "events.jsonl",
         ] {
-            desk.write(name, b"{}\n").set_modified(LONG_AGO).unwrap();
+            desk.write(name, b"{\"specversion\":\"1.0\",\"id\":\"1\"}\n").set_modified(LONG_AGO).unwrap();
         }
         fs::create_dir(desk.path("events-2026-11-17.jsonl")).unwrap();
+        // Somebody has called a file of theirs so.
+        desk.write("events-2026-11-16.jsonl", b"My notes\n").set_modified(LONG_AGO).unwrap();
         let rest = [
+            "events-2026-11-16.jsonl",
             "events-2026-11-17.jsonl",
             "events-2026-11-18.jsonl.bak",
             "events-2026-11-18.txt",

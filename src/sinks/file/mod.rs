@@ -13,6 +13,7 @@ mod stream;
 mod turn;
 mod writer;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -115,7 +116,15 @@ impl Settings {
             );
         }
         let in_vain = self.rotate == Rotate::Never && (self.compress || self.retention.is_some());
-        in_vain.then(|| "compress and retention are for closed files, and rotate = \"never\" closes none".into())
+        let is_read = || {
+            let found = std::fs::metadata(&self.path).ok()?;
+            let others = found.mode() & 0o007;
+            let path = self.path.display();
+            (others != 0).then(|| format!("path is a file that every user of this machine may read or write, and gets what people write; run: chmod o= {path}"))
+        };
+        let in_vain = in_vain
+            .then(|| "compress and retention are for closed files, and rotate = \"never\" closes none".to_owned());
+        in_vain.or_else(is_read)
     }
 }
 

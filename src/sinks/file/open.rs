@@ -14,6 +14,9 @@ use crate::model::EVENT_LIMIT;
 use crate::ownership::{check_folder, check_own};
 use crate::time::UnixMillis;
 
+/// What every event begins with.
+pub(super) const BEGINS: &[u8] = b"{\"specversion\":\"1.0\",";
+
 /// A file that is written to.
 pub(super) struct Open {
     pub(super) file: fs::File,
@@ -120,8 +123,7 @@ fn repair(file: &mut fs::File) -> io::Result<bool> {
     if torn.is_empty() {
         return Ok(false);
     }
-    let ours = b"{\"specversion\":\"1.0\",";
-    let begins_like_ours = torn.starts_with(ours) || ours.starts_with(torn);
+    let begins_like_ours = torn.starts_with(BEGINS) || BEGINS.starts_with(torn);
     if begins_like_ours && serde_json::from_slice::<serde::de::IgnoredAny>(torn).is_err() {
         file.set_len(length - torn.len() as u64)?;
     } else {

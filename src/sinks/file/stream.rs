@@ -8,8 +8,10 @@ use std::path::Path;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
+use super::open::folder_of;
 use super::place::Target;
 use super::writer::Written;
+use crate::ownership::check_folder;
 
 /// Writes lines to one stream.
 pub(super) struct Stream {
@@ -62,6 +64,8 @@ impl Stream {
 /// Opens a pipe or a device. Of a pipe that nobody reads this is refused, or its lines would be
 /// lost with our end of it.
 fn open(path: &Path) -> io::Result<File> {
+    // There it may be another user's pipe, who would get what people wrote.
+    check_folder(folder_of(path)).map_err(|refused| io::Error::other(format!("it is no file, and {refused}")))?;
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
     let file = OpenOptions::new().write(true).custom_flags(flags).open(path).map_err(|error| {
         match rustix::io::Errno::from_io_error(&error) {
