@@ -6,11 +6,20 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// Whoever forks faster than it is killed is looked for again, so often.
 const ROUNDS: usize = 8;
+
+/// And for so long: others must not be able to keep us looking.
+const LONGEST_SEARCH: Duration = Duration::from_secs(3);
+
+/// Bytes of an environment in which the mark is looked for.
+const ENVIRONMENT_LIMIT: u64 = 256 << 10;
 
 /// The variable that has the mark.
 pub(super) const MARK: &str = "INBOXD_RUN";
@@ -19,11 +28,14 @@ pub(super) const MARK: &str = "INBOXD_RUN";
 pub(super) fn kill(program: Pid, mark: &str) {
     // Whose parents are gone after the first blow is remembered before.
     let mut found: HashSet<i32> = HashSet::new();
+    let until = Instant::now() + LONGEST_SEARCH;
+    // Its processes are its user's, or root's where the system hides whose they are; others are not looked at.
+    let owner = owner_of(program.as_raw_nonzero().get());
     for _ in 0..ROUNDS {
         let processes = Processes::read();
         let mut family = processes.below(program.as_raw_nonzero().get());
         family.extend(found.iter().flat_map(|member| processes.below(*member)));
-        family.extend(processes.marked(mark));
+        family.extend(processes.marked(mark, owner, until));
         family.remove(&program.as_raw_nonzero().get());
         let is_over = family.iter().all(|member| found.contains(member));
         found.extend(&family);
@@ -32,7 +44,7 @@ pub(super) fn kill(program: Pid, mark: &str) {
         for member in family.iter().filter_map(|member| Pid::from_raw(*member)) {
             kill_process(member, Signal::KILL).ok();
         }
-        if is_over {
+        if is_over || Instant::now() > until {
             break;
         }
     }
@@ -72,14 +84,25 @@ impl Processes {
     }
 
     /// Those that were given this mark.
-    fn marked(&self, mark: &str) -> HashSet<i32> {
+    fn marked(&self, mark: &str, owner: Option<u32>, until: Instant) -> HashSet<i32> {
         let variable = format!("{MARK}={mark}");
         let has_it = |pid: &&i32| {
-            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let whose = owner_of(**pid);
+            if Instant::now() > until || !(whose == owner || whose == Some(0)) {
+                return false;
+            }
+            let mut environment = Vec::new();
+            let file = fs::File::open(format!("/proc/{pid}/environ"));
+            drop(file.and_then(|file| file.take(ENVIRONMENT_LIMIT).read_to_end(&mut environment)));
             environment.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes())
         };
         self.all.iter().filter(has_it).copied().collect()
     }
+}
+
+/// Whose a process is.
+fn owner_of(pid: i32) -> Option<u32> {
+    fs::metadata(format!("/proc/{pid}")).ok().map(|found| found.uid())
 }
 
 /// The fields of `/proc/PID/stat` behind the name, which may have anything in it.

@@ -29,7 +29,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Delivered, Error, Outgoing, Sink};
 use crate::mask::Mask;
 use crate::model::{SinkName, Untrusted, cut_at};
-use crate::ownership::Strangers;
+use crate::ownership::{Strangers, check_place};
 
 /// First bytes of what a program says in which secrets are looked for before it is cut to what is kept.
 const REPLY_LIMIT: usize = 4096;
@@ -121,9 +121,13 @@ impl Settings {
     fn strangers_program(&self) -> Option<String> {
         let program = self.places().into_iter().find(|place| is_executable(place))?;
         let found = std::fs::metadata(&program).ok()?;
-        let problem =
-            (Strangers::of(&found) == Strangers::Write).then_some(Strangers::Write)?.may_have_written(&program);
-        problem.map(|problem| format!("the program {} {problem}", self.program()))
+        let problem = match Strangers::of(&found) {
+            // What root runs must be root's; a user may well run what another has installed.
+            Strangers::Own if !rustix::process::geteuid().is_root() => None,
+            strangers => strangers.may_have_written(&program),
+        };
+        let replaceable = || check_place(&program).err().map(|refused| format!("could be another's: {refused}"));
+        problem.or_else(replaceable).map(|problem| format!("the program {} {problem}", self.program()))
     }
 
     /// What a program is given that nobody is to see again.
