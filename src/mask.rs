@@ -100,8 +100,9 @@ impl Mask {
             words.add(part);
             words.add(&percent_decode_str(part).decode_utf8_lossy());
         }
-        for (_, value) in url.query_pairs() {
-            words.add(&value);
+        for (name, value) in url.query_pairs() {
+            // What has no value is itself one.
+            words.add(if value.is_empty() { &name } else { &value });
         }
         Self(Arc::new(words))
     }

@@ -26,6 +26,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     for warning in &config.warnings {
         super::note(&format!("warning: {warning}"));
     }
+    let folder = crate::store::folder_problem(&config.store.path).filter(|_| !config.store.trust_folder);
+    if let Some(problem) = folder {
+        super::note(&format!("warning: store.url: a start here is refused: {problem}"));
+    }
     let conversations: usize = config.accounts.iter().map(|account| account.conversations.len()).sum();
     let discovering = config.accounts.iter().filter(|account| account.discover).count();
     let discovering = match discovering {

@@ -89,7 +89,8 @@ struct Common {
 }
 
 const COMMON: &[&str] = &["since", "min_interval", "max_interval", "priority"];
-const OF_ACCOUNTS: &[&str] = &["provider", "polling", "discover", "conversations", "proxy"];
+const OF_ACCOUNTS: &[&str] =
+    &["provider", "polling", "discover", "conversations", "proxy", "insecure", "network", "tls"];
 
 /// Reads `[accounts]`. What is wrong goes into `problems`; the accounts that are right are returned all the same, so
 /// that everything wrong can be reported at once.

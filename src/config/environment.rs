@@ -61,7 +61,12 @@ pub(super) fn strays(names: impl Iterator<Item = OsString>, sections: &[&str], f
         })?;
         let is_read = ["}", ":-"].iter().any(|end| file.contains(&format!("${{{name}{end}")));
         let key = rest[section.len()..].trim_start_matches('_').replace("__", "_");
-        let meant = format!("{PREFIX}{section}__{key}").to_uppercase();
+        // Of accounts and sinks each has a name of its own before the key.
+        let meant = match (*section, key.split_once('_')) {
+            ("accounts" | "sinks", Some((name, key))) => format!("{PREFIX}{section}__{name}__{key}"),
+            _ => format!("{PREFIX}{section}__{key}"),
+        };
+        let meant = meant.to_uppercase();
         let message = format!("sets no key: there are two underscores before each name, as in {meant}");
         (!is_read).then(|| Problem { origin: origin(name), ..Problem::new("", message) })
     };

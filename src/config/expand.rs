@@ -1,5 +1,6 @@
 //! `${...}` inside text values, after parsing, so that what is inserted can never be taken for syntax.
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use secrecy::SecretString;
@@ -11,8 +12,8 @@ use crate::mask::Mask;
 use crate::ownership::Strangers;
 use crate::settings::file_problem;
 
-/// Largest file taken for a secret.
-const FILE_LIMIT: u64 = 64 << 10;
+/// Largest file that is inserted: a bundle of certificates has some 250 KiB.
+const FILE_LIMIT: u64 = 1 << 20;
 
 /// What was inserted somewhere.
 #[derive(Default)]
@@ -21,6 +22,8 @@ pub(super) struct Inserted {
     pub(super) from_files: Vec<String>,
     /// What came from a file, a credential or the environment, wherever it was put.
     pub(super) mask: Mask,
+    /// Arguments of programs that have a value of the environment in them.
+    pub(super) in_commands: Vec<String>,
 }
 
 /// Expands every text value below `value`. `key` is its path, for errors.
@@ -33,6 +36,9 @@ pub(super) fn expand(value: &mut Value, key: &str, inserted: &mut Inserted, prob
                 problems.push(Problem::new(key, message));
             }
             Ok(expanded) => {
+                if key.contains(".command[") && !expanded.inserted.is_empty() {
+                    inserted.in_commands.push(key.to_owned());
+                }
                 // A template and a command are shown only as they are written down: what is put into them may be a token.
                 if expanded.from_file || key.ends_with(".template") || key.contains(".command[") {
                     inserted.from_files.push(key.to_owned());
@@ -150,14 +156,17 @@ fn read_file(path: &Path, key: &str) -> Result<String, Problem> {
     }
     let refused = |e: std::io::Error| Problem::unreadable(key, format!("file {shown} cannot be read: {e}"));
     let found = std::fs::metadata(path).map_err(refused)?;
+    if found.file_type().is_char_device() || found.file_type().is_block_device() {
+        return Err(Problem::new(key, format!("file {shown} is a device, and a file is wanted")));
+    }
     if let (Strangers::Write, Some(problem)) = (Strangers::of(&found), Strangers::Write.may_have_written(path)) {
         return Err(Problem::unreadable(key, format!("file {shown} {problem}")));
     }
     let length = found.len();
     if length > FILE_LIMIT {
-        return Err(Problem::new(key, format!("file {shown} is larger than 64 KiB, which no secret is")));
+        return Err(Problem::new(key, format!("file {shown} is larger than 1 MiB, which nothing that is inserted is")));
     }
-    let bytes = std::fs::read(path).map_err(refused)?;
+    let bytes = syntax::read_in_time(path).map_err(refused)?;
     let text = syntax::text_of(bytes).map_err(|message| Problem::new(key, format!("file {shown} {message}")))?;
     Ok(text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t)).to_owned())
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::environment::{self, Variable};
 use super::problem::Problem;
 use super::syntax;
-use crate::ownership::Strangers;
+use crate::ownership::{Strangers, check_place};
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 
@@ -100,6 +100,11 @@ fn find(given: Option<&Path>) -> Result<Option<(PathBuf, Found)>, Problem> {
 /// Of a file that is named, or that lies where only an administrator writes, somebody has chosen the owner.
 fn check_writers(path: &Path, found: Found, warnings: &mut Vec<Problem>) -> Result<(), Problem> {
     let Ok(metadata) = std::fs::metadata(path) else { return Ok(()) };
+    if metadata.is_file()
+        && let Err(refused) = check_place(path)
+    {
+        return Err(Problem::unreadable("", format!("could be another's: {refused}")));
+    }
     match (Strangers::of(&metadata), found) {
         (Strangers::Own, Found::Named | Found::InEtc) => {
             let owner = metadata.uid();
@@ -149,7 +154,7 @@ pub(super) fn read(sources: &Sources) -> Result<Layers, Vec<Problem>> {
     let (text, format) = match &path {
         Some(path) => {
             check_writers(path, how, &mut warnings).map_err(at_file)?;
-            let bytes = std::fs::read(path).map_err(|e| at_file(not_read(&e)))?;
+            let bytes = syntax::read_in_time(path).map_err(|e| at_file(not_read(&e)))?;
             let text = syntax::text_of(bytes).map_err(|message| at_file(Problem::new("", message)))?;
             (text, syntax::format_of(path))
         }

@@ -138,6 +138,10 @@ fn of_layers<T>(mut layers: layers::Layers, look: impl FnOnce(&Value, &[String])
         // Whatever else is wrong may only follow from these.
         return Err(located(problems, &layers));
     }
+    // What is wrong may be named by what was inserted.
+    let hidden = |problems: Vec<Problem>| -> Vec<Problem> {
+        problems.into_iter().map(|p| Problem { message: inserted.mask.hide(&p.message), ..p }).collect()
+    };
     let seen = look(&tree, &inserted.from_files);
     let doubts = doubts::of(&tree);
     let config = checked(tree, &mut problems);
@@ -147,7 +151,9 @@ fn of_layers<T>(mut layers: layers::Layers, look: impl FnOnce(&Value, &[String])
     match config {
         Some(mut config) if problems.is_empty() => {
             config.warnings.splice(0..0, doubts);
-            config.warnings = located(std::mem::take(&mut config.warnings), &layers).0;
+            let shown = "has a value of the environment in it, and ps(1) shows it to every user; what is secret belongs into env";
+            config.warnings.extend(inserted.in_commands.iter().map(|key| Problem::new(key, shown)));
+            config.warnings = hidden(located(std::mem::take(&mut config.warnings), &layers).0);
             config.warnings.append(&mut layers.strays);
             config.inserted = inserted.mask;
             config.file = layers.file.clone();
@@ -159,7 +165,7 @@ fn of_layers<T>(mut layers: layers::Layers, look: impl FnOnce(&Value, &[String])
                 let doubt = doubts.iter().find(|doubt| doubt.key == problem.key);
                 problem.message.extend(doubt.into_iter().flat_map(|doubt| ["; it ", &doubt.message]));
             }
-            Err(located(problems, &layers))
+            Err(located(hidden(problems), &layers))
         }
     }
 }

@@ -30,8 +30,10 @@ impl Reader<'_> {
     fn problem(&self, path: &str, table: &Value, message: &str) -> Problem {
         let quoted = quoted(message);
         if let Some(field) = message.strip_prefix("unknown field ").and(quoted.first()) {
-            let known: Vec<_> = quoted[1..].iter().chain(self.also_known).copied().collect();
             let parent = path.strip_suffix(field).map_or(path, |p| p.trim_end_matches('.'));
+            // What is read elsewhere stands beside the key, and not in a table below it.
+            let also_known = if parent.is_empty() { self.also_known } else { &[] };
+            let known: Vec<_> = quoted[1..].iter().chain(also_known).copied().collect();
             return Problem::new(self.join(&[parent, field]), unknown("key", field, &known));
         }
         if let Some(field) = message.strip_prefix("missing field ").and(quoted.first()) {

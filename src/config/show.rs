@@ -22,6 +22,9 @@ pub(super) const SECRET_KEYS: &[&str] = &[
     "client_key",
 ];
 
+/// Keys of sinks in which a secret may stand between other words.
+const WRITTEN: &[&str] = &["template", "filter", "subject"];
+
 /// The masked tree as TOML, with what each account's polling resolves to.
 pub(super) fn show(mut masked: Value, config: &Config) -> String {
     for account in &config.accounts {
@@ -47,8 +50,12 @@ pub(super) fn show(mut masked: Value, config: &Config) -> String {
     for sink in &config.sinks {
         // Also what is written down in a template as it is.
         let keys = masked.get_mut("sinks").and_then(|sinks| sinks.get_mut(sink.name.as_str()));
-        if let Some(Value::String(template)) = keys.and_then(|keys| keys.get_mut("template")) {
-            *template = sink.settings.mask().hide(template);
+        let Some(keys) = keys else { continue };
+        let mask = sink.settings.mask().and_of(&config.inserted);
+        for (key, value) in keys.as_object_mut().into_iter().flatten() {
+            if let (true, Value::String(text)) = (WRITTEN.contains(&key.as_str()), value) {
+                *text = mask.hide(text);
+            }
         }
     }
     toml::to_string_pretty(&masked).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))

@@ -1,7 +1,11 @@
 //! The text of a configuration file: what comes before its first character, and where its syntax is wrong. The line is
 //! never quoted: it may hold a secret.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use config::FileFormat;
 use yaml_rust2::YamlLoader;
@@ -16,6 +20,31 @@ pub(super) fn format_of(path: &Path) -> FileFormat {
         "json" => FileFormat::Json,
         _ => FileFormat::Toml,
     }
+}
+
+/// Longest wait for what comes through a pipe, such as `<(pass show inboxd)`.
+const LONGEST_READ: Duration = Duration::from_secs(5);
+
+/// Largest file that is read at all.
+const LARGEST: u64 = 16 << 20;
+
+/// Reads a file. What is none, such as a pipe, may have nobody at its other end: it is read beside, and not waited for for
+/// ever.
+pub(super) fn read_in_time(path: &Path) -> io::Result<Vec<u8>> {
+    let read = |path: &Path| -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(LARGEST).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    if std::fs::metadata(path)?.is_file() {
+        return read(path);
+    }
+    let (tell, told) = mpsc::channel();
+    let path = path.to_owned();
+    std::thread::spawn(move || tell.send(read(&path)));
+    told.recv_timeout(LONGEST_READ).unwrap_or_else(|_| {
+        Err(io::Error::other("it is no file, and nothing has come from it within 5 s; name a file"))
+    })
 }
 
 /// The bytes of a file as text. Editors of one system put a mark before the first character, which is none of it.

@@ -6,7 +6,7 @@ use std::process::Command;
 use inboxd::config::Sources;
 use inboxd::scheduler::Priority;
 
-use crate::support::{Output, finished, inboxd, inboxd_in};
+use crate::support::{Output, finished, inboxd, inboxd_in, write_private};
 
 const GOOD: &str = r#"
 [accounts.work]
@@ -764,4 +764,90 @@ fn a_secret_goes_into_a_new_file_for_its_owner_alone() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), secret);
     let pair = inboxd_in(folder.path(), &["secret", "new", "--ed25519", "--out", "pair"]);
     assert!(pair.code == 0 && pair.stdout.starts_with("whpk_"), "{pair:?}");
+}
+
+#[test]
+fn what_was_inserted_is_repeated_in_no_message_and_shown_by_no_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = "sk_live_abcdef0123456789ABCDEF";
+    let run = |more: &str, arguments: &[&str]| {
+        write_private(&folder.path().join("inboxd.toml"), &format!("{GOOD}{more}"));
+        with_env(folder.path(), arguments, &[("K", secret)])
+    };
+    let http = "[sinks.h]\ntype = \"http\"\nurl = \"http://127.0.0.1:9/\"\n";
+    for more in [
+        format!("{http}template = '{{\"k\": {{{{ ${{K}} }}}} }}'\n"),
+        format!("{http}filter = \"data.account == ${{K}}\"\n"),
+        format!("{http}events = [\"${{K}}\"]\n"),
+        "[sinks.e]\ntype = \"exec\"\ncommand = [\"/bin/true\"]\nuser = \"${K}\"\n".into(),
+        "[sinks.e]\ntype = \"exec\"\ncommand = [\"${K}\"]\n".into(),
+        "[sinks.n]\ntype = \"nats\"\nurl = \"nats://127.0.0.1:4222\"\nsubject = \"${K} x\"\n".into(),
+    ] {
+        let output = run(&more, &["check"]);
+        assert!(output.code == 78 || output.stderr.contains("warning"), "{more}: {}", output.stderr);
+        assert!(!output.stderr.contains("sk_live_abcdef") && !output.stdout.contains("sk_live_abcdef"), "{output:?}");
+    }
+    let shown = run(&format!("{http}filter = \"data.message.text != '${{K}}'\"\n"), &["config", "show"]);
+    assert_eq!(shown.code, 0, "{}", shown.stderr);
+    assert!(
+        !shown.stdout.contains("sk_live_abcdef") && shown.stdout.contains("data.message.text != '***'"),
+        "{}",
+        shown.stdout
+    );
+}
+
+#[test]
+fn what_is_no_file_is_named_and_not_waited_for_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    for (place, says) in
+        [(pipe.to_str().unwrap(), "nothing has come from it"), ("/dev/null", "is a device, and a file is wanted")]
+    {
+        let text = GOOD.replace("s3cr3t-key", &format!("${{file:{place}}}"));
+        write_private(&folder.path().join("inboxd.toml"), &text);
+        let output = inboxd_in(folder.path(), &["check"]);
+        assert!(output.code != 0 && output.stderr.contains(says), "{place}: {}", output.stderr);
+        assert!(output.stderr.contains("accounts.work.api_key") && output.stderr.contains(place), "{}", output.stderr);
+        assert!(!output.stderr.contains("chmod"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn keys_of_accounts_are_known_wherever_they_are_read_and_those_of_a_table_stay_in_it() {
+    refused(78, &GOOD.replace("account_id =", "insecur = true\naccount_id ="), &["did you mean \"insecure\"?"]);
+    refused(78, &GOOD.replace("account_id =", "netwrk = \"any\"\naccount_id ="), &["did you mean \"network\"?"]);
+    let table = GOOD.replace("[[accounts.work.conv", "[accounts.work.tls]\nxyz = \"\"\n[[accounts.work.conv");
+    refused(78, &table, &["accounts.work.tls.xyz: unknown key; known are ca, client_certificate, client_key, pin\n"]);
+}
+
+#[test]
+fn a_configuration_or_a_program_that_another_user_can_replace_is_refused_with_the_command_that_mends_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let permit = |path: &Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    write_private(&folder.path().join("inboxd.toml"), GOOD);
+    permit(folder.path(), 0o777);
+    let output = inboxd_in(folder.path(), &["check", "--config", "inboxd.toml"]);
+    assert_eq!(output.code, 77, "{}", output.stderr);
+    let mends = format!("chmod o-w {}", folder.path().display());
+    assert!(output.stderr.contains("can replace inboxd.toml") && output.stderr.contains(&mends), "{}", output.stderr);
+    permit(folder.path(), 0o700);
+    let tools = folder.path().join("tools");
+    std::fs::create_dir(&tools).unwrap();
+    let program = tools.join("handler");
+    std::fs::write(&program, "#!/bin/sh\n").unwrap();
+    permit(&program, 0o755);
+    let text = format!("{GOOD}[sinks.e]\ntype = \"exec\"\ncommand = [\"{}\"]\n", program.display());
+    write_private(&folder.path().join("inboxd.toml"), &text);
+    assert_eq!(inboxd_in(folder.path(), &["check"]).code, 0);
+    permit(&tools, 0o777);
+    let output = inboxd_in(folder.path(), &["check"]);
+    assert!(output.code == 78 && output.stderr.contains("chmod o-w "), "{}", output.stderr);
+    permit(&tools, 0o755);
+    permit(&program, 0o777);
+    let output = inboxd_in(folder.path(), &["check"]);
+    assert!(output.code == 78 && output.stderr.contains("chmod go-w "), "{}", output.stderr);
 }
