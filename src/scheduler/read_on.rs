@@ -8,12 +8,18 @@ use super::job::Job;
 use super::poll::{Coverage, Failure, Found, Poller, Recording};
 use super::walk::{self, Step};
 use crate::model::Unreadable;
-use crate::providers::{self, Class, Page};
+use crate::providers::{self, Class, Fault, Page};
 use crate::store::{PageRecord, Walk};
 
 /// A walk that was refused or did not advance so often, without a complete poll in between, ends, and the rest of it
 /// is put on record as a gap: what has been read must not wait for ever for what cannot be.
 const GAP_AFTER: u32 = 3;
+
+/// Answers in a row that are not what the contract says, after which a page is taken for one that will not come.
+const STUCK_AFTER: u32 = 4;
+
+/// Failures in a row, some forty minutes of them, after which the provider's moment is over.
+const MOMENT_OVER_AFTER: u32 = 12;
 
 /// Between two looks whether polling is still held.
 const HELD: Duration = Duration::from_millis(100);
@@ -28,6 +34,19 @@ struct Progress {
     unreadable: Unreadable,
 }
 
+/// Whether a page behind a cursor will not be had by asking for it once more, after so many failures in a row: the cursor is
+/// refused, or nothing is found there, or it has failed for so long that it is hardly the provider's moment.
+fn is_dead_end(error: &providers::Error, failures: u32) -> bool {
+    match error.class {
+        _ if error.cursor_refused => true,
+        Class::Gone => true,
+        Class::Protocol => failures + 1 >= STUCK_AFTER,
+        // Whoever cannot be reached at all says nothing of a page.
+        Class::Transient => error.fault != Fault::Network && failures + 1 >= MOMENT_OVER_AFTER,
+        Class::Throttled | Class::Auth | Class::NotReady => false,
+    }
+}
+
 impl Poller {
     /// Reads the pages of a walk until it is complete or the page limit comes, or until others wait for their turn.
     pub(super) async fn read_on(&self, job: &mut Job, mut walk: Walk) -> Result<Found, Failure> {
@@ -38,7 +57,7 @@ impl Poller {
             }
             let Some(cursor) = walk.cursor.clone() else { break };
             let page = match self.page(job, walk.low, Some(&cursor)).await {
-                Err(Failure::Provider(error)) if error.cursor_refused => {
+                Err(Failure::Provider(error)) if is_dead_end(&error, job.failures) => {
                     self.begin_again(job, &mut walk, error).await?;
                     break;
                 }
@@ -107,7 +126,11 @@ impl Poller {
         if job.dead_ends < GAP_AFTER {
             self.store.abandon_walk(job.source).await?;
             job.walk = None;
-            return Err(error.into());
+            // Whether the conversation itself is gone the newest page tells, and soon.
+            return Err(match error.class {
+                Class::Gone => providers::Error { class: Class::Protocol, wait: None, ..error }.into(),
+                _ => error.into(),
+            });
         }
         self.close_with_gap(job, walk, &error.detail).await
     }
@@ -159,5 +182,24 @@ impl Poller {
             recorded.edited += edited;
         }
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_fails_is_asked_for_again_until_it_is_clear_that_it_will_not_come() {
+        let error = |class| providers::Error::new(class, "x");
+        let after = |error: &providers::Error| (0..100).find(|failures| is_dead_end(error, *failures));
+        assert_eq!(after(&error(Class::Gone)), Some(0));
+        assert_eq!(after(&error(Class::Protocol)), Some(STUCK_AFTER - 1));
+        assert_eq!(after(&error(Class::Transient)), Some(MOMENT_OVER_AFTER - 1));
+        let unreachable = providers::Error { fault: Fault::Network, ..error(Class::Transient) };
+        for waits in [unreachable, error(Class::Throttled), error(Class::Auth), error(Class::NotReady)] {
+            assert_eq!(after(&waits), None, "{:?}", waits.class);
+        }
+        assert_eq!(after(&providers::Error { cursor_refused: true, ..error(Class::Transient) }), Some(0));
     }
 }

@@ -244,6 +244,10 @@ async fn an_account_that_serves_stale_answers_moves_no_coverage_over_restarts_an
 
 /// A conversation of 600 messages whose third page is refused until the faults are cleared.
 async fn with_a_gap() -> Rig {
+    with_a_gap_by(refused_by(400, r#"{"error":"cursor expired"}"#)).await
+}
+
+async fn with_a_gap_by(refused: Fault) -> Rig {
     let mut rig = noticing().await;
     rig.polling = "recheck_interval = \"1s\"\n".into();
     let conversation = rig.follow(Dialect::ConnectSafely, "Ada Byron");
@@ -252,7 +256,6 @@ async fn with_a_gap() -> Rig {
         let sent_at = Some(start + Duration::from_secs(number * 60));
         rig.world().push_draft(conversation, Draft { text: number.to_string(), sent_at, ..Draft::default() });
     }
-    let refused = refused_by(400, r#"{"error":"cursor expired"}"#);
     rig.world().inject(refused, When { needs_cursor: true, skip: 1, ..When::default() });
     rig
 }
@@ -287,6 +290,18 @@ async fn a_gap_is_told_once_and_once_more_when_a_recheck_has_read_it_and_nothing
     assert!(missing.is_sorted(), "what was missing comes oldest first");
     assert!(rig.conversation().unwrap().gaps.is_empty());
     assert_eq!(rig.audit().0, 0);
+    assert_eq!(daemon.stop(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_not_found_holds_up_nothing_and_does_not_pause_its_conversation() {
+    let rig = with_a_gap_by(refused_by(404, r#"{"error":"not found"}"#)).await;
+    let daemon = rig.start();
+    rig.until_noticed(1).await;
+    until("what was read to be announced", || rig.receiver.texts().iter().any(|t| t == "599")).await;
+    assert_eq!(rig.conversation().unwrap().gaps.len(), 1);
+    rig.world().clear_faults();
+    rig.until_told(600).await;
     assert_eq!(daemon.stop(), 0);
 }
 
