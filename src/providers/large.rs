@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -69,30 +69,50 @@ pub trait Watch: Send + Sync {
     async fn ends(&self);
 }
 
+/// The works of one account that have gone aside. One of them at a time has a room: an account whose provider sends its
+/// answers drop by drop must leave room for others.
+#[derive(Clone)]
+pub struct Asides {
+    /// Tells when they have ended.
+    pub tracker: TaskTracker,
+    turn: Arc<Semaphore>,
+}
+
+impl Default for Asides {
+    fn default() -> Self {
+        Self { tracker: TaskTracker::new(), turn: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+/// A room, and the turn of the account to have one.
+type Room = (OwnedSemaphorePermit, SemaphorePermit<'static>);
+
 /// A piece of work that may meet large answers.
 struct Work {
     watch: Arc<dyn Watch>,
+    turn: Arc<Semaphore>,
     /// It has met one.
     is_large: AtomicBool,
     is_on_record: AtomicBool,
-    room: Mutex<Option<SemaphorePermit<'static>>>,
+    room: Mutex<Option<Room>>,
 }
 
 impl Work {
-    fn keep(&self, room: Option<SemaphorePermit<'static>>) {
+    fn keep(&self, room: Option<Room>) {
         *self.room.lock().unwrap_or_else(PoisonError::into_inner) = room;
     }
 }
 
 /// Does `work`, aside from the moment on that it meets a large answer. When this is dropped, the work ends at its next
 /// wait; `asides` tells when it has ended.
-pub async fn aside<F>(work: F, watch: Arc<dyn Watch>, asides: &TaskTracker) -> F::Output
+pub async fn aside<F>(work: F, watch: Arc<dyn Watch>, asides: &Asides) -> F::Output
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
     let met = Arc::new(Work {
         watch,
+        turn: Arc::clone(&asides.turn),
         is_large: AtomicBool::new(false),
         is_on_record: AtomicBool::new(false),
         room: Mutex::default(),
@@ -114,7 +134,7 @@ where
         }
         done
     };
-    match AbortOnDropHandle::new(asides.spawn_on(work, elsewhere())).await {
+    match AbortOnDropHandle::new(asides.tracker.spawn_on(work, elsewhere())).await {
         Ok(done) => done,
         // Only whoever drops this ends it, and a panic ends the process in the panic hook.
         Err(_) => std::future::pending().await,
@@ -154,9 +174,10 @@ pub(super) async fn grows(from: usize, to: usize) -> Option<Instant> {
     let work = WORK.try_with(Arc::clone).ok()?;
     if passes(SMALL) {
         let waiting = Waiting::begin();
+        let turn = Arc::clone(&work.turn).acquire_owned().await.expect("the turn is never closed");
         let room = ROOM.acquire().await.expect("the rooms are never closed");
         drop(waiting);
-        work.keep(Some(room));
+        work.keep(Some((turn, room)));
         if !work.is_large.swap(true, Ordering::Relaxed) {
             // Whoever polls this work takes it aside now.
             tokio::task::yield_now().await;
@@ -197,7 +218,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_meets_a_large_answer_goes_on_aside_and_is_told_of_once() {
-        let (watch, asides) = (Arc::new(Counted::default()), TaskTracker::new());
+        let (watch, asides) = (Arc::new(Counted::default()), Asides::default());
         let small = async {
             grows(0, SMALL).await;
             here()
@@ -219,10 +240,12 @@ mod tests {
 
     #[tokio::test]
     async fn only_so_many_are_read_at_a_time_and_what_is_dropped_makes_room() {
-        let (watch, asides) = (Arc::new(Counted::default()), TaskTracker::new());
+        let (watch, tracker) = (Arc::new(Counted::default()), TaskTracker::new());
         let inside = Arc::new(AtomicUsize::new(0));
         let endless = |_| {
-            let (inside, watch, asides) = (Arc::clone(&inside), watch.clone(), asides.clone());
+            let (inside, watch) = (Arc::clone(&inside), watch.clone());
+            // Each of an account of its own.
+            let asides = Asides { tracker: tracker.clone(), ..Asides::default() };
             let work = async move {
                 grows(0, PERILOUS + 1).await;
                 inside.fetch_add(1, Ordering::Relaxed);
@@ -244,8 +267,32 @@ mod tests {
             tokio::task::yield_now().await;
         }
         works[2].abort();
-        asides.close();
-        asides.wait().await;
+        tracker.close();
+        tracker.wait().await;
         assert_eq!((watch.began.load(Ordering::Relaxed), watch.ended.load(Ordering::Relaxed)), (ROOMS + 1, 0));
+    }
+
+    #[tokio::test]
+    async fn an_account_has_one_room_at_a_time_and_leaves_the_other_to_others() {
+        let asides = Asides::default();
+        let inside = Arc::new(AtomicUsize::new(0));
+        let drips = (0..3).map(|_| {
+            let (inside, asides) = (Arc::clone(&inside), asides.clone());
+            let work = async move {
+                grows(0, SMALL + 1).await;
+                inside.fetch_add(1, Ordering::Relaxed);
+                std::future::pending::<()>().await;
+            };
+            AbortOnDropHandle::new(tokio::spawn(
+                async move { aside(work, Arc::new(Counted::default()), &asides).await },
+            ))
+        });
+        let drips: Vec<_> = drips.collect();
+        while inside.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        aside(async { grows(0, SMALL + 1).await.is_some() }, Arc::new(Counted::default()), &Asides::default()).await;
+        assert_eq!(inside.load(Ordering::Relaxed), 1);
+        drop(drips);
     }
 }

@@ -33,7 +33,7 @@ use crate::time::UnixMillis;
 
 pub use crate::model::{Listed, Unreadable};
 pub use http::{TlsError, install_tls};
-pub use large::{Watch as LargeAnswers, aside, let_go};
+pub use large::{Asides, Watch as LargeAnswers, aside, let_go};
 pub use settings::{COMMON_KEYS, NAMES, Settings, build};
 
 /// An API that can list the messages of a conversation.

@@ -10,7 +10,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::balance::BalanceWatch;
 use super::command::{Command, Rewinding};
@@ -30,7 +29,7 @@ use super::sweep::{Stepped, Sweeps};
 use super::timetable::Timetable;
 use super::upkeep::{Kept, Report, Request, UpkeepLoop};
 use super::{Account, Polled, QuietHours, Shared};
-use crate::providers::{self, Call, Class, Profile};
+use crate::providers::{self, Asides, Call, Class, Profile};
 use crate::status::{Hold, LONGEST_SLEEP, Pulse};
 use crate::store::SourceId;
 use crate::time::{self, UnixMillis};
@@ -87,7 +86,7 @@ pub(super) struct AccountLoop {
     pub(super) timetable: Timetable,
     pub(super) tasks: JoinSet<Done>,
     /// Those of them that go on aside.
-    asides: TaskTracker,
+    asides: Asides,
     /// Writes whose answer nobody waits for.
     pub(super) writes: JoinSet<()>,
     pub(super) polls_in_flight: usize,
@@ -180,7 +179,7 @@ impl AccountLoop {
             out_of_credits_until: None,
             sources,
             tasks: JoinSet::new(),
-            asides: TaskTracker::new(),
+            asides: Asides::default(),
             writes: JoinSet::new(),
             polls_in_flight: 0,
             quiet_hours: account.quiet_hours,
@@ -276,8 +275,8 @@ impl AccountLoop {
     /// Ends what is under way. Whoever reads the store next must not meet a poll that commits behind its back.
     async fn cut_off(&mut self) {
         self.tasks.shutdown().await;
-        self.asides.close();
-        self.asides.wait().await;
+        self.asides.tracker.close();
+        self.asides.tracker.wait().await;
         log_unwritten(self.poller.store.reading_is_over().await);
     }
 
