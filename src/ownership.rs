@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, StatVfsMountFlags, statvfs};
 use rustix::process::{getegid, geteuid, getgroups};
 
 const GROUP_WRITES: u32 = 0o020;
@@ -21,6 +21,8 @@ const ROOT: u32 = 0;
 pub struct Unsafe {
     problem: String,
     remedy: String,
+    /// It is one other user, to whom a folder belongs, and not everybody.
+    pub is_by_owner: bool,
 }
 
 /// Checks that only this user, and root, may make files in a folder.
@@ -30,7 +32,7 @@ pub fn check_folder(folder: &Path) -> Result<(), Unsafe> {
     // The working folder by its name, too.
     let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let (path, us) = (whole.display(), geteuid().as_raw());
-    let refused = |problem: String, remedy: String| Err(Unsafe { problem, remedy });
+    let refused = |problem: String, remedy: String| Err(Unsafe { problem, remedy, is_by_owner: false });
     if found.uid() != us && found.uid() != ROOT {
         let whose = format!("the folder {path} belongs to another user (uid {})", found.uid());
         let remedy = match us {
@@ -55,38 +57,38 @@ pub fn check_folder(folder: &Path) -> Result<(), Unsafe> {
     }
     // Whoever may rename a folder above may put another one in its place.
     let real = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
-    match replaceable_in(real.ancestors().skip(1), &path.to_string()) {
-        Some((problem, remedy)) => refused(problem, remedy),
-        None => Ok(()),
-    }
+    replaceable_in(real.ancestors().skip(1), &path.to_string(), us)
 }
 
-/// What lets another user put another file, or another folder, in the place of a path; the command that mends it.
-fn replaceable_in<'p>(folders: impl Iterator<Item = &'p Path>, path: &str) -> Option<(String, String)> {
-    let us = geteuid().as_raw();
+/// Refuses where another user can put another file, or another folder, in the place of a path. `trusted` is a user who may.
+fn replaceable_in<'p>(folders: impl Iterator<Item = &'p Path>, path: &str, trusted: u32) -> Result<(), Unsafe> {
     for above in folders {
         let Ok(found) = fs::metadata(above) else { continue };
+        // As a volume with a configuration is mounted in a container, whatever its mode.
+        if statvfs(above).is_ok_and(|mounted| mounted.f_flag.contains(StatVfsMountFlags::RDONLY)) {
+            continue;
+        }
         let folder = above.display();
         let problem = |who: &str| format!("{who} can replace {path}, because they can write to {folder}");
         // In a sticky folder only the owner of a file renames it.
         if found.mode() & OTHERS_WRITE != 0 && found.mode() & STICKY == 0 {
-            return Some((problem("every user of this machine"), format!("chmod o-w {folder}")));
+            let (problem, remedy) = (problem("every user of this machine"), format!("chmod o-w {folder}"));
+            return Err(Unsafe { problem, remedy, is_by_owner: false });
         }
-        if ![us, ROOT].contains(&found.uid()) {
-            let who = format!("another user (uid {})", found.uid());
-            return Some((problem(&who), "move it into a folder of your own".into()));
+        if ![trusted, geteuid().as_raw(), ROOT].contains(&found.uid()) {
+            let problem = problem(&format!("another user (uid {})", found.uid()));
+            return Err(Unsafe { problem, remedy: "move it into a folder of your own".into(), is_by_owner: true });
         }
     }
-    None
+    Ok(())
 }
 
-/// Checks that no other user can put another file in the place of this one.
-pub fn check_place(path: &Path) -> Result<(), Unsafe> {
+/// Checks that no other user can put another file in the place of this one; `trusted` is a user who may.
+pub fn check_place(path: &Path, trusted: Option<u32>) -> Result<(), Unsafe> {
+    let trusted = trusted.unwrap_or(ROOT);
     // Both where a link to it lies and where it lies itself.
     for place in [std::path::absolute(path).ok(), fs::canonicalize(path).ok()].into_iter().flatten() {
-        if let Some((problem, remedy)) = replaceable_in(place.ancestors().skip(1), &path.display().to_string()) {
-            return Err(Unsafe { problem, remedy });
-        }
+        replaceable_in(place.ancestors().skip(1), &path.display().to_string(), trusted)?;
     }
     Ok(())
 }
@@ -228,18 +230,20 @@ mod tests {
         let file = inner.join("inboxd.toml");
         fs::write(&file, "").unwrap();
         symlink(&file, &link).unwrap();
-        assert_eq!(check_place(&file), Ok(()));
+        assert_eq!(check_place(&file, None), Ok(()));
         set_mode(&inner, 0o1777);
-        assert_eq!(check_place(&file), Ok(()), "in a sticky folder only the owner renames");
+        assert_eq!(check_place(&file, None), Ok(()), "in a sticky folder only the owner renames");
         set_mode(&inner, 0o777);
         for path in [&file, &link] {
-            let refused = check_place(path).unwrap_err().to_string();
+            let refused = check_place(path, None).unwrap_err().to_string();
             assert!(refused.contains(&format!("chmod o-w {}", inner.display())), "{refused}");
         }
         set_mode(&inner, 0o755);
         if geteuid().is_root() {
             std::os::unix::fs::chown(&inner, Some(65_534), None).unwrap();
-            assert!(check_place(&file).unwrap_err().to_string().contains("another user (uid 65534)"));
+            let refused = check_place(&file, None).unwrap_err();
+            assert!(refused.is_by_owner && refused.to_string().contains("another user (uid 65534)"), "{refused}");
+            assert_eq!(check_place(&file, Some(65_534)), Ok(()), "who it is run as");
             let state = inner.join("state");
             fs::create_dir(&state).unwrap();
             assert!(check_folder(&state).unwrap_err().to_string().contains("another user (uid 65534)"));

@@ -101,9 +101,14 @@ fn find(given: Option<&Path>) -> Result<Option<(PathBuf, Found)>, Problem> {
 fn check_writers(path: &Path, found: Found, warnings: &mut Vec<Problem>) -> Result<(), Problem> {
     let Ok(metadata) = std::fs::metadata(path) else { return Ok(()) };
     if metadata.is_file()
-        && let Err(refused) = check_place(path)
+        && let Err(refused) = check_place(path, None)
     {
-        return Err(Problem::unreadable("", format!("could be another's: {refused}")));
+        let problem = format!("could be another's: {refused}");
+        // Of a file that is named somebody has chosen the folder, as of one in a home where sudo is used.
+        match refused.is_by_owner && found != Found::Here {
+            true => warnings.push(Problem::new("", problem)),
+            false => return Err(Problem::unreadable("", problem)),
+        }
     }
     match (Strangers::of(&metadata), found) {
         (Strangers::Own, Found::Named | Found::InEtc) => {

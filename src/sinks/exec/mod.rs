@@ -9,6 +9,7 @@ mod family;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -121,12 +122,17 @@ impl Settings {
     fn strangers_program(&self) -> Option<String> {
         let program = self.places().into_iter().find(|place| is_executable(place))?;
         let found = std::fs::metadata(&program).ok()?;
+        // What root runs must be root's, or that of whom it is run as; a user may well run what another has installed.
+        let run_as = self.user.as_ref().and_then(|name| user(name).ok()).map(|user| user.uid);
+        let is_root = geteuid().is_root();
         let problem = match Strangers::of(&found) {
-            // What root runs must be root's; a user may well run what another has installed.
-            Strangers::Own if !rustix::process::geteuid().is_root() => None,
+            Strangers::Own if !is_root || Some(found.uid()) == run_as => None,
             strangers => strangers.may_have_written(&program),
         };
-        let replaceable = || check_place(&program).err().map(|refused| format!("could be another's: {refused}"));
+        let replaceable = || {
+            let refused = check_place(&program, run_as).err().filter(|refused| is_root || !refused.is_by_owner)?;
+            Some(format!("could be another's: {refused}"))
+        };
         problem.or_else(replaceable).map(|problem| format!("the program {} {problem}", self.program()))
     }
 
