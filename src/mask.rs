@@ -170,23 +170,32 @@ fn is_plain_word(segment: &str) -> bool {
     segment.len() < RUN && segment.bytes().all(|b| b.is_ascii_lowercase())
 }
 
-/// Of the text of a PEM or `.creds` file what stands between its marks, because the marks and the advice around them are words
-/// that anybody uses; any other text as it is.
+/// Of the text of PEM and `.creds` files what is secret in them: their marks are words that anybody uses, and certificates are
+/// public. Everything that is no whole block is kept.
 fn within_armour(text: &str) -> Cow<'_, str> {
-    let is_mark = |line: &str| line.starts_with("-----") && line.ends_with("-----");
-    if !text.lines().any(|line| is_mark(line.trim())) {
-        return Cow::Borrowed(text);
-    }
-    let (mut within, mut is_within) = (String::new(), false);
-    for line in text.lines().map(str::trim) {
-        if is_mark(line) {
-            is_within = line.contains("BEGIN");
-        } else if is_within {
-            within += line;
-            within.push('\n');
+    let label = |line: &str, mark: &str| -> Option<String> {
+        let label = line.trim().trim_matches('-').strip_prefix(mark)?.trim().to_owned();
+        (line.trim().starts_with("-----") && line.trim().ends_with("-----") && !label.contains("--")).then_some(label)
+    };
+    let lines: Vec<_> = text.lines().collect();
+    let (mut kept, mut at) = (Vec::new(), 0);
+    while at < lines.len() {
+        let block = label(lines[at], "BEGIN ").and_then(|of| {
+            let end = lines[at..].iter().position(|line| label(line, "END ").as_ref() == Some(&of))?;
+            Some((of, at + end))
+        });
+        match block {
+            Some((of, end)) => {
+                if !of.contains("CERTIFICATE") {
+                    kept.extend(&lines[at + 1..end]);
+                }
+                at = end;
+            }
+            None => kept.push(lines[at]),
         }
+        at += 1;
     }
-    Cow::Owned(within)
+    if kept.len() == lines.len() { Cow::Borrowed(text) } else { Cow::Owned(kept.join("\n")) }
 }
 
 impl Words {
@@ -383,12 +392,17 @@ mod tests {
 
     #[test]
     fn of_a_pem_file_what_is_secret_is_masked_and_its_marks_are_words_like_others() {
-        let file =
-            "Keep this identity safe.\n-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\n-----END PRIVATE KEY-----\n";
-        let mask = Mask::default().and(file);
-        let words = "the server wants a PRIVATE KEY, an identity and no BEGIN";
+        let block = |of: &str, line: &str| format!("-----BEGIN {of}-----\n{line}\n-----END {of}-----\n");
+        let key = block("PRIVATE KEY", "MIGHAgEAMBMGByqGSM49");
+        let file = format!("{key}{}tok-en0123456789\n", block("CERTIFICATE", "MIIBpublicpublic"));
+        let mask = Mask::default().and(&file);
+        let words = "the server wants a CERTIFICATE, a PRIVATE KEY and no BEGIN; it has MIIBpublicpublic";
         assert_eq!(mask.hide(words), words);
-        assert_eq!(mask.hide("sent MIGHAgEAMBMGByqGSM49 back"), "sent *** back");
+        assert_eq!(mask.hide("sent MIGHAgEAMBMGByqGSM49 and tok-en0123456789 back"), "sent *** and *** back");
+        // As variables have it, and cut off.
+        for odd in [key.replace('\n', " "), "-----BEGIN X-----\nMIGHAgEAMBMGByqGSM49".into()] {
+            assert_eq!(Mask::default().and(&odd).hide("sent MIGHAgEAMBMGByqGSM49 back"), "sent *** back", "{odd}");
+        }
     }
 
     #[test]

@@ -166,7 +166,7 @@ fn read_file(path: &Path, key: &str) -> Result<String, Problem> {
     if length > FILE_LIMIT {
         return Err(Problem::new(key, format!("file {shown} is larger than 1 MiB, which nothing that is inserted is")));
     }
-    let bytes = syntax::read_in_time(path).map_err(refused)?;
+    let bytes = syntax::read_at_once(path).map_err(refused)?;
     let text = syntax::text_of(bytes).map_err(|message| Problem::new(key, format!("file {shown} {message}")))?;
     Ok(text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t)).to_owned())
 }

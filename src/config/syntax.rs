@@ -22,8 +22,8 @@ pub(super) fn format_of(path: &Path) -> FileFormat {
     }
 }
 
-/// Longest wait for what comes through a pipe, such as `<(pass show inboxd)`.
-const LONGEST_READ: Duration = Duration::from_secs(5);
+/// Longest wait for what comes through a pipe, such as `<(pass show inboxd)`, where a person may have to type something.
+const LONGEST_READ: Duration = Duration::from_secs(60);
 
 /// Largest file that is read at all.
 const LARGEST: u64 = 16 << 20;
@@ -31,10 +31,22 @@ const LARGEST: u64 = 16 << 20;
 /// Reads a file. What is none, such as a pipe, may have nobody at its other end: it is read beside, and not waited for for
 /// ever.
 pub(super) fn read_in_time(path: &Path) -> io::Result<Vec<u8>> {
+    read_within(path, LONGEST_READ)
+}
+
+/// The same of what is inserted, which nobody types.
+pub(super) fn read_at_once(path: &Path) -> io::Result<Vec<u8>> {
+    read_within(path, Duration::from_secs(5))
+}
+
+fn read_within(path: &Path, limit: Duration) -> io::Result<Vec<u8>> {
     let read = |path: &Path| -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        File::open(path)?.take(LARGEST).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+        match bytes.len() as u64 > LARGEST {
+            true => Err(io::Error::other("it has more than 16 MiB, which no configuration has")),
+            false => Ok(bytes),
+        }
     };
     if std::fs::metadata(path)?.is_file() {
         return read(path);
@@ -42,8 +54,9 @@ pub(super) fn read_in_time(path: &Path) -> io::Result<Vec<u8>> {
     let (tell, told) = mpsc::channel();
     let path = path.to_owned();
     std::thread::spawn(move || tell.send(read(&path)));
-    told.recv_timeout(LONGEST_READ).unwrap_or_else(|_| {
-        Err(io::Error::other("it is no file, and nothing has come from it within 5 s; name a file"))
+    told.recv_timeout(limit).unwrap_or_else(|_| {
+        let seconds = limit.as_secs();
+        Err(io::Error::other(format!("it is no file, and nothing has come from it within {seconds} s; name a file")))
     })
 }
 

@@ -47,6 +47,12 @@ pub struct TrustError {
     pub message: &'static str,
 }
 
+impl TrustError {
+    /// Why it cannot stand beside a proxy that speaks TLS.
+    pub const WITH_PROXY: &str =
+        "would be asked of the proxy as well, which has another key; reach the proxy by http://";
+}
+
 fn wrong(key: &'static str, message: &'static str) -> TrustError {
     TrustError { key, message }
 }

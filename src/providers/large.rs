@@ -98,6 +98,10 @@ struct Work {
 }
 
 impl Work {
+    fn has_room(&self) -> bool {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     fn keep(&self, room: Option<Room>) {
         *self.room.lock().unwrap_or_else(PoisonError::into_inner) = room;
     }
@@ -172,7 +176,8 @@ pub(super) async fn grows(from: usize, to: usize) -> Option<Instant> {
         return None;
     }
     let work = WORK.try_with(Arc::clone).ok()?;
-    if passes(SMALL) {
+    // What the work has read before and not let go of is in its room.
+    if passes(SMALL) && !work.has_room() {
         let waiting = Waiting::begin();
         let turn = Arc::clone(&work.turn).acquire_owned().await.expect("the turn is never closed");
         let room = ROOM.acquire().await.expect("the rooms are never closed");

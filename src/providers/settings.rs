@@ -141,7 +141,9 @@ impl Road {
             Some((key, message.to_owned()))
         };
         let reached = || proxy.as_ref().map_or_else(|| refused("base_url", url), |proxy| refused("proxy", proxy));
-        reached().or_else(clear_text).or_else(tls)
+        let both = (!self.tls.is_of_the_system() && proxy.as_ref().is_some_and(|url| url.scheme() == "https"))
+            .then(|| ("tls", TrustError::WITH_PROXY.to_owned()));
+        reached().or_else(clear_text).or_else(tls).or(both)
     }
 }
 

@@ -147,6 +147,11 @@ impl Settings {
         }
         self.proxy()?;
         let speaks_tls = target.url.scheme() == "https";
+        let by_https =
+            self.proxy.as_ref().and_then(|proxy| proxy.url().ok()).is_some_and(|url| url.scheme() == "https");
+        if by_https && !self.tls.is_of_the_system() {
+            return Err(("tls", TrustError::WITH_PROXY.into()));
+        }
         self.tls.problem(speaks_tls).map_err(|TrustError { key, message }| (key, message.to_owned()))?;
         if !(1..=256).contains(&self.concurrency) {
             return Err(("concurrency", "must be 1 to 256".into()));

@@ -93,13 +93,13 @@ fn shown(error: &impl std::fmt::Display) -> String {
 }
 
 impl Way {
-    /// Connects to a server, up to where it would hear who we are.
-    pub(super) async fn to(&self, server: &Server) -> Result<Reached, Error> {
-        self.reach(server).await.map_err(Error::from)
+    /// Connects to a server, up to where it would hear who we are. Of several addresses each has its share of the time.
+    pub(super) async fn to(&self, server: &Server, until: Instant) -> Result<Reached, Error> {
+        self.reach(server, until).await.map_err(Error::from)
     }
 
-    async fn reach(&self, server: &Server) -> Result<Reached, Unreached> {
-        let mut stream = self.connect(server).await?;
+    async fn reach(&self, server: &Server, until: Instant) -> Result<Reached, Unreached> {
+        let mut stream = self.connect(server, until).await?;
         let (greeting, rest) = greeting(&mut stream).await?;
         let mut info = serde_json::from_slice::<serde_json::Map<_, _>>(&greeting).map_err(|_| Unreached::NoServer)?;
         let wants_tls = info.get("tls_required").and_then(serde_json::Value::as_bool) == Some(true);
@@ -121,14 +121,21 @@ impl Way {
         Ok(Reached { stream: Box::new(stream), greeting })
     }
 
-    async fn connect(&self, server: &Server) -> Result<TcpStream, Unreached> {
+    async fn connect(&self, server: &Server, until: Instant) -> Result<TcpStream, Unreached> {
         let mut failure = None;
+        let mut allowed = Vec::new();
         for address in lookup_host((server.host.as_str(), server.port)).await? {
-            if let Err(refusal) = self.network.check(address.ip()) {
-                failure.get_or_insert(Unreached::Refused(refusal));
-                continue;
+            match self.network.check(address.ip()) {
+                Ok(()) => allowed.push(address),
+                Err(refusal) => failure = failure.or(Some(Unreached::Refused(refusal))),
             }
-            match TcpStream::connect(address).await {
+        }
+        let late = |_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut));
+        for (tried, address) in allowed.iter().enumerate() {
+            // One that answers nothing leaves the others their time.
+            let left = until.saturating_duration_since(Instant::now());
+            let share = left / u32::try_from(allowed.len() - tried).unwrap_or(u32::MAX);
+            match timeout(share, TcpStream::connect(address)).await.unwrap_or_else(late) {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
                     return Ok(stream);
@@ -177,15 +184,21 @@ fn own_address() -> IpAddr {
     Ipv4Addr::new(127, draw(), draw(), draw()).into()
 }
 
-/// Makes a place for the library, and passes between it and the server until `over`.
-pub(super) async fn open(reached: Reached, cut: Cut, over: CancellationToken) -> std::io::Result<Place> {
+/// Makes a place for the library, and passes between it and the server until `end`. The place is kept until `over`, when the
+/// library has ended.
+pub(super) async fn open(
+    reached: Reached,
+    cut: Cut,
+    end: CancellationToken,
+    over: CancellationToken,
+) -> std::io::Result<Place> {
     let from = own_address();
     let listener = TcpListener::bind((own_address(), 0)).await?;
     let address = format!("nats://{}", listener.local_addr()?);
     let address = address.parse().map_err(std::io::Error::other)?;
     tokio::spawn(async move {
         let passing = async {
-            pass(&listener, from, reached, &cut).await;
+            end.run_until_cancelled(pass(&listener, from, reached, &cut)).await;
             loop {
                 drop(next(&listener).await);
             }
@@ -273,7 +286,7 @@ mod tests {
         let (server, stream) = tokio::io::duplex(1024);
         let reached = Reached { stream: Box::new(stream), greeting: b"INFO {}\r\n".to_vec() };
         let (cut, over) = (Cut::default(), CancellationToken::new());
-        let place = open(reached, Arc::clone(&cut), over.clone()).await.unwrap();
+        let place = open(reached, Arc::clone(&cut), CancellationToken::new(), over.clone()).await.unwrap();
         let address = place.address.socket_addrs().await.unwrap().next().unwrap();
         assert!(address.ip().is_loopback() && place.from.ip().is_loopback() && address.ip() != place.from.ip());
         assert_eq!(knock(&place, "127.0.0.1:0".parse().unwrap()).await, "");

@@ -70,14 +70,19 @@ impl Links {
         current.insert(made).clone()
     }
 
-    /// Gives a connection up that does not answer; the next attempt makes another.
+    /// Gives a connection up that does not answer; the next attempt makes another. It ends when no attempt on it can be under way.
     pub(super) fn give_up(&self, silent: &Pending) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.as_ref().is_some_and(|pending| pending.ptr_eq(silent)) {
             *current = None;
         }
+        // A server that takes nothing keeps the client from ending. Every other attempt on it is over by then.
         if let Some(Ok(link)) = silent.peek() {
-            link.news.over.cancel();
+            let (end, grace) = (link.news.end.clone(), self.target.timeout);
+            tokio::spawn(async move {
+                tokio::time::sleep(grace).await;
+                end.cancel();
+            });
         }
     }
 }
@@ -97,7 +102,7 @@ pub(super) struct News {
     complaint: Mutex<Option<String>>,
     cut: Cut,
     /// Cancelled when nothing more is to pass on it.
-    over: CancellationToken,
+    end: CancellationToken,
 }
 
 impl News {
@@ -131,7 +136,7 @@ impl Target {
         let mut failure = Error::retry("no connection: there is no server");
         for server in from_first.iter().chain(before) {
             let until = Instant::now() + self.share;
-            let reached = timeout_at(until, self.way.to(server)).await.unwrap_or_else(late);
+            let reached = timeout_at(until, self.way.to(server, until)).await.unwrap_or_else(late);
             let reached = match reached {
                 Ok(reached) => reached,
                 Err(error) => {
@@ -151,10 +156,11 @@ impl Target {
 
     async fn log_in(&self, reached: Reached) -> Result<Link, Error> {
         let news = Arc::new(News::default());
-        let place = gate::open(reached, Arc::clone(&news.cut), news.over.clone()).await;
+        let over = CancellationToken::new();
+        let place = gate::open(reached, Arc::clone(&news.cut), news.end.clone(), over.clone()).await;
         let place = place.map_err(|error| Error::retry(format!("no connection: no room on loopback: {error}")))?;
         // The library drops what it calls when it has ended.
-        let (listener, ends_with) = (Arc::clone(&news), news.over.clone().drop_guard());
+        let (listener, ends_with) = (Arc::clone(&news), over.drop_guard());
         let options = self.options.clone().local_address(place.from).event_callback(move |event| {
             let _ = &ends_with;
             listener.note(&event);
