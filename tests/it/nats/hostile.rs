@@ -115,3 +115,32 @@ async fn the_rule_of_addresses_is_kept_for_names_and_odd_spellings_and_for_each_
     assert_eq!((delivered.count, delivered.failure), (1, None));
     assert_eq!(server.count().await, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_nothing_more_is_left_and_not_kept_beside_the_next_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    let (tell, mut left) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let tell = tell.clone();
+            tokio::spawn(async move {
+                drop(stream.write_all(GREETING.as_bytes()).await);
+                answer_until_published(&mut stream).await;
+                // Nothing is read from here on; that the other side has gone is seen by what is said to it.
+                while stream.write_all(b"+OK\r\n").await.is_ok() {
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+                drop(tell.send(()));
+            });
+        }
+    });
+    let sink = built(&url, json!({"timeout": "500ms"}));
+    for _ in 0..2 {
+        let failure = sink.deliver(&[event("evt_1", "x")]).await.failure.expect("is not delivered").recorded();
+        assert!(failure.contains("no acknowledgement within 500ms"), "{failure}");
+    }
+    for _ in 0..2 {
+        left.recv().await.unwrap();
+    }
+}
