@@ -192,6 +192,16 @@ fn checked(tree: Value, problems: &mut Vec<Problem>) -> Option<Config> {
     let mut warnings = Vec::new();
     let accounts = accounts::read(section("accounts"), defaults.as_ref(), problems, &mut warnings);
     let sinks = sinks::read(section("sinks"), problems, &mut warnings);
+    for sink in &sinks {
+        let named = sink.filter.iter().flat_map(|(_, filter)| filter.accounts());
+        let known = |name: &&str| accounts.iter().any(|account| account.name.as_str() == *name);
+        for unknown in named.filter(|name| !known(name)) {
+            let names = accounts.iter().map(|account| account.name.as_str());
+            let meant = problem::nearest(unknown, names).map(|meant| format!("; did you mean \"{meant}\"?"));
+            let message = format!("names an account that there is not{}", meant.unwrap_or_default());
+            warnings.push(Problem::new(format!("sinks.{}.filter", sink.name), message));
+        }
+    }
     Some(Config { store: store?, log: log?, accounts, sinks, warnings, inserted: Mask::default(), file: String::new() })
 }
 

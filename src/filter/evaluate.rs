@@ -70,6 +70,46 @@ pub(super) enum Edge {
 #[derive(Debug)]
 pub(super) struct Doubt;
 
+impl Expression {
+    /// The texts that this place is held against for being equal or in a list.
+    pub(super) fn texts_beside<'e>(&'e self, place: &[Step], found: &mut Vec<&'e str>) {
+        match self {
+            Self::Literal(_) | Self::Place(_) => {}
+            Self::List(items) => items.iter().for_each(|item| item.texts_beside(place, found)),
+            Self::Not(inner) | Self::Apply(_, inner) => inner.texts_beside(place, found),
+            Self::And(one, two) | Self::Or(one, two) | Self::Edge(_, one, two) => {
+                [one, two].into_iter().for_each(|part| part.texts_beside(place, found));
+            }
+            Self::Compare(first, rest) => {
+                let mut one = &**first;
+                for (comparison, other) in rest {
+                    let is_same = |part: &Self| matches!(part, Self::Place(steps) if steps == place);
+                    let by_value = matches!(
+                        comparison,
+                        Comparison::Equal | Comparison::Unequal | Comparison::In | Comparison::NotIn
+                    );
+                    match (by_value, is_same(one), is_same(other)) {
+                        (true, true, false) => found.extend(other.texts()),
+                        (true, false, true) => found.extend(one.texts()),
+                        _ => {}
+                    }
+                    one = other;
+                }
+            }
+        }
+    }
+
+    /// The texts that are written out: itself, or the items of a list.
+    fn texts(&self) -> Vec<&str> {
+        match self {
+            Self::Literal(Value::String(text)) => vec![text],
+            Self::Literal(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
+            Self::List(items) => items.iter().flat_map(Self::texts).collect(),
+            _ => vec![],
+        }
+    }
+}
+
 /// Whether the expression holds for the event, which is `size` bytes long.
 pub(super) fn holds(expression: &Expression, event: &Value, size: usize) -> Result<bool, Doubt> {
     Judgement { event, size, fuel: FUEL }.value(expression).map(|value| is_true(&value))

@@ -53,6 +53,14 @@ impl Filter {
         Ok((Self { expression }, warnings))
     }
 
+    /// The names that accounts are held against.
+    pub fn accounts(&self) -> Vec<&str> {
+        let place = ["data", "account"].map(|name| evaluate::Step::Field(name.to_owned()));
+        let mut found = Vec::new();
+        self.expression.texts_beside(&place, &mut found);
+        found
+    }
+
     /// Judges an event, as it is rendered.
     pub fn wants(&self, body: &str) -> Verdict {
         let Ok(event) = serde_json::from_str(body) else { return Verdict::Unjudged };

@@ -797,6 +797,17 @@ fn what_was_inserted_is_repeated_in_no_message_and_shown_by_no_command() {
 }
 
 #[test]
+fn an_account_that_a_filter_names_and_nobody_has_is_warned_of() {
+    let with = |filter: &str| checked(&format!("{GOOD}filter = \"{filter}\"\n"));
+    for filter in ["data.account == 'wrok'", "data.account not in ['work', 'wrok']", "'wrok' != data.account or true"] {
+        let output = with(filter);
+        let says = "sinks.archive.filter: names an account that there is not; did you mean \"work\"?";
+        assert!(output.code == 0 && output.stderr.contains(says), "{filter}: {}", output.stderr);
+    }
+    assert!(!with("data.account == 'work' and data.message.text != 'wrok'").stderr.contains("names an account"));
+}
+
+#[test]
 fn what_is_no_file_is_named_and_not_waited_for_for_ever() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe");

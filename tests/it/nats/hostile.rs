@@ -131,7 +131,7 @@ async fn a_server_that_takes_nothing_more_is_left_and_not_kept_beside_the_next_c
                 while stream.write_all(b"+OK\r\n").await.is_ok() {
                     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                 }
-                drop(tell.send(()));
+                let _ = tell.send(());
             });
         }
     });
