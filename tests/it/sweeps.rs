@@ -206,6 +206,8 @@ async fn a_first_sweep_longer_than_a_day_goes_on_at_its_page_and_what_moved_mean
         new_day(&rig);
     };
     assert!(days > 2, "the inbox was not too long for a day");
+    // The last page may have come while the daemon before it was told to stop.
+    until("the daemon to hear signals", || daemon.log().contains("delivering to")).await;
     assert_eq!(daemon.stop(), 0);
     let lists: Vec<_> = rig.world().requests().into_iter().filter(|r| r.endpoint == Endpoint::LinkupV2Inbox).collect();
     let different: HashSet<_> = lists.iter().map(|request| request.body.as_str()).collect();
