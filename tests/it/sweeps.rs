@@ -7,7 +7,7 @@ use std::time::Duration;
 use inboxd::simulator::{ConversationRef, Dialect, Draft, Endpoint, Fault, Kind, When};
 use inboxd::time::UnixMillis;
 
-use crate::support::{Rig, inboxd_in, until};
+use crate::support::{Daemon, Rig, inboxd_in, until};
 
 /// Proofs that nobody waits for in a test, and sweeps so often.
 fn rare_proofs(sweep_interval: &str) -> String {
@@ -207,13 +207,16 @@ async fn a_first_sweep_longer_than_a_day_goes_on_at_its_page_and_what_moved_mean
     };
     assert!(days > 2, "the inbox was not too long for a day");
     // The last page may have come while the daemon before it was told to stop.
-    until("the daemon to hear signals", || daemon.log().contains("delivering to")).await;
+    let hears_signals = |daemon: &Daemon, starts: usize| daemon.log().matches("delivering to").count() == starts;
+    until("the daemon to be up", || hears_signals(&daemon, days)).await;
     assert_eq!(daemon.stop(), 0);
     let lists: Vec<_> = rig.world().requests().into_iter().filter(|r| r.endpoint == Endpoint::LinkupV2Inbox).collect();
     let different: HashSet<_> = lists.iter().map(|request| request.body.as_str()).collect();
     assert_eq!(different.len(), lists.len(), "no page was listed twice");
     new_day(&rig);
     let daemon = rig.start_again();
+    // What was told may have been told before.
+    until("the daemon to be up", || hears_signals(&daemon, days + 1)).await;
     rig.until_taken(days - 1).await;
     assert_eq!(rig.receiver.texts(), (1..days).map(|day| format!("on day {day}")).collect::<Vec<_>>());
     assert_eq!(daemon.stop(), 0);
