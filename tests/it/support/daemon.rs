@@ -86,8 +86,20 @@ impl Daemon {
         }
     }
 
+    /// Whether it hears SIGTERM: before that, it would die of it.
+    fn hears(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|caught| u64::from_str_radix(caught.trim(), 16).ok()).unwrap_or_default();
+        caught & (1 << (Signal::TERM.as_raw() - 1)) != 0
+    }
+
     /// Ends it in order and returns the exit code.
     pub(crate) fn stop(mut self) -> i32 {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.hears() && !self.has_ended() && Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
         self.signal(Signal::TERM);
         self.wait().code().unwrap_or(-1)
     }
